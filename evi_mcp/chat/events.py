@@ -1,0 +1,148 @@
+"""One event of the log: a received message, a change of state, or what an agent did.
+
+The fields are those of the contract's section 4, and mean the same in every view.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from evi_mcp.protocol.messages import (
+    AssistantMessage,
+    AssistantProsody,
+    AudioOutput,
+    ErrorMessage,
+    Inference,
+    Message,
+    ProtocolFault,
+    SessionSettings,
+    ToolCall,
+    ToolError,
+    ToolResponse,
+    UnknownMessage,
+    UserMessage,
+)
+
+CHAT_STATE = "chat_state"
+COMMAND = "command"
+PROTOCOL_FAULT = "protocol_fault"
+HIDDEN_TYPES = frozenset({"audio_output", "assistant_prosody"})
+
+MAX_TEXT = 256 * 1024
+"""The longest text of one field that is kept, in characters; what is over is cut and said so."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Event:
+    """An event; fields that do not apply are `None`.
+
+    `seq` grows over all chats of the process, `at` is when it reached us (Unix seconds), `scores` are all
+    that EVI gave (those of an assistant's message come later, with its prosody), `by` is the agent of a command.
+    """
+
+    seq: int
+    chat_id: str
+    at: float
+    type: str
+    speaker: str | None = None
+    text: str | None = None
+    scores: dict[str, float] | None = None
+    interim: bool | None = None
+    from_text: bool | None = None
+    quick: bool | None = None
+    replayed: bool | None = None
+    begin_ms: int | None = None
+    end_ms: int | None = None
+    message_id: str | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+    parameters: str | None = None
+    response_required: bool | None = None
+    content: str | None = None
+    error: str | None = None
+    code: str | None = None
+    slug: str | None = None
+    settings: dict[str, Any] | None = None
+    state: str | None = None
+    command: str | None = None
+    reason: str | None = None
+    by: str | None = None
+
+    @property
+    def hidden(self) -> bool:
+        """Whether it is left out of a page unless asked for: audio, late prosody, interim transcripts."""
+        return self.type in HIDDEN_TYPES or bool(self.interim)
+
+    @property
+    def size(self) -> int:
+        """Roughly how many characters it holds on to."""
+        texts = (self.text, self.parameters, self.content, self.error, self.reason)
+        return 100 + sum(len(text) for text in texts if text) + (1000 if self.settings or self.scores else 0)
+
+
+def facts_of(message: Message) -> dict[str, Any]:
+    """The fields of an `Event` that a message gives, besides `seq`, `chat_id`, `at` and `replayed`."""
+    facts: dict[str, Any] = {"type": message.type}  # type: ignore[attr-defined]
+    match message:
+        case UserMessage():
+            facts |= _spoken("user", message)
+            facts["interim"] = message.interim or None
+            if message.time:
+                facts |= {"begin_ms": message.time.begin, "end_ms": message.time.end}
+        case AssistantMessage():
+            facts |= _spoken("assistant", message)
+            facts |= {"message_id": message.id, "quick": message.is_quick_response or None}
+        case AssistantProsody():
+            facts |= {"speaker": "assistant", "message_id": message.id, "scores": _scores(message.models)}
+        case AudioOutput():
+            facts |= {"speaker": "assistant", "message_id": message.id}
+        case ToolCall():
+            facts |= {
+                "tool_call_id": message.tool_call_id,
+                "name": message.name,
+                "parameters": _kept(message.parameters),
+                "response_required": message.response_required,
+            }
+        case ToolResponse():
+            facts |= {
+                "tool_call_id": message.tool_call_id,
+                "name": message.tool_name,
+                "content": _kept(message.content),
+            }
+        case ToolError():
+            facts |= {
+                "tool_call_id": message.tool_call_id,
+                "error": _kept(message.error),
+                "content": _kept(message.content),
+                "code": message.code,
+            }
+        case ErrorMessage():
+            facts |= {"code": message.code, "slug": message.slug, "error": _kept(message.message)}
+        case SessionSettings():
+            shown = message.model_dump(mode="json", exclude_none=True, exclude={"type", "custom_session_id"})
+            facts["settings"] = shown
+        case ProtocolFault():
+            unit = "bytes" if message.binary else "characters"
+            facts["reason"] = f"{message.reason} ({message.size} {unit})"
+        case UnknownMessage():
+            facts["content"] = _kept(json.dumps(message.payload, ensure_ascii=False, separators=(",", ":")))
+    return facts
+
+
+def _spoken(speaker: str, message: UserMessage | AssistantMessage) -> dict[str, Any]:
+    return {
+        "speaker": speaker,
+        "text": _kept(message.message.content if message.message else None),
+        "scores": _scores(message.models),
+        "from_text": message.from_text or None,
+    }
+
+
+def _scores(models: Inference | None) -> dict[str, float] | None:
+    return (models.prosody.scores or None) if models and models.prosody else None
+
+
+def _kept(text: str | None) -> str | None:
+    if text is None or len(text) <= MAX_TEXT:
+        return text
+    return f"{text[:MAX_TEXT]} [cut here: {len(text) - MAX_TEXT} more characters were not kept]"

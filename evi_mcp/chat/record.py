@@ -1,0 +1,73 @@
+"""Everything known of one chat: frames and connection news go in, events come out.
+
+The record decides what is new, numbers it, and keeps the log, the turns, the tool calls and the state in step.
+It does no I/O and never awaits, so whoever looks at it sees it whole.
+"""
+
+from typing import Any
+
+from evi_mcp.chat.events import CHAT_STATE, COMMAND, Event, facts_of
+from evi_mcp.chat.log import Cursors, EventLog
+from evi_mcp.chat.tool_calls import ToolCalls
+from evi_mcp.chat.turns import Turns
+from evi_mcp.protocol.codec import decode
+from evi_mcp.protocol.history import History
+from evi_mcp.protocol.identity import identify
+from evi_mcp.protocol.lifecycle import Change, Lifecycle
+from evi_mcp.protocol.messages import ChatMetadata, ErrorMessage
+
+
+class ChatRecord:
+    """What this server knows of one chat. Times are Unix seconds."""
+
+    def __init__(self, chat_id: str, cursors: Cursors, *, max_events: int, now: float) -> None:
+        self.chat_id = chat_id
+        self.attached_at = now
+        self.chat_group_id: str | None = None
+        self.paused = False
+        """Whether this server has paused the chat; what others do about it cannot be seen (no such event)."""
+        self.reconnects = 0
+        self.last_event_at: float | None = None
+        self.lifecycle = Lifecycle()
+        self.history = History()
+        self.log = EventLog(max_events)
+        self.tool_calls = ToolCalls()
+        self.turns = Turns()
+        self._cursors = cursors
+        self._opened = 0
+
+    def connection_opened(self) -> None:
+        """A socket stands; its replay begins."""
+        self._opened += 1
+        self.reconnects = self._opened - 1
+        self.history.begin_replay()
+
+    def receive(self, frame: str | bytes, now: float) -> list[Event]:
+        """Takes in a frame; the events it gives are none if it is known, else one, or two if it ends the chat."""
+        message = decode(frame)
+        if not self.history.is_new(identify(message)):
+            return []
+        self.last_event_at = now
+        if isinstance(message, ChatMetadata):
+            self.chat_group_id = message.chat_group_id or self.chat_group_id
+        events = [self._log(now, replayed=self.history.replaying or None, **facts_of(message))]
+        if isinstance(message, ErrorMessage):
+            events += self.changed(self.lifecycle.heard_error(message.code, message.slug), now)
+        return events
+
+    def changed(self, change: Change | None, now: float) -> list[Event]:
+        """Logs a change of state, if there was one."""
+        if change is None:
+            return []
+        return [self._log(now, type=CHAT_STATE, state=change.state.value, reason=change.reason)]
+
+    def command(self, command: str, now: float, *, by: str, **facts: Any) -> Event:
+        """Logs that an agent sends something; `by` names the agent, `facts` are fields of `Event`."""
+        return self._log(now, type=COMMAND, command=command, by=by, **facts)
+
+    def _log(self, now: float, **facts: Any) -> Event:
+        event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **facts)
+        self.log.append(event)
+        self.turns.see(event)
+        self.tool_calls.see(event)
+        return event

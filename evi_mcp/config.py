@@ -1,0 +1,165 @@
+"""One table of settings: each is a flag, an environment variable and a row of `docs/settings.md`."""
+
+import os
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from evi_mcp.errors import InvalidSetting
+
+PREFIX = "EVI_MCP_"
+SECRETS = PREFIX + "SECRET_"
+
+
+class Access(StrEnum):
+    """The ladder: each level may do what the one before may."""
+
+    MONITOR = "monitor"
+    COACH = "coach"
+    BARGE = "barge"
+
+    def allows(self, needed: "Access") -> bool:
+        """Whether a tool of the level `needed` may be used at this one."""
+        ladder = list(Access)
+        return ladder.index(needed) <= ladder.index(self)
+
+
+class Settings(BaseSettings):
+    """All settings. A field's description is what `--help` and the docs say of it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+    )
+
+    hume_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="HUME_API_KEY",
+        description="API key, sent only as the header X-Hume-Api-Key. Without it the server starts, and each tool"
+        " that needs it says so. On a command line other users can read it: prefer the variable.",
+    )
+    base_url: str = Field(
+        default="https://api.hume.ai",
+        description="Any EVI-compatible service; http means ws, https means wss.",
+    )
+    access: Access = Field(
+        default=Access.BARGE,
+        description="What agents may do: monitor (look), coach (also answer tool calls), barge (also speak, pause"
+        " and resume). Tools above the level are not listed and not callable.",
+    )
+    allowed_chats: str = Field(
+        default="", description="Comma-separated chat ids; all other chats are refused. Empty allows any."
+    )
+    max_chats: int = Field(default=1000, ge=1, le=100_000, description="Chats attached at once.")
+    log_events: int = Field(
+        default=10_000, ge=10, le=10_000_000, description="Events kept per chat; the oldest is dropped first."
+    )
+    reconnect_for: float = Field(
+        default=300.0, ge=0, le=86_400, description="Seconds of failed reconnecting before a chat is failed."
+    )
+    results: Literal["structured", "text"] = Field(
+        default="structured",
+        description="structured gives text and structured content, text leaves the latter and the output schemas away.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
+        default="INFO", description="Level of the log on stderr."
+    )
+
+    @field_validator("hume_api_key", mode="before")
+    @classmethod
+    def _empty_key_is_none(cls, value: Any) -> Any:
+        # A client's configuration often has the variable with nothing, or a space or line end, in it.
+        return (value.strip() or None) if isinstance(value, str) else value
+
+    @field_validator("hume_api_key")
+    @classmethod
+    def _key_fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
+            raise ValueError("has characters that an HTTP header cannot carry")
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _level_in_any_case(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("base_url")
+    @classmethod
+    def _usable_base_url(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value.strip())
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError("must look like https://host or http://127.0.0.1:8080")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("must have no user name, password, query or fragment in it")
+        return value.strip().rstrip("/")
+
+    @field_validator("allowed_chats")
+    @classmethod
+    def _normal_list(cls, value: str) -> str:
+        return ",".join(filter(None, (item.strip() for item in value.split(","))))
+
+    @property
+    def allow_list(self) -> frozenset[str] | None:
+        """The chats that may be touched; `None` means any."""
+        return frozenset(self.allowed_chats.split(",")) if self.allowed_chats else None
+
+
+class Row(NamedTuple):
+    """A setting as users see it. `default` is `None` where there is none."""
+
+    field: str
+    flag: str
+    variable: str
+    default: str | None
+    description: str
+
+
+def rows() -> Iterator[Row]:
+    """Every setting, in the order of the docs."""
+    for name, info in Settings.model_fields.items():
+        alias = info.validation_alias
+        default = info.default if info.default not in (None, "") else None
+        text = f"{default:g}" if isinstance(default, float) else None if default is None else str(default)
+        yield Row(
+            name,
+            "--" + name.replace("_", "-"),
+            alias if isinstance(alias, str) else PREFIX + name.upper(),
+            text,
+            info.description or "",
+        )
+
+
+def load(flags: Mapping[str, str | None] | None = None) -> Settings:
+    """The settings of flags over environment variables over defaults.
+
+    Args:
+        flags: By field name; `None` values were not given.
+
+    Raises:
+        InvalidSetting: One cannot be used, or an `EVI_MCP_` variable is none of ours: a typing error in a limit
+            that an operator relies on must not pass in silence.
+    """
+    variables = {row.field: row.variable for row in rows()}
+    for variable in os.environ:
+        if variable.startswith(PREFIX) and variable not in variables.values() and not variable.startswith(SECRETS):
+            raise InvalidSetting(f"{variable} is not a setting of this version; see `evi-mcp serve --help`.")
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        field = str(problem["loc"][0])
+        said = problem["msg"].removeprefix("Value error, ")
+        raise InvalidSetting(f"{variables.get(field, field)}: {said[:1].lower()}{said[1:]}.") from None

@@ -1,0 +1,227 @@
+"""Every error this package raises on purpose, in one tree.
+
+    EviMcpError
+    ├── InvalidSetting        a setting that cannot be used
+    ├── MissingApiKey         the call needs HUME_API_KEY
+    ├── InvalidChatId         not an id that could name a chat
+    ├── ChatNotAttached       no connection to this chat is held
+    ├── ChatNotAllowed        the chat is not on the allow-list
+    ├── ToolNotAllowed        the tool is above the access level
+    ├── TooManyChats          the limit of attached chats is reached
+    ├── AttachRefused         the service will never accept this attach
+    ├── ServiceUnavailable    a REST call failed
+    ├── InvalidCursor         not a cursor of this server's making
+    ├── InvalidArgument       an argument that no schema can catch
+    ├── InvalidCommand        EVI would not understand this message
+    ├── UnknownToolCall       no such tool call is waiting
+    ├── ToolCallAnswered      somebody answered first
+    ├── UserSpoke             the conversation moved on
+    ├── NotSent               the command was not written to the socket
+    └── MaybeSent             the connection broke while it was being written
+
+The text of each is one sentence that says what is wrong and what to do next: it is
+what a model reads. Text that came from a chat or a caller's argument is quoted in it.
+"""
+
+from collections.abc import Iterable
+
+from evi_mcp.quoting import quote
+
+
+class EviMcpError(Exception):
+    """The base of all of them; `str()` is meant for an agent."""
+
+
+class InvalidSetting(EviMcpError):
+    """A setting that cannot be used; the process ends with status 2."""
+
+
+class MissingApiKey(EviMcpError):
+    """The call has to reach the service and no key is set."""
+
+    def __str__(self) -> str:
+        return (
+            "HUME_API_KEY is not set, so EVI cannot be reached; set it in the `env` of this server's entry in the"
+            " MCP client's configuration and restart the server, or run `evi-mcp serve --simulate` to try without one."
+        )
+
+
+class InvalidChatId(EviMcpError):
+    """The given text cannot be a chat id."""
+
+    def __init__(self, chat_id: str) -> None:
+        super().__init__(chat_id)
+        self.chat_id = chat_id
+
+    def __str__(self) -> str:
+        return (
+            f"{quote(self.chat_id, 80)} is not a chat id: it takes 1 to 128 letters, digits, '-', '_' and '.';"
+            " take one from list_chats."
+        )
+
+
+class ChatNotAttached(EviMcpError):
+    """No connection to this chat is held; `attached` are the ids that are."""
+
+    def __init__(self, chat_id: str, attached: Iterable[str]) -> None:
+        super().__init__(chat_id)
+        self.chat_id = chat_id
+        self.attached = tuple(attached)
+
+    def __str__(self) -> str:
+        have = f"attached are {listing(self.attached)}" if self.attached else "no chat is attached"
+        return f"chat {quote(self.chat_id, 80)} is not attached ({have}); call attach_chat first."
+
+
+class ChatNotAllowed(EviMcpError):
+    """The chat is not on the allow-list of this server."""
+
+    def __init__(self, chat_id: str) -> None:
+        super().__init__(chat_id)
+        self.chat_id = chat_id
+
+    def __str__(self) -> str:
+        return (
+            f"chat {quote(self.chat_id, 80)} is not among the chats that this server may touch"
+            " (EVI_MCP_ALLOWED_CHATS); only whoever configures the server can change that."
+        )
+
+
+class ToolNotAllowed(EviMcpError):
+    """The tool needs a higher access level than this server has."""
+
+    def __init__(self, tool: str, needs: str, level: str) -> None:
+        super().__init__(tool)
+        self.tool, self.needs, self.level = tool, needs, level
+
+    def __str__(self) -> str:
+        return (
+            f"{self.tool} needs the access level {self.needs!r} and this server runs at {self.level!r}"
+            " (EVI_MCP_ACCESS); only whoever configures the server can change that."
+        )
+
+
+class TooManyChats(EviMcpError):
+    """The limit of attached chats is reached; `over` of them have ended."""
+
+    def __init__(self, attached: int, over: int) -> None:
+        super().__init__(attached)
+        self.attached, self.over = attached, over
+
+    def __str__(self) -> str:
+        return (
+            f"{self.attached} chats are attached, which is the limit (EVI_MCP_MAX_CHATS), {self.over} of them over;"
+            " detach one with detach_chat first."
+        )
+
+
+class AttachRefused(EviMcpError):
+    """The service refused in a way that no waiting heals; nothing is left of the attempt."""
+
+    def __init__(self, chat_id: str, cause: str) -> None:
+        super().__init__(chat_id)
+        self.chat_id, self.cause = chat_id, cause
+
+    def __str__(self) -> str:
+        return f"cannot attach to chat {quote(self.chat_id, 80)}: {self.cause}."
+
+
+class ServiceUnavailable(EviMcpError):
+    """A REST call did not give an answer that can be used."""
+
+
+class InvalidCursor(EviMcpError):
+    """The given text is no cursor, and neither `earliest` nor `latest`."""
+
+    def __init__(self, cursor: str) -> None:
+        super().__init__(cursor)
+        self.cursor = cursor
+
+    def __str__(self) -> str:
+        return (
+            f"{quote(self.cursor, 80)} is not a cursor; pass the `cursor` of an earlier result, 'earliest' or 'latest'."
+        )
+
+
+class InvalidArgument(EviMcpError):
+    """An argument is wrong in a way that its schema does not say."""
+
+
+class InvalidCommand(EviMcpError):
+    """EVI would not understand this message, so it was not sent."""
+
+
+class UnknownToolCall(EviMcpError):
+    """No tool call of this id is known in the chat; `pending` are the ids that wait."""
+
+    def __init__(self, tool_call_id: str, pending: Iterable[str]) -> None:
+        super().__init__(tool_call_id)
+        self.tool_call_id = tool_call_id
+        self.pending = tuple(pending)
+
+    def __str__(self) -> str:
+        have = f"pending are {listing(self.pending)}" if self.pending else "none is pending in this chat"
+        return (
+            f"no tool call {quote(self.tool_call_id, 80)} is known, {have};"
+            " nothing was sent, take the id from list_tool_calls."
+        )
+
+
+class ToolCallAnswered(EviMcpError):
+    """The tool call is closed; the first answer wins."""
+
+    def __init__(self, tool_call_id: str, status: str, by: str, at: str) -> None:
+        super().__init__(tool_call_id)
+        self.tool_call_id, self.status, self.by, self.at = tool_call_id, status, by, at
+
+    def __str__(self) -> str:
+        return (
+            f"tool call {quote(self.tool_call_id, 80)} was {self.status} by {self.by} at {self.at};"
+            " nothing was sent, the first answer counts."
+        )
+
+
+class UserSpoke(EviMcpError):
+    """A final spoken message came after the cursor that the caller had read up to."""
+
+    def __init__(self, said: str, cursor: str) -> None:
+        super().__init__(said)
+        self.said, self.cursor = said, cursor
+
+    def __str__(self) -> str:
+        return (
+            f"nothing was sent, because the user has said {quote(self.said, 400)} since then;"
+            f" read on, and pass unless_user_spoke_after={self.cursor!r} if you still want to."
+        )
+
+
+class NotSent(EviMcpError):
+    """The command was not written to the socket: it is safe to try again."""
+
+    def __init__(self, command: str, why: str) -> None:
+        super().__init__(command)
+        self.command, self.why = command, why
+
+    def __str__(self) -> str:
+        return f"{self.command} was not sent, and nothing reached the chat: {self.why}."
+
+
+class MaybeSent(EviMcpError):
+    """The connection broke while the command was being written."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(command)
+        self.command = command
+
+    def __str__(self) -> str:
+        return (
+            f"the connection broke while {self.command} was being written, so it may or may not have reached the chat;"
+            " read_events tells what happened, do so before you send it again."
+        )
+
+
+def listing(names: Iterable[str], most: int = 10) -> str:
+    """Names in quotes, the first `most` of them, with a count of the rest."""
+    every = list(names)
+    shown = ", ".join(quote(name, 80) for name in every[:most])
+    return shown if len(every) <= most else f"{shown} and {len(every) - most} more"

@@ -1,0 +1,101 @@
+"""Frames to messages and commands to frames. Decoding never raises.
+
+A frame that is a JSON object with a string `type` is a message; all else in it is optional. A frame that is
+not becomes a `ProtocolFault`. What a known type carries in the wrong form is set aside, the rest is read.
+"""
+
+import hashlib
+import json
+import math
+from typing import Any
+
+import pydantic_core
+from pydantic import TypeAdapter, ValidationError
+
+from evi_mcp.protocol.messages import KNOWN_TYPES, Message, ProtocolFault, SubscribeMessage, UnknownMessage
+from evi_mcp.protocol.redaction import redact
+
+MAX_FRAME_BYTES = 16 * 2**20
+"""The largest frame accepted or sent, in bytes. Hume's FAQ states 16 MB."""
+
+_known: TypeAdapter[Message] = TypeAdapter(SubscribeMessage)
+
+
+def decode(frame: str | bytes) -> Message:
+    """The message in a frame; `ProtocolFault` if there is none.
+
+    Args:
+        frame: A text frame, or the payload of a binary one, which EVI does not send and nobody here reads.
+    """
+    if isinstance(frame, bytes):
+        return _fault(frame, "a binary frame, where EVI sends text")
+    try:
+        return _known.validate_json(frame)
+    except (ValidationError, ValueError, RecursionError):
+        return _decode_leniently(frame)
+
+
+def _decode_leniently(frame: str) -> Message:
+    """The second, slower look at a frame that is not exactly what the schema says."""
+    try:
+        value = _load(frame)
+    except (ValueError, RecursionError):
+        return _fault(frame, "not JSON")
+    if not isinstance(value, dict):
+        return _fault(frame, "JSON, but not an object")
+    kind = value.get("type")
+    if not isinstance(kind, str) or not kind:
+        return _fault(frame, "an object without a type")
+    model = KNOWN_TYPES.get(kind) or KNOWN_TYPES.get(kind.lower())  # one guide spells `assistant_PROSODY`
+    if model is None:
+        return UnknownMessage(type=kind, payload=redact(value))
+    return _fit(model, {**value, "type": model.model_fields["type"].annotation.__args__[0]})  # type: ignore[union-attr]
+
+
+def _load(frame: str) -> Any:
+    """JSON, also with lone surrogates, which are replaced: they cannot be written as UTF-8 again."""
+    try:
+        return pydantic_core.from_json(frame)
+    except ValueError:
+        text = frame.encode("utf-8", "replace").decode()
+        return _scrub(json.loads(text))
+
+
+def _scrub(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_scrub(key): _scrub(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_scrub(item) for item in value]
+    return value
+
+
+def _fit(model: type[Message], value: dict[str, Any]) -> Message:
+    """The model from the fields that have the right form; `type` is known to."""
+    value = {**value, "models": _numeric_scores(value["models"])} if "models" in value else value
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        wrong = {problem["loc"][0] for problem in error.errors(include_url=False, include_input=False)}
+        return model.model_validate({key: item for key, item in value.items() if key not in wrong})
+
+
+def _numeric_scores(models: Any) -> Any:
+    """The inference with only those scores that are finite numbers, so that one odd score costs no other."""
+    try:
+        scores = models["prosody"]["scores"]
+        kept = {
+            name: score
+            for name, score in scores.items()
+            if isinstance(score, (int, float)) and not isinstance(score, bool) and math.isfinite(score)
+        }
+    except (TypeError, KeyError, AttributeError):
+        return models
+    return {**models, "prosody": {**models["prosody"], "scores": kept}}
+
+
+def _fault(frame: str | bytes, reason: str) -> ProtocolFault:
+    data = frame if isinstance(frame, bytes) else frame.encode("utf-8", "surrogatepass")
+    digest = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
+    return ProtocolFault(reason=reason, size=len(frame), binary=isinstance(frame, bytes), digest=digest)

@@ -1,0 +1,83 @@
+"""What makes two received messages the same event.
+
+EVI gives events no common id and no sequence number, and replays the whole chat on every connection, so
+identity has to be read off the content. Some events have one of their own: an id, or a position in the
+audio. The others are only alike, and `history` tells them apart by counting. Scores and request ids are
+never part of it: whether a replay repeats them exactly is not documented.
+"""
+
+import hashlib
+import json
+from typing import Any, NamedTuple
+
+from evi_mcp.protocol.messages import (
+    AssistantMessage,
+    AssistantProsody,
+    AudioOutput,
+    ChatMetadata,
+    ErrorMessage,
+    Message,
+    ProtocolFault,
+    SessionSettings,
+    ToolCall,
+    ToolError,
+    ToolResponse,
+    UnknownMessage,
+    UserInterruption,
+    UserMessage,
+)
+
+
+class Identity(NamedTuple):
+    """`digest` is equal for equal events. `own`: it names one event; else it names all that look alike."""
+
+    type: str
+    digest: int
+    own: bool
+
+
+def identify(message: Message) -> Identity:
+    """The identity of a message as received."""
+    kind: str = message.type  # type: ignore[attr-defined]
+    facts, own = _facts(message)
+    return Identity(kind, _digest(kind, facts), own)
+
+
+def _facts(message: Message) -> tuple[Any, bool]:
+    """What identifies the message, and whether that names one event only."""
+    match message:
+        case UserMessage():
+            begin, end = (message.time.begin, message.time.end) if message.time else (None, None)
+            content = message.message.content if message.message else None
+            # Typed messages have no voice and so no position of their own: two equal ones are two events.
+            spoken = not message.from_text and begin is not None and end is not None
+            return (message.interim, message.from_text, begin, end, content), spoken
+        case AssistantMessage():
+            content = message.message.content if message.message else None
+            return (message.id, content, message.from_text), message.id is not None
+        case AudioOutput():
+            return (message.id, message.index), message.id is not None and message.index is not None
+        case AssistantProsody():
+            return message.id, message.id is not None
+        case ToolCall() | ToolResponse() | ToolError():
+            return message.tool_call_id, message.tool_call_id is not None
+        case UserInterruption():
+            return message.time, message.time is not None
+        case ChatMetadata():
+            return message.chat_id, True  # `request_id` names the connection, not the event
+        case ErrorMessage():
+            return (message.code, message.slug, message.message), False
+        case SessionSettings():
+            return message.model_dump(mode="json", exclude_none=True, exclude={"custom_session_id"}), False
+        case UnknownMessage():
+            return message.payload, False
+        case ProtocolFault():
+            return message.digest, False
+        case _:  # assistant_end: nothing but its type
+            return None, False
+
+
+def _digest(kind: str, facts: Any) -> int:
+    """64 bits: two of a million events of one chat collide with a probability below 1 in 10 million."""
+    text = json.dumps([kind, facts], sort_keys=True, separators=(",", ":"), default=str)
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")

@@ -1,0 +1,228 @@
+"""One attached chat: its record, its socket while there is one, and the commands that go out on it."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from evi_mcp.chat.events import CHAT_STATE, Event
+from evi_mcp.chat.log import Cursors
+from evi_mcp.chat.record import ChatRecord
+from evi_mcp.errors import MaybeSent, NotSent
+from evi_mcp.protocol.commands import Command
+from evi_mcp.protocol.lifecycle import Change, State
+from evi_mcp.quoting import quote
+from evi_mcp.upstream.transport import Closed, Transport
+
+WAIT_FOR_LIVE_S = 5.0
+WRITE_TIMEOUT_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+Listener = Callable[[Event], None]
+Effect = Callable[[Event], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof of a command. `cursor_seq` is the last event before it, `confirmed_by` the event that shows its effect."""
+
+    chat_id: str
+    command: str
+    seq: int
+    cursor_seq: int
+    confirmed_by: int | None = None
+    warning: str | None = None
+
+
+class _Proof:
+    """What a command waits for."""
+
+    def __init__(self, effect: Effect) -> None:
+        self.effect = effect
+        self.seq: int | None = None
+        self.seen = anyio.Event()
+
+    def see(self, event: Event) -> None:
+        self.seq = event.seq
+        self.seen.set()
+
+
+class LiveChat:
+    """A chat that is followed. What changes it happens in plain functions, which nothing can cut in half."""
+
+    def __init__(self, chat_id: str, cursors: Cursors, *, max_events: int) -> None:
+        self.chat_id = chat_id
+        self.record = ChatRecord(chat_id, cursors, max_events=max_events, now=time.time())
+        self._cursors = cursors
+        self._transport: Transport | None = None
+        self._listeners: list[Listener] = []
+        self._proofs: list[_Proof] = []
+        self._news = anyio.Event()
+        self.dead_man: anyio.CancelScope | None = None
+        """The timer that ends a pause by itself, while one runs."""
+
+    def __repr__(self) -> str:
+        return f"<LiveChat {self.chat_id}: {self.state}, {self.record.log.appended} events>"
+
+    @property
+    def state(self) -> State:
+        """Where the chat stands."""
+        return self.record.lifecycle.state
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will come."""
+        return self.record.lifecycle.over
+
+    # What happens to it
+
+    def connected(self, transport: Transport) -> None:
+        """A socket stands; what it brings first is the history."""
+        self._transport = transport
+        self.record.connection_opened()
+        self._notify_change()
+
+    def disconnected(self) -> None:
+        """The socket is gone."""
+        self._transport = None
+        self._notify_change()
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a socket, be it still in its replay."""
+        return self._transport is not None
+
+    def receive(self, frame: str | bytes) -> None:
+        """Takes in a frame and tells every listener what it brought."""
+        self.publish(self.record.receive(frame, time.time()))
+
+    def change(self, change: Change | None) -> None:
+        """Logs a change of state and tells every listener."""
+        if change is not None:
+            _log.info("chat %s is %s%s", self.chat_id, change.state, f" ({quote(change.reason)})" if change.reason else "")
+        self.publish(self.record.changed(change, time.time()))
+
+    def publish(self, events: list[Event]) -> None:
+        """Hands new events of the record to the listeners, in order."""
+        for event in events:
+            # One effect proves one command: the oldest that waits for it.
+            for proof in self._proofs:
+                if proof.effect(event):
+                    self._proofs.remove(proof)
+                    proof.see(event)
+                    break
+            for listener in tuple(self._listeners):
+                listener(event)
+            if event.type == CHAT_STATE:
+                self._notify_change()
+
+    def add_listener(self, listener: Listener) -> None:
+        """From now on `listener` gets every event, as it is logged. It must be quick and must not raise."""
+        self._listeners.append(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Undoes `add_listener`; unknown ones are ignored."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    async def changed(self) -> None:
+        """Returns after the next change of state or connection."""
+        await self._news.wait()
+
+    def _notify_change(self) -> None:
+        self._news.set()
+        self._news = anyio.Event()
+
+    # What is done to it
+
+    async def send(
+        self,
+        command: Command,
+        *,
+        by: str,
+        effect: Effect | None = None,
+        wait_for_effect_s: float = 0.0,
+        guard: Callable[[], None] | None = None,
+        **facts: str | None,
+    ) -> Receipt:
+        """Writes a command once or not at all, and waits for its effect.
+
+        Args:
+            by: The agent, for the log.
+            effect: Recognises the event that proves it; `None` if EVI shows none.
+            wait_for_effect_s: Seconds to wait for that event; 0 does not wait.
+            guard: Called right before the write, with nothing in between; raises to refuse.
+            facts: Fields of the `command` event.
+
+        Raises:
+            InvalidCommand: EVI would not understand it.
+            NotSent: The chat is over or did not become live within 5 s; nothing was written.
+            MaybeSent: The connection broke during the write.
+        """
+        kind: str = command.type  # type: ignore[attr-defined]
+        frame = command.frame()
+        transport = await self._live_transport(kind)
+        if guard:
+            guard()
+        cursor_seq = self._cursors.last_seq
+        event = self.record.command(kind, time.time(), by=by, **facts)
+        proof = _Proof(effect or (lambda _: False))
+        self.publish([event])
+        self._proofs.append(proof)
+        try:
+            await self._write(transport, frame, kind)
+            if effect and wait_for_effect_s > 0:
+                with anyio.move_on_after(wait_for_effect_s):
+                    await proof.seen.wait()
+        finally:
+            if proof in self._proofs:
+                self._proofs.remove(proof)
+        return Receipt(self.chat_id, kind, event.seq, cursor_seq, proof.seq)
+
+    async def _live_transport(self, kind: str) -> Transport:
+        """The socket of a live chat, awaited for 5 s. Nothing may await between this and the write."""
+        with anyio.move_on_after(WAIT_FOR_LIVE_S):
+            while True:
+                if self.over:
+                    raise NotSent(
+                        kind, f"the chat is {self.state} ({self.record.lifecycle.reason or 'no reason given'})"
+                    )
+                if self.state is State.LIVE and self._transport is not None and self._transport.is_open:
+                    return self._transport
+                await self.changed()
+        reason = self.record.lifecycle.reason or "its history has not arrived yet"
+        raise NotSent(
+            kind, f"the chat is {self.state} and was not live within {WAIT_FOR_LIVE_S:g} s ({reason}); try again"
+        )
+
+    async def _write(self, transport: Transport, frame: str, kind: str) -> None:
+        # Shielded: a client that gives up must not leave half a command, or one that nobody knows of.
+        with anyio.CancelScope(shield=True), anyio.move_on_after(WRITE_TIMEOUT_S) as written:
+            try:
+                await transport.send(frame)
+            except Closed:
+                raise MaybeSent(kind) from None
+        if written.cancelled_caught:
+            raise MaybeSent(kind)
+
+    async def write_parting(self, command: Command, *, by: str) -> None:
+        """Writes a last command before the socket is closed, if it is open; never raises, never waits long."""
+        transport = self._transport
+        if transport is None or not transport.is_open:
+            return
+        kind: str = command.type  # type: ignore[attr-defined]
+        self.publish([self.record.command(kind, time.time(), by=by)])
+        with anyio.move_on_after(0.5):
+            try:
+                await transport.send(command.frame())
+            except Closed:
+                return
+
+    def call_off_dead_man(self) -> None:
+        """Stops the timer that would end a pause, if one runs."""
+        if self.dead_man is not None:
+            self.dead_man.cancel()
+            self.dead_man = None

@@ -1,0 +1,98 @@
+"""The task that keeps one chat fed: connects, takes in the replay, drains the socket, connects again."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import anyio
+
+from evi_mcp.protocol.lifecycle import State
+from evi_mcp.registry.live_chat import LiveChat
+from evi_mcp.upstream.reconnect import backoff
+from evi_mcp.upstream.transport import Closed, Connector, Refused, Transport, Unreachable
+
+_SHORTEST_WAIT_S = 0.01  # so that a frame which is already here is never taken for a gap
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long things may take, in seconds."""
+
+    reconnect_for: float = 300.0
+    """Failed connecting for this long makes a chat `failed`."""
+    first_frame: float = 2.0
+    quiet: float = 0.25
+    """A replay has ended when nothing has arrived for this long."""
+    replay: float = 5.0
+    """And at the latest after this long, as far as the state is concerned."""
+    delays: Callable[[], Iterator[float]] = field(default=backoff)
+
+
+async def follow(chat: LiveChat, connector: Connector, pace: Pace, handshakes: anyio.CapacityLimiter) -> None:
+    """Follows the chat until it is over. Cancelling it closes the socket with 1000."""
+    delays, failing_since = pace.delays(), time.monotonic()
+    lifecycle = chat.record.lifecycle
+    while not chat.over:
+        try:
+            async with handshakes:
+                transport = await connector.connect(chat.chat_id)
+        except Refused as refusal:
+            cause = await connector.explain_refusal(chat.chat_id, refusal.status)
+            chat.change(lifecycle.refused(refusal.status, cause))
+        except Unreachable as trouble:
+            chat.change(lifecycle.unreachable(str(trouble)))
+        else:
+            if await _drain(chat, transport, pace):
+                delays, failing_since = pace.delays(), time.monotonic()
+        if chat.over:
+            return
+        left = failing_since + pace.reconnect_for - time.monotonic()
+        if left <= 0:
+            chat.change(lifecycle.gave_up(pace.reconnect_for))
+            return
+        await anyio.sleep(min(next(delays), left))
+
+
+async def _drain(chat: LiveChat, transport: Transport, pace: Pace) -> bool:
+    """Takes in all that one connection brings; whether the chat was live on it."""
+    was_live = False
+    chat.connected(transport)
+    try:
+        await _take_in_replay(chat, transport, pace)
+        while not chat.over:
+            chat.receive(await transport.receive())
+    except Closed as end:
+        was_live = chat.state is State.LIVE
+        chat.change(chat.record.lifecycle.closed(end.code, end.reason))
+    finally:
+        chat.record.history.end_replay()
+        chat.disconnected()
+        with anyio.CancelScope(shield=True):
+            await transport.close()
+    return was_live
+
+
+async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace) -> None:
+    """Takes in the history that opens a connection; on the way the chat becomes live.
+
+    EVI marks no end of it, so a gap in what arrives is taken for one. Bytes count, not frames, since a large frame
+    on a slow line takes longer than the gap. A replay that outlasts `pace.replay` holds no agent up any more, but is
+    told from live events until it is past what was known.
+    """
+    history, lifecycle = chat.record.history, chat.record.lifecycle
+    opened, heard = time.monotonic(), False
+    while history.replaying and not chat.over:
+        quiet_at = max(opened, transport.heard_at) + pace.quiet if heard else opened + pace.first_frame
+        wake_at = quiet_at if chat.state is State.LIVE else min(quiet_at, opened + pace.replay)
+        with anyio.move_on_after(max(_SHORTEST_WAIT_S, wake_at - time.monotonic())) as patience:
+            frame = await transport.receive()
+        if not patience.cancelled_caught:
+            chat.receive(frame)
+            heard = True
+        now = time.monotonic()
+        quiet = patience.cancelled_caught and now >= quiet_at and now >= transport.heard_at + pace.quiet
+        late = now >= opened + pace.replay
+        if quiet or (late and history.replay_has_passed):
+            history.end_replay()
+        if late or not history.replaying:
+            chat.change(lifecycle.caught_up())

@@ -1,0 +1,226 @@
+"""`chat_id` to live chat: one connection for each, limits, and an orderly end."""
+
+import logging
+import math
+import re
+import secrets
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+from anyio.abc import TaskGroup
+
+from evi_mcp.chat.events import Event
+from evi_mcp.chat.log import Cursors
+from evi_mcp.errors import AttachRefused, ChatNotAttached, InvalidChatId, TooManyChats
+from evi_mcp.protocol.commands import ResumeAssistantMessage
+from evi_mcp.protocol.lifecycle import State
+from evi_mcp.registry.live_chat import LiveChat
+from evi_mcp.registry.pump import Pace, follow
+from evi_mcp.upstream.transport import Connector
+
+ATTACH_PATIENCE_S = 10.0
+"""How long an attach waits for a service that refuses for now."""
+MAX_HANDSHAKES = 100
+"""Handshakes under way at once, so that a thousand chats that dropped together do not storm the service."""
+STOP_TIMEOUT_S = 1.8
+
+_CHAT_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.\-]{1,128}", re.ASCII)
+_log = logging.getLogger(__name__)
+
+
+def check_chat_id(chat_id: str) -> str:
+    """The id, if it is one that may be put into an address.
+
+    Raises:
+        InvalidChatId: It is not.
+    """
+    if not _CHAT_ID.fullmatch(chat_id):
+        raise InvalidChatId(chat_id)
+    return chat_id
+
+
+class ChatRegistry:
+    """All chats that this process follows. Enter it before use; leaving it closes every socket with 1000.
+
+    Args:
+        connector: Opens the sockets.
+        max_chats: The most that may be attached at once, chats that are over included.
+        max_events: The most events kept for each chat.
+        pace: Time limits of following a chat.
+    """
+
+    def __init__(
+        self, connector: Connector, *, max_chats: int = 1000, max_events: int = 10_000, pace: Pace | None = None
+    ) -> None:
+        self.cursors = Cursors(secrets.token_hex(3))
+        self._connector = connector
+        self._max_chats, self._max_events = max_chats, max_events
+        self._pace = pace or Pace()
+        self._chats: dict[str, LiveChat] = {}
+        self._tasks: dict[LiveChat, _Task] = {}
+        self._listeners: list[Callable[[Event], None]] = []
+        self._on_chats_changed: list[Callable[[], None]] = []
+        self._group: TaskGroup | None = None
+
+    def __repr__(self) -> str:
+        return f"<ChatRegistry {list(self._chats.values())}>"
+
+    async def __aenter__(self) -> Self:
+        self._handshakes = anyio.CapacityLimiter(MAX_HANDSHAKES)
+        self._group = anyio.create_task_group()
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> bool | None:
+        assert self._group is not None
+        with anyio.CancelScope(shield=True):
+            await self.stop()
+        self._group.cancel_scope.cancel()
+        return await self._group.__aexit__(exc_type, exc, tb)
+
+    # Looking
+
+    def get(self, chat_id: str) -> LiveChat:
+        """The attached chat of this id.
+
+        Raises:
+            InvalidChatId: This cannot be one.
+            ChatNotAttached: It is not attached.
+        """
+        chat = self._chats.get(check_chat_id(chat_id))
+        if chat is None:
+            raise ChatNotAttached(chat_id, self._chats)
+        return chat
+
+    def chats(self) -> list[LiveChat]:
+        """All attached chats, in the order in which they were attached."""
+        return list(self._chats.values())
+
+    def add_listener(self, listener: Callable[[Event], None]) -> None:
+        """From now on `listener` gets every event of every chat, also of those attached later."""
+        self._listeners.append(listener)
+
+    def remove_listener(self, listener: Callable[[Event], None]) -> None:
+        """Undoes `add_listener`; unknown ones are ignored."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def on_chats_changed(self, callback: Callable[[], None]) -> None:
+        """From now on `callback` is called whenever a chat was attached or detached."""
+        self._on_chats_changed.append(callback)
+
+    def _chats_changed(self) -> None:
+        for callback in self._on_chats_changed:
+            callback()
+
+    def _tell(self, event: Event) -> None:
+        for listener in tuple(self._listeners):
+            listener(event)
+
+    # Attaching and detaching
+
+    async def attach(self, chat_id: str) -> LiveChat:
+        """Follows a chat from now on; for a chat that is followed already, the same one.
+
+        Returns when its history has arrived, or after 10 s of a service that refuses for now.
+
+        Raises:
+            InvalidChatId: This cannot be an id.
+            TooManyChats: The limit is reached.
+            AttachRefused: It will never succeed; nothing is left behind.
+        """
+        chat = self._claim(check_chat_id(chat_id))
+        patience_ends = time.monotonic() + ATTACH_PATIENCE_S
+        while chat.state is State.CONNECTING:
+            # A connection that stands is in its replay, which has limits of its own.
+            left = math.inf if chat.is_connected else patience_ends - time.monotonic()
+            if left <= 0:
+                break
+            with anyio.move_on_after(left):
+                await chat.changed()
+        if chat.state is State.FAILED and not chat.record.lifecycle.was_live:
+            if self._chats.get(chat_id) is chat:
+                del self._chats[chat_id]
+                self._chats_changed()
+            raise AttachRefused(chat_id, chat.record.lifecycle.reason or "it failed")
+        return chat
+
+    def _claim(self, chat_id: str) -> LiveChat:
+        """The chat, made and started if it is new. Plain code: two agents cannot both make it."""
+        chat = self._chats.get(chat_id)
+        if chat is None:
+            if len(self._chats) >= self._max_chats:
+                raise TooManyChats(len(self._chats), sum(chat.over for chat in self._chats.values()))
+            assert self._group is not None, "enter the registry first"
+            chat = self._chats[chat_id] = LiveChat(chat_id, self.cursors, max_events=self._max_events)
+            chat.add_listener(self._tell)
+            task = self._tasks[chat] = _Task()
+            self._group.start_soon(self._run, chat, task, name=f"chat {chat_id}")
+            self._chats_changed()
+        return chat
+
+    async def detach(self, chat_id: str) -> LiveChat:
+        """Stops following a chat, for all agents; the chat itself goes on.
+
+        Raises:
+            InvalidChatId, ChatNotAttached: As `get`.
+        """
+        chat = self.get(chat_id)
+        del self._chats[chat_id]
+        self._chats_changed()
+        with anyio.CancelScope(shield=True):
+            await self._stop([chat])
+        return chat
+
+    async def stop(self) -> None:
+        """Closes every socket with 1000, in less than 2 s whatever the other side does."""
+        chats = self.chats()
+        self._chats.clear()
+        await self._stop(chats)
+
+    async def _stop(self, chats: Iterable[LiveChat]) -> None:
+        async def stop(chat: LiveChat) -> None:
+            if chat.dead_man is not None:
+                # Nobody would be left to keep the promise that the pause ends by itself.
+                chat.call_off_dead_man()
+                await chat.write_parting(ResumeAssistantMessage(), by="this server, on detaching")
+                chat.record.paused = False
+            chat.change(chat.record.lifecycle.detached())
+            if task := self._tasks.get(chat):
+                task.scope.cancel()
+                await task.done.wait()
+
+        with anyio.move_on_after(STOP_TIMEOUT_S):
+            async with anyio.create_task_group() as group:
+                for chat in chats:
+                    group.start_soon(stop, chat)
+
+    async def _run(self, chat: LiveChat, task: "_Task") -> None:
+        """The task of one chat. Whatever happens in it stays in it."""
+        try:
+            with task.scope:
+                await follow(chat, self._connector, self._pace, self._handshakes)
+        except Exception:
+            _log.exception("chat %s: following it failed", chat.chat_id)
+            chat.change(chat.record.lifecycle.broke("this server failed while following the chat; see its log"))
+        finally:
+            self._tasks.pop(chat, None)
+            task.done.set()
+
+    def start(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
+        """Runs something beside the chats, for as long as the registry is open. It must not raise."""
+        assert self._group is not None, "enter the registry first"
+        self._group.start_soon(work, *args)
+
+
+class _Task:
+    """The running side of a chat."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.done = anyio.Event()

@@ -1,0 +1,113 @@
+"""The `evi://` resources: the same views as the tools, for clients that read, list and subscribe."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import mcp_types as types
+from mcp.server import MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+
+from evi_mcp.app import App
+from evi_mcp.chat.log import EARLIEST
+from evi_mcp.chat.pages import Filter, read_page
+from evi_mcp.errors import ChatNotAllowed, ChatNotAttached, EviMcpError, InvalidChatId
+from evi_mcp.registry.live_chat import LiveChat
+from evi_mcp.server.updates import CHATS_URI, chat_uri
+from evi_mcp.tools.spec import now
+from evi_mcp.views import structure, text
+
+_JSON, _MARKDOWN = "application/json", "text/markdown"
+_VIEWS = {
+    "": ("Chat", _JSON, "State of an attached chat, its pending tool calls and last turns."),
+    "events": ("Recent events", _JSON, "The stream of a chat's recent events; `after` takes a cursor."),
+    "transcript": ("Transcript", _MARKDOWN, "What was said, turn by turn."),
+    "tool-calls": ("Tool calls", _JSON, "All tool calls of the chat."),
+}
+_Reader = TypeVar("_Reader", bound=Callable[..., Any])
+_EVENTS, _MAX_EVENTS, _MAX_CHARS = 50, 200, 50_000
+
+
+def list_resources(app: App) -> list[types.Resource]:
+    """The concrete resources: the list of chats, and the views of each that is attached."""
+    listed = [
+        types.Resource(uri=CHATS_URI, name="chats", title="Chats", description="All attached chats.", mime_type=_JSON)
+    ]
+    for chat in app.chats():
+        for view, (title, mime_type, description) in _VIEWS.items():
+            listed.append(
+                types.Resource(
+                    uri=chat_uri(chat.chat_id, view),
+                    name=f"{chat.chat_id}{'/' + view if view else ''}",
+                    title=f"{title} of {chat.chat_id}",
+                    description=description,
+                    mime_type=mime_type,
+                )
+            )
+    return listed
+
+
+def register(server: MCPServer[Any], app: App) -> None:
+    """Registers the templates, and the list of chats, with the server."""
+
+    @server.resource(CHATS_URI, name="chats", title="Chats", mime_type=_JSON)
+    async def chats() -> str:
+        """All attached chats."""
+        cursors = app.registry.cursors
+        return _json({"chats": [structure.summary(chat.record, cursors, now()) for chat in app.chats()]})
+
+    def template(view: str, uri: str) -> Callable[[_Reader], _Reader]:
+        title, mime_type, description = _VIEWS[view]
+        return server.resource(
+            uri, name=f"chat{'-' + view if view else ''}", title=title, mime_type=mime_type, description=description
+        )
+
+    @template("", f"{CHATS_URI}/{{chat_id}}")
+    async def chat(chat_id: str) -> str:
+        return _json(structure.chat(_find(app, chat_id).record, app.registry.cursors, now()))
+
+    @template("events", f"{CHATS_URI}/{{chat_id}}/events{{?after,limit}}")
+    async def events(chat_id: str, after: str = "", limit: str = str(_EVENTS)) -> str:
+        record, cursors = _find(app, chat_id).record, app.registry.cursors
+        if not limit.isdecimal() or not 1 <= int(limit[:9]) <= _MAX_EVENTS:
+            raise ResourceError(f"limit must be a number from 1 to {_MAX_EVENTS}.")
+        try:
+            position = cursors.read(after or EARLIEST)
+        except EviMcpError as error:
+            raise ResourceError(str(error)) from error
+        if not after:
+            # Without a cursor, the newest: this is what a subscriber reads again on each update.
+            shown = [event for event in record.log if not event.hidden]
+            if len(shown) > int(limit):
+                position = position._replace(seq=shown[-int(limit) - 1].seq)
+        page = read_page(
+            [record.log],
+            position,
+            Filter(),
+            limit=int(limit),
+            max_chars=_MAX_CHARS,
+            length=lambda event: text.line_length(event, with_chat_id=False),
+            upto=cursors.last_seq,
+        )
+        return _json(structure.page(page, page.events, [record], cursors))
+
+    @template("transcript", f"{CHATS_URI}/{{chat_id}}/transcript")
+    async def transcript(chat_id: str) -> str:
+        shown = structure.transcript(_find(app, chat_id).record, app.registry.cursors, 2000, _MAX_CHARS)
+        return text.markdown_transcript(chat_id, shown)
+
+    @template("tool-calls", f"{CHATS_URI}/{{chat_id}}/tool-calls")
+    async def tool_calls(chat_id: str) -> str:
+        calls = _find(app, chat_id).record.tool_calls
+        return _json({"tool_calls": [structure.tool_call(call, now(), with_chat_id=False) for call in calls]})
+
+
+def _find(app: App, chat_id: str) -> LiveChat:
+    try:
+        return app.chat(chat_id)
+    except (InvalidChatId, ChatNotAllowed, ChatNotAttached) as error:
+        raise ResourceNotFoundError(str(error)) from error
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,82 @@
+"""Everything that reaches below the public surface of the `mcp` package (2.3), in one place.
+
+There is no public API for `resources/subscribe`, for the `listChanged` flags of a handshake client, or for the
+connection object (SDK 2.3.0); `MCPServer._lowlevel_server` and `ServerSession._connection` are what its own
+conformance server uses. Tests cover each use, and the dependency is pinned below 3.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import mcp_types as types
+from mcp.server import MCPServer, NotificationOptions
+from mcp.server.stdio import stdio_server
+
+
+class Connection:
+    """One handshake client, as far as notifications go. Two of the same client are equal."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Connection) and other._raw is self._raw
+
+    def __hash__(self) -> int:
+        return id(self._raw)
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Calls back when the client has gone."""
+        self._raw.exit_stack.callback(callback)
+
+    async def send_resource_updated(self, uri: str) -> None:
+        """Blocks for as long as the client does not read; never raises."""
+        await self._raw.send_resource_updated(uri)
+
+    async def send_resource_list_changed(self) -> None:
+        """As `send_resource_updated`."""
+        await self._raw.send_resource_list_changed()
+
+
+Subscribe = Callable[[Connection, str], None]
+
+
+def serve_subscriptions(server: MCPServer[Any], subscribe: Subscribe, unsubscribe: Subscribe) -> None:
+    """Answers `resources/subscribe` and `resources/unsubscribe`, and announces both to handshake clients."""
+
+    async def on_subscribe(ctx: Any, params: types.SubscribeRequestParams) -> types.EmptyResult:
+        subscribe(Connection(ctx.session._connection), str(params.uri))
+        return types.EmptyResult()
+
+    async def on_unsubscribe(ctx: Any, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
+        unsubscribe(Connection(ctx.session._connection), str(params.uri))
+        return types.EmptyResult()
+
+    low = server._lowlevel_server
+    low.add_request_handler("resources/subscribe", types.SubscribeRequestParams, on_subscribe)
+    low.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, on_unsubscribe)
+    base, flags = low.create_initialization_options, NotificationOptions(resources_changed=True)
+
+    def options(notification_options: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return base(notification_options or flags, *args, **kwargs)
+
+    low.create_initialization_options = options  # type: ignore[method-assign]
+
+
+def report_clients(server: MCPServer[Any], on_client: Callable[[Connection], None]) -> None:
+    """Reports each handshake client once it is ready for notifications."""
+
+    async def middleware(ctx: Any, call_next: Any) -> Any:
+        answer = await call_next(ctx)
+        if ctx.method == "notifications/initialized":
+            on_client(Connection(ctx.session._connection))
+        return answer
+
+    server.middleware.append(middleware)
+
+
+async def run_on_stdio(server: MCPServer[Any], stdin: Any | None) -> None:
+    """Serves until the client closes stdin. `stdin` is an async iterable of lines; `None` is the SDK's own reader."""
+    async with stdio_server(stdin=stdin) as (read, write):
+        low = server._lowlevel_server
+        await low.run(read, write, low.create_initialization_options())

@@ -1,0 +1,125 @@
+"""Telling clients of both protocol eras that a resource changed.
+
+A client of 2026-07-28 listens (`subscriptions/listen`), an older one subscribes (`resources/subscribe`). Both are
+told at most ten times a second for each URI, and only that it changed: they read it again. Each older client
+has a task and a set of its own, so one that does not read holds up nobody and grows nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+from mcp.server import MCPServer
+from mcp.server.subscriptions import InMemorySubscriptionBus, ResourcesListChanged, ResourceUpdated
+
+from evi_mcp.chat.events import CHAT_STATE, Event
+from evi_mcp.registry.waiting import ends_chat
+from evi_mcp.server import sdk
+
+PERIOD_S = 0.1
+CHATS_URI = "evi://chats"
+_LIST = "\0list"  # stands for the list of resources among the URIs
+
+
+def chat_uri(chat_id: str, view: str = "") -> str:
+    """The query-free URI of a chat, or of one of its views: `events`, `transcript`, `tool-calls`."""
+    return f"{CHATS_URI}/{chat_id}{'/' + view if view else ''}"
+
+
+def touched_by(event: Event) -> list[str]:
+    """The URIs whose content an event changes."""
+    if event.hidden and event.type != "assistant_prosody":
+        return []
+    uris = [chat_uri(event.chat_id, "events"), chat_uri(event.chat_id), CHATS_URI]
+    if event.type in ("user_message", "assistant_message", "assistant_prosody", "user_interruption"):
+        uris.append(chat_uri(event.chat_id, "transcript"))
+    if event.tool_call_id is not None:
+        uris.append(chat_uri(event.chat_id, "tool-calls"))
+    return uris
+
+
+class _Client:
+    """An older client: what it subscribed to, and what it has yet to be told."""
+
+    def __init__(self) -> None:
+        self.uris: set[str] = set()
+        self.due: dict[str, None] = {}
+        self.wake = anyio.Event()
+        self.scope = anyio.CancelScope()
+
+
+class Updates:
+    """From events to notifications. `start` runs a coroutine function in the background."""
+
+    def __init__(self, start: Callable[..., None]) -> None:
+        self.bus = InMemorySubscriptionBus()
+        self._start = start
+        self._clients: dict[sdk.Connection, _Client] = {}
+        self._changed: dict[str, None] = {}
+        self._wake = anyio.Event()
+
+    def install(self, server: MCPServer[Any]) -> None:
+        """Serves subscriptions on `server`, which must have been made with this object's `bus`."""
+        sdk.serve_subscriptions(server, self._subscribe, self._unsubscribe)
+        sdk.report_clients(server, self._greet)
+
+    def see(self, event: Event) -> None:
+        """Takes note of an event; never blocks."""
+        for uri in touched_by(event):
+            self._changed[uri] = None
+        if ends_chat(event) or event.type == CHAT_STATE:
+            self._changed[_LIST] = None
+        self._wake.set()
+
+    def list_changed(self) -> None:
+        """The list of resources is another one now."""
+        self._changed |= {_LIST: None, CHATS_URI: None}
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Passes changes on, for ever."""
+        while True:
+            await self._wake.wait()
+            self._wake = anyio.Event()
+            changed, self._changed = self._changed, {}
+            for client in self._clients.values():
+                due = [uri for uri in changed if uri == _LIST or uri in client.uris]
+                if due:
+                    client.due |= dict.fromkeys(due)
+                    client.wake.set()
+            for uri in changed:
+                await self.bus.publish(ResourcesListChanged() if uri == _LIST else ResourceUpdated(uri=uri))
+            await anyio.sleep(PERIOD_S)
+
+    def _greet(self, connection: sdk.Connection) -> None:
+        if connection in self._clients:
+            return
+        client = self._clients[connection] = _Client()
+        connection.on_close(lambda: self._forget(connection))
+        self._start(self._pump, connection, client)
+
+    def _subscribe(self, connection: sdk.Connection, uri: str) -> None:
+        self._greet(connection)
+        self._clients[connection].uris.add(uri)
+
+    def _unsubscribe(self, connection: sdk.Connection, uri: str) -> None:
+        if client := self._clients.get(connection):
+            client.uris.discard(uri)
+
+    def _forget(self, connection: sdk.Connection) -> None:
+        if client := self._clients.pop(connection, None):
+            client.scope.cancel()
+
+    async def _pump(self, connection: sdk.Connection, client: _Client) -> None:
+        with client.scope:
+            while True:
+                await client.wake.wait()
+                client.wake = anyio.Event()
+                while client.due:
+                    uri = next(iter(client.due))
+                    del client.due[uri]
+                    # Blocks while the client does not read; only this task waits for it.
+                    if uri == _LIST:
+                        await connection.send_resource_list_changed()
+                    else:
+                        await connection.send_resource_updated(uri)

@@ -1,0 +1,137 @@
+"""Reading what happens: by cursor, by waiting, and as a transcript."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import anyio
+import mcp_types as types
+from pydantic import Field
+
+from evi_mcp.app import App
+from evi_mcp.chat.log import EARLIEST, LATEST, Position
+from evi_mcp.chat.pages import Filter, Page, read_page
+from evi_mcp.config import Access
+from evi_mcp.errors import InvalidArgument
+from evi_mcp.registry.live_chat import LiveChat
+from evi_mcp.registry.waiting import Wait, WokenBy, ends_chat
+from evi_mcp.tools.spec import AppContext, ChatId, Limit, MaxChars, ToolSpec, Types, app_of, result
+from evi_mcp.views import shapes, structure, text
+
+HEARTBEAT_S = 5.0
+
+After = Annotated[
+    str,
+    Field(description="`cursor` of an earlier result, `earliest` or `latest`; events after it are returned."),
+]
+
+
+async def read_events(
+    ctx: AppContext,
+    chat_id: ChatId,
+    after: After = EARLIEST,
+    types: Types = None,
+    limit: Limit = 50,
+    max_chars: MaxChars = 8000,
+) -> Annotated[types.CallToolResult, shapes.EventPage]:
+    """Read a chat's events after a cursor, without waiting; reading consumes nothing."""
+    app = app_of(ctx)
+    chats = [app.chat(chat_id)]
+    page = _page(app, chats, app.registry.cursors.read(after), _filter(types), limit, max_chars)
+    shown = _structure(app, chats, page, max_chars)
+    return result(ctx, text.page(shown, next_call="read_events" if page.more else "wait_for_events"), shown)
+
+
+async def wait_for_events(
+    ctx: AppContext,
+    after: After = LATEST,
+    chat_ids: Annotated[list[str] | None, Field(description="Chats to wait on; omit for all attached chats.")] = None,
+    types: Types = None,
+    timeout_s: Annotated[float, Field(ge=0, le=50, description="Seconds to wait at most.")] = 25,
+    limit: Limit = 50,
+    max_chars: MaxChars = 8000,
+) -> Annotated[types.CallToolResult, shapes.WaitPage]:
+    """Wait until any of the chats has an event after the cursor, or ends; returns at once if there is one."""
+    app = app_of(ctx)
+    position, wanted = app.registry.cursors.read(after), _filter(types)
+    chats = app.chats(chat_ids)
+    if not chats:
+        raise InvalidArgument(
+            "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."
+        )
+    page = _page(app, chats, position, wanted, limit, max_chars)
+    if page.events or all(chat.over for chat in chats):
+        ended = not page.events or any(map(ends_chat, page.events))
+        woken_by, reason = WokenBy.CHAT_ENDED if ended else WokenBy.EVENT, None
+    else:
+        wait = await _sleep(ctx, chats, everywhere=chat_ids is None, wanted=wanted, seconds=timeout_s)
+        if chat_ids is None:
+            chats = list(dict.fromkeys([*chats, *app.chats()]))
+        page = _page(app, chats, position, wanted, limit, max_chars)
+        woken_by, reason = wait.by, wait.reason
+    shown: shapes.WaitPage = {**_structure(app, chats, page, max_chars), "woken_by": woken_by.value}  # type: ignore[typeddict-item]
+    if reason is not None:
+        shown["reason"] = reason
+    return result(ctx, text.page(shown, next_call="wait_for_events", woken_by=woken_by.value, reason=reason), shown)
+
+
+async def _sleep(ctx: AppContext, chats: list[LiveChat], *, everywhere: bool, wanted: Filter, seconds: float) -> Wait:
+    """Sleeps until an event is logged that counts. `everywhere` covers chats that are attached meanwhile, too."""
+    wait = Wait(wanted.shows)
+    places = [app_of(ctx).registry] if everywhere else chats
+    for place in places:
+        place.add_listener(wait.see)
+    try:
+        left = seconds
+        while wait.by is WokenBy.TIMEOUT and left > 0:
+            started = anyio.current_time()
+            await wait.sleep(min(left, HEARTBEAT_S))
+            left -= anyio.current_time() - started
+            if wait.by is WokenBy.TIMEOUT:
+                await ctx.report_progress(seconds - left, seconds, f"waiting on {len(chats)} chats")
+    finally:
+        for place in places:
+            place.remove_listener(wait.see)
+    return wait
+
+
+async def get_transcript(
+    ctx: AppContext,
+    chat_id: ChatId,
+    last_turns: Annotated[int, Field(ge=1, le=2000, description="Most turns to return, the newest ones.")] = 20,
+    max_chars: MaxChars = 8000,
+) -> Annotated[types.CallToolResult, shapes.Transcript]:
+    """Show what was said, turn by turn, with the strongest expressions of each voice."""
+    app = app_of(ctx)
+    shown = structure.transcript(app.chat(chat_id).record, app.registry.cursors, last_turns, max_chars)
+    return result(ctx, text.transcript(shown), shown)
+
+
+def _filter(wanted: Iterable[str] | None) -> Filter:
+    names = frozenset(wanted or ())
+    return Filter(names or None)
+
+
+def _page(app: App, chats: list[LiveChat], position: Position, wanted: Filter, limit: int, max_chars: int) -> Page:
+    return read_page(
+        [chat.record.log for chat in chats],
+        position,
+        wanted,
+        limit=limit,
+        max_chars=max(1, max_chars - text.PAGE_OVERHEAD),
+        length=lambda item: text.line_length(item, with_chat_id=len(chats) > 1),
+        upto=app.registry.cursors.last_seq,
+    )
+
+
+def _structure(app: App, chats: list[LiveChat], page: Page, max_chars: int) -> shapes.EventPage:
+    events = page.events
+    if len(events) == 1:  # the one event that may be larger than the page
+        events = [text.fit(events[0], max(1, max_chars - text.PAGE_OVERHEAD), with_chat_id=len(chats) > 1)]
+    return structure.page(page, events, [chat.record for chat in chats], app.registry.cursors)
+
+
+TOOLS = (
+    ToolSpec(read_events, "Read events", Access.MONITOR),
+    ToolSpec(wait_for_events, "Wait for events", Access.MONITOR),
+    ToolSpec(get_transcript, "Get the transcript", Access.MONITOR),
+)

@@ -1,0 +1,79 @@
+"""What all tools share: how one is declared, its parameters' words, and how a result is made."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import mcp_types as types
+from mcp.server.mcpserver import Context
+from pydantic import Field
+
+from evi_mcp.app import App
+from evi_mcp.config import Access
+
+AppContext = Context[App]
+
+ChatId = Annotated[str, Field(description="EVI chat id, from `list_chats`.")]
+WaitForEffect = Annotated[
+    float, Field(ge=0, le=30, description="Seconds to wait for the effect to be seen; 0 returns once it is sent.")
+]
+Types = Annotated[
+    list[str] | None,
+    Field(
+        description="Event types to show, such as `user_message`; omit for all but audio, late prosody and interim"
+        " transcripts."
+    ),
+]
+Limit = Annotated[int, Field(ge=1, le=200, description="Most events to return.")]
+MaxChars = Annotated[int, Field(ge=500, le=50_000, description="Most characters of text to return.")]
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    """A row of the table. `run` is the function; its docstring is the description that agents read."""
+
+    run: Callable[..., Any]
+    title: str
+    access: Access
+    read_only: bool = True
+    idempotent: bool = True
+    destructive: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name under which it is called."""
+        return self.run.__name__
+
+    @property
+    def annotations(self) -> types.ToolAnnotations:
+        """The hints, all of them explicit."""
+        return types.ToolAnnotations(
+            title=self.title,
+            read_only_hint=self.read_only,
+            destructive_hint=self.destructive,
+            idempotent_hint=self.idempotent,
+            open_world_hint=True,
+        )
+
+
+def app_of(ctx: AppContext) -> App:
+    """The running server behind a call."""
+    return ctx.request_context.lifespan_context
+
+
+def agent_of(ctx: AppContext) -> str:
+    """How the log names the agent that calls: what its client calls itself."""
+    params = ctx.session.client_params
+    return (params.client_info.name[:64] if params else "") or "an agent"
+
+
+def result(ctx: AppContext, text: str, structure: Mapping[str, Any]) -> types.CallToolResult:
+    """Both forms of a result, or the text alone where the settings say so."""
+    structured = dict(structure) if app_of(ctx).settings.results == "structured" else None
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=structured)
+
+
+def now() -> float:
+    """Unix seconds."""
+    return time.time()

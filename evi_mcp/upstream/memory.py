@@ -1,0 +1,94 @@
+"""A connector without a network, for tests and for embedding: it plays the service's side by hand."""
+
+import math
+import time
+from collections import defaultdict
+
+import anyio
+import anyio.lowlevel
+
+from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, Refused, Transport, Unreachable
+
+
+class MemoryTransport:
+    """Both ends of one connection. The service's end is `push`, `sent` and `shut`."""
+
+    def __init__(self, frames: tuple[str | bytes, ...] = ()) -> None:
+        self._send, self._receive = anyio.create_memory_object_stream[str | bytes](math.inf)
+        self.sent: list[str] = []
+        """Every frame that the client wrote."""
+        self.closed_with: int | None = None
+        """The code with which the client closed it; `None` while it has not."""
+        self._end: Closed | None = None
+        self._written = anyio.Event()
+        self.heard_at = time.monotonic()
+        for frame in frames:
+            self.push(frame)
+
+    @property
+    def is_open(self) -> bool:
+        return self._end is None
+
+    def push(self, frame: str | bytes) -> None:
+        """Sends a frame to the client."""
+        self.heard_at = time.monotonic()
+        self._send.send_nowait(frame)
+
+    def shut(self, code: int | None = NORMAL_CLOSURE, reason: str = "") -> None:
+        """Closes it from the service's side; `None` cuts it without a close frame."""
+        self._end = self._end or Closed(code, reason)
+        self._send.close()
+
+    async def receive(self) -> str | bytes:
+        try:
+            return await self._receive.receive()
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            raise self._end or Closed(NORMAL_CLOSURE) from None
+
+    async def send(self, frame: str) -> None:
+        if self._end is not None:
+            raise self._end
+        self.sent.append(frame)
+        self._written.set()
+        self._written = anyio.Event()
+        await anyio.lowlevel.checkpoint()
+
+    async def wait_sent(self, count: int) -> list[str]:
+        """The frames that the client wrote, once there are at least `count`."""
+        while len(self.sent) < count:
+            await self._written.wait()
+        return self.sent
+
+    async def close(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self._end is None:
+            self.closed_with = NORMAL_CLOSURE
+            self.shut(NORMAL_CLOSURE)
+
+
+class MemoryConnector:
+    """Hands out `MemoryTransport`s.
+
+    Each call of `connect` takes the next of `script`: a tuple of frames is a connection that begins with them, an
+    exception is raised. When the script is used up, connections begin with the last frames given.
+    """
+
+    def __init__(self, *script: tuple[str | bytes, ...] | Refused | Unreachable) -> None:
+        self._script = list(script) or [()]
+        self.connections: defaultdict[str, list[MemoryTransport]] = defaultdict(list)
+        """Every connection handed out, by chat id, oldest first."""
+        self.attempts = 0
+
+    async def connect(self, chat_id: str) -> Transport:
+        await anyio.lowlevel.checkpoint()
+        self.attempts += 1
+        step = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        if isinstance(step, Exception):
+            raise step
+        transport = MemoryTransport(step)
+        self.connections[chat_id].append(transport)
+        return transport
+
+    async def explain_refusal(self, chat_id: str, status: int) -> str:
+        await anyio.lowlevel.checkpoint()
+        return f"the service refused the connection (HTTP {status})"

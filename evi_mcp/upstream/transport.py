@@ -1,0 +1,76 @@
+"""The seam between a chat and the network: text frames in, text frames out, nothing else."""
+
+from typing import Protocol
+
+NORMAL_CLOSURE = 1000
+
+
+class Closed(Exception):
+    """The connection is over. `code` is `None` if it broke without a close frame."""
+
+    def __init__(self, code: int | None, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code, self.reason = code, reason
+
+
+class Refused(Exception):
+    """The handshake was answered with this HTTP status instead of 101."""
+
+    def __init__(self, status: int, location: str | None = None) -> None:
+        super().__init__(status)
+        self.status, self.location = status, location
+
+
+class Unreachable(Exception):
+    """No handshake took place; the text says why, for people, without secrets."""
+
+
+class Transport(Protocol):
+    """One open control-plane connection."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a frame can be written now."""
+        ...
+
+    @property
+    def heard_at(self) -> float:
+        """When bytes last arrived, perhaps of a frame that is not complete yet (`time.monotonic()`)."""
+        ...
+
+    async def receive(self) -> str | bytes:
+        """The next frame; may be cancelled without losing one.
+
+        Raises:
+            Closed: There are no more.
+        """
+        ...
+
+    async def send(self, frame: str) -> None:
+        """Writes a text frame.
+
+        Raises:
+            Closed: The connection ended before or while it was written.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Closes with 1000 if it is still open; never raises."""
+        ...
+
+
+class Connector(Protocol):
+    """Opens control-plane connections."""
+
+    async def connect(self, chat_id: str) -> Transport:
+        """A connection to a live chat.
+
+        Raises:
+            Refused: The service answered and said no.
+            Unreachable: There was no answer.
+        """
+        ...
+
+    async def explain_refusal(self, chat_id: str, status: int) -> str:
+        """In words, the likely cause of a handshake refused with `status`, and what to do. Never raises."""
+        ...

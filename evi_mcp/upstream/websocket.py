@@ -1,0 +1,158 @@
+"""The real connector: `websockets` on asyncio, with the key in a header and nowhere else."""
+
+import asyncio
+import logging
+import ssl
+import time
+from urllib.parse import quote, urlsplit
+
+from pydantic import SecretStr
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.protocol import State
+
+from evi_mcp import __version__
+from evi_mcp.protocol.codec import MAX_FRAME_BYTES
+from evi_mcp.upstream.rest import RestClient
+from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, Refused, Transport, Unreachable
+
+OPEN_TIMEOUT_S = 10.0
+PING_INTERVAL_S = 20.0
+PING_TIMEOUT_S = 20.0
+CLOSE_TIMEOUT_S = 1.0
+
+# At DEBUG the library writes every header, and so the key, to its log.
+_logger = logging.getLogger("evi_mcp.upstream.socket")
+_logger.setLevel(logging.WARNING)
+
+
+class _SameOrigin(connect):
+    """A handshake that follows no redirect: the header with the key would go along, to anywhere."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+class _Watched(ClientConnection):
+    """Notes when bytes arrive: a large frame on a slow line takes longer than the gap that ends a replay."""
+
+    heard_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = time.monotonic()
+        super().data_received(data)
+
+
+class WebSocketConnector:
+    """Opens `{base}/v0/evi/chat/{chat_id}/connect` (Hume's reference of the control plane).
+
+    Args:
+        base_url: `http` or `https`; the socket is `ws` or `wss` accordingly.
+        api_key: Sent as `X-Hume-Api-Key`, which Hume's control-plane guide documents for this socket.
+        rest: Asked for the chat's status when a handshake is refused; `None` leaves that out.
+    """
+
+    def __init__(self, base_url: str, api_key: SecretStr, rest: RestClient | None = None) -> None:
+        self._base = "ws" + base_url.rstrip("/").removeprefix("http")
+        self._api_key = api_key
+        self._rest = rest
+        host = urlsplit(base_url).hostname or ""
+        self._loopback = host == "localhost" or host == "::1" or host.startswith("127.")
+
+    async def connect(self, chat_id: str) -> Transport:
+        uri = f"{self._base}/v0/evi/chat/{quote(chat_id, safe='')}/connect"
+        try:
+            connection = await _SameOrigin(
+                uri,
+                additional_headers={"X-Hume-Api-Key": self._api_key.get_secret_value()},
+                user_agent_header=f"evi-mcp/{__version__}",
+                max_size=MAX_FRAME_BYTES,
+                open_timeout=OPEN_TIMEOUT_S,
+                ping_interval=PING_INTERVAL_S,
+                ping_timeout=PING_TIMEOUT_S,
+                close_timeout=CLOSE_TIMEOUT_S,
+                compression=None if self._loopback else "deflate",
+                proxy=None if self._loopback else True,
+                logger=_logger,
+                create_connection=_Watched,
+            )
+        except InvalidStatus as error:
+            raise Refused(error.response.status_code, error.response.headers.get("Location")) from None
+        except TimeoutError:
+            raise Unreachable(f"no answer to the handshake within {OPEN_TIMEOUT_S:g} s") from None
+        except ssl.SSLCertVerificationError as error:
+            raise Unreachable(f"the service's TLS certificate is not valid ({error.verify_message})") from None
+        except (InvalidURI, ValueError):
+            raise Unreachable("the base URL cannot be used for a WebSocket; check EVI_MCP_BASE_URL") from None
+        except InvalidHandshake as error:
+            raise Unreachable(f"the answer was no WebSocket handshake ({type(error).__name__})") from None
+        except (OSError, EOFError, WebSocketException) as error:
+            # Only what the system says goes on: the text of other errors may repeat the request.
+            why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+            raise Unreachable(f"the service cannot be reached ({why})") from None
+        assert isinstance(connection, _Watched)
+        return WebSocketTransport(connection)
+
+    async def explain_refusal(self, chat_id: str, status: int) -> str:
+        if 300 <= status < 400:
+            return f"the service redirects (HTTP {status}), which is not followed with a key; correct EVI_MCP_BASE_URL"
+        if status == 401:
+            return "the service refuses the key (HTTP 401); check HUME_API_KEY"
+        if status == 429:
+            return "the service has too many connections of this account (HTTP 429)"
+        if status >= 500 or status in (408, 425):
+            return f"the service is in trouble (HTTP {status})"
+        known = await self._rest.chat_status(chat_id) if self._rest else None
+        said = f"the service refused the connection (HTTP {status})"
+        if known == "ACTIVE":
+            return (
+                f"{said} although the chat is ACTIVE: most likely it was opened without allow_connection=true,"
+                " which only the client that opens a chat can set"
+            )
+        if known is not None:
+            return f"{said}: the chat is over ({known}); only a live chat can be attached to"
+        likely = "it may not exist, be over, belong to another account, or be opened without allow_connection=true"
+        return f"{said}: {likely}; take an id from list_chats with scope='active'"
+
+
+class WebSocketTransport:
+    """One open socket."""
+
+    def __init__(self, connection: _Watched) -> None:
+        self._connection = connection
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection.state is State.OPEN
+
+    @property
+    def heard_at(self) -> float:
+        return self._connection.heard_at
+
+    async def receive(self) -> str | bytes:
+        try:
+            return await self._connection.recv()
+        except ConnectionClosed as error:
+            raise _closed(error) from None
+
+    async def send(self, frame: str) -> None:
+        try:
+            await self._connection.send(frame)
+        except ConnectionClosed as error:
+            raise _closed(error) from None
+
+    async def close(self) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._connection.close(NORMAL_CLOSURE)
+        except (TimeoutError, OSError, WebSocketException):
+            self._connection.transport.abort()  # the other side does not answer; the frame was written
+
+
+def _closed(error: ConnectionClosed) -> Closed:
+    """What ended it, in the terms of the seam; a failure of our own making carries our reason."""
+    if error.rcvd is not None:
+        return Closed(error.rcvd.code, error.rcvd.reason)
+    if error.sent is not None and error.sent.code != NORMAL_CLOSURE:
+        return Closed(error.sent.code, error.sent.reason or "closed from this side")
+    return Closed(None)

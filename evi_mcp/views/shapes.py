@@ -1,0 +1,156 @@
+"""The shapes of structured results, as in the contract's sections 4 and 5. Fields that do not apply are absent."""
+
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict  # pydantic refuses that of `typing` before Python 3.12
+
+Seq = Annotated[int, Field(description="Number of an event; grows over all chats of this server.")]
+Cursor = Annotated[str, Field(description="Pass back as `after` to go on without a gap or a repeat.")]
+Expression = Annotated[
+    dict[str, float], Field(description="How the voice sounds: the strongest of 48 scores, mostly 0 to 1.")
+]
+
+
+class Event(TypedDict):
+    """One event. `type` is EVI's, or `chat_state`, `command` and `protocol_fault` of this server."""
+
+    seq: Seq
+    at: Annotated[str, Field(description="When it reached this server, UTC.")]
+    type: str
+    chat_id: NotRequired[str]
+    speaker: NotRequired[str]
+    text: NotRequired[str]
+    expression: NotRequired[Expression]
+    interim: NotRequired[bool]
+    from_text: NotRequired[bool]
+    quick: NotRequired[bool]
+    replayed: NotRequired[bool]
+    begin_ms: NotRequired[int]
+    end_ms: NotRequired[int]
+    message_id: NotRequired[str]
+    tool_call_id: NotRequired[str]
+    name: NotRequired[str]
+    parameters: NotRequired[str]
+    response_required: NotRequired[bool]
+    content: NotRequired[str]
+    error: NotRequired[str]
+    code: NotRequired[str]
+    slug: NotRequired[str]
+    settings: NotRequired[dict[str, Any]]
+    state: NotRequired[str]
+    command: NotRequired[str]
+    reason: NotRequired[str]
+    by: NotRequired[str]
+
+
+class Gap(TypedDict):
+    """Events before `oldest_seq` are not here: `expired` (dropped, the log was full) or `restarted` (new process)."""
+
+    reason: str
+    oldest_seq: NotRequired[int]
+
+
+class EventPage(TypedDict):
+    """Events in order. `omitted` counts by type what was left out on purpose."""
+
+    events: list[Event]
+    cursor: Cursor
+    more: bool
+    state: Annotated[dict[str, str], Field(description="By chat id.")]
+    gap: NotRequired[Gap]
+    omitted: NotRequired[dict[str, int]]
+
+
+class WaitPage(EventPage):
+    """An EventPage, and why the wait returned."""
+
+    woken_by: Annotated[str, Field(description="event, chat_ended or timeout")]
+    reason: NotRequired[str]
+
+
+class ToolCall(TypedDict):
+    """One tool call. `parameters` is the text EVI sent; JSON, usually."""
+
+    tool_call_id: str
+    status: str
+    waiting_s: float
+    chat_id: NotRequired[str]
+    name: NotRequired[str]
+    parameters: NotRequired[str]
+    answered_by: NotRequired[str]
+
+
+class ToolCallList(TypedDict):
+    """Tool calls, oldest first."""
+
+    tool_calls: list[ToolCall]
+
+
+class Turn(TypedDict):
+    """What one side said until the other spoke. `interrupted`: the user cut in."""
+
+    speaker: str
+    text: str
+    begin_ms: NotRequired[int]
+    expression: NotRequired[Expression]
+    interrupted: NotRequired[bool]
+    from_text: NotRequired[bool]
+
+
+class Transcript(TypedDict):
+    """The newest turns, oldest of them first; `earlier_turns` counts those that are not here."""
+
+    turns: list[Turn]
+    cursor: Cursor
+    earlier_turns: NotRequired[int]
+
+
+class Chat(TypedDict):
+    """What this server knows of one chat. `paused`: by this server; what others do cannot be seen."""
+
+    chat_id: str
+    state: str
+    paused: bool
+    cursor: Cursor
+    event_count: int
+    reconnects: int
+    attached_at: str
+    pending_tool_calls: list[ToolCall]
+    last_turns: list[Turn]
+    chat_group_id: NotRequired[str]
+    reason: NotRequired[str]
+    last_event_at: NotRequired[str]
+
+
+class ChatSummary(TypedDict):
+    """One chat of a list. `status` is the service's own word, `state` and the rest are known of attached chats."""
+
+    chat_id: str
+    attached: bool
+    state: NotRequired[str]
+    status: NotRequired[str]
+    chat_group_id: NotRequired[str]
+    cursor: NotRequired[Cursor]
+    last_event_at: NotRequired[str]
+    started_at: NotRequired[str]
+    pending_tool_calls: NotRequired[list[ToolCall]]
+
+
+class ChatList(TypedDict):
+    """Chats; `note` says what the list cannot tell."""
+
+    chats: list[ChatSummary]
+    note: NotRequired[str]
+
+
+class Receipt(TypedDict):
+    """Proof of a command. `confirmed`: its effect was seen in event `confirmed_by`; `sent`: written, none seen yet."""
+
+    chat_id: str
+    command: str
+    seq: Seq
+    status: str
+    cursor: Annotated[str, Field(description="Just before the command.")]
+    confirmed_by: NotRequired[Seq]
+    warning: NotRequired[str]

@@ -1,0 +1,165 @@
+"""Records to structured results."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from evi_mcp.chat import events as chat_events
+from evi_mcp.chat.log import Cursors
+from evi_mcp.chat.pages import Page
+from evi_mcp.chat.record import ChatRecord
+from evi_mcp.chat.tool_calls import TrackedCall
+from evi_mcp.chat.turns import Turn as ChatTurn
+from evi_mcp.protocol.prosody import strongest
+from evi_mcp.views import shapes
+
+LAST_TURNS = 3
+MANY_CHATS = 20
+
+_PLAIN_FIELDS = tuple(
+    field.name for field in fields(chat_events.Event) if field.name not in ("seq", "chat_id", "at", "type", "scores")
+)
+
+
+def iso(at: float) -> str:
+    """Unix seconds as UTC, ISO 8601, to the millisecond."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def event(item: chat_events.Event, *, with_chat_id: bool) -> shapes.Event:
+    """One event; `with_chat_id` where a page is about more than one chat."""
+    shown: dict[str, Any] = {"seq": item.seq, "at": iso(item.at), "type": item.type}
+    if with_chat_id:
+        shown["chat_id"] = item.chat_id
+    for name in _PLAIN_FIELDS:
+        value = getattr(item, name)
+        if value is not None:
+            shown[name] = value
+    if item.scores:
+        shown["expression"] = strongest(item.scores)
+    return cast(shapes.Event, shown)
+
+
+def page(
+    items: Page, chat_events_shown: Iterable[chat_events.Event], records: list[ChatRecord], cursors: Cursors
+) -> shapes.EventPage:
+    """A page; `chat_events_shown` are its events, perhaps shortened."""
+    several = len(records) > 1
+    shown: shapes.EventPage = {
+        "events": [event(item, with_chat_id=several) for item in chat_events_shown],
+        "cursor": cursors.at(items.seq),
+        "more": items.more,
+        "state": states(items, records),
+    }
+    if items.gap:
+        shown["gap"] = {"reason": items.gap.reason.value}
+        if items.gap.oldest_seq is not None:
+            shown["gap"]["oldest_seq"] = items.gap.oldest_seq
+    if items.omitted:
+        shown["omitted"] = dict(items.omitted)
+    return shown
+
+
+def states(items: Page, records: list[ChatRecord]) -> dict[str, str]:
+    """The states of the chats of a page. Of very many, those that are on the page or not live."""
+    here = {item.chat_id for item in items.events}
+    few = len(records) <= MANY_CHATS
+    return {
+        record.chat_id: record.lifecycle.state.value
+        for record in records
+        if few or record.chat_id in here or record.lifecycle.state != "live"
+    }
+
+
+def tool_call(call: TrackedCall, now: float, *, with_chat_id: bool) -> shapes.ToolCall:
+    """One tool call; `now` in Unix seconds."""
+    shown: shapes.ToolCall = {
+        "tool_call_id": call.tool_call_id,
+        "status": call.status.value,
+        "waiting_s": round(call.waiting_s(now), 1),
+    }
+    if with_chat_id:
+        shown["chat_id"] = call.chat_id
+    if call.name is not None:
+        shown["name"] = call.name
+    if call.parameters is not None:
+        shown["parameters"] = call.parameters
+    if call.answered_by is not None:
+        shown["answered_by"] = call.answered_by
+    return shown
+
+
+def turn(item: ChatTurn) -> shapes.Turn:
+    """One turn, with the three strongest expressions of its voice."""
+    shown: shapes.Turn = {"speaker": item.speaker, "text": item.text}
+    if item.begin_ms is not None:
+        shown["begin_ms"] = item.begin_ms
+    if scores := item.scores:
+        shown["expression"] = strongest(scores)
+    if item.interrupted:
+        shown["interrupted"] = True
+    if item.from_text:
+        shown["from_text"] = True
+    return shown
+
+
+def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
+    """What is known of a chat; `now` in Unix seconds."""
+    shown: shapes.Chat = {
+        "chat_id": record.chat_id,
+        "state": record.lifecycle.state.value,
+        "paused": record.paused,
+        "cursor": cursors.at(record.log.last.seq if record.log.last else record.log.dropped_seq),
+        "event_count": record.log.appended,
+        "reconnects": record.reconnects,
+        "attached_at": iso(record.attached_at),
+        "pending_tool_calls": [tool_call(call, now, with_chat_id=False) for call in record.tool_calls.pending()],
+        "last_turns": [turn(item) for item in record.turns.last(LAST_TURNS)],
+    }
+    if record.chat_group_id is not None:
+        shown["chat_group_id"] = record.chat_group_id
+    if record.lifecycle.reason is not None:
+        shown["reason"] = record.lifecycle.reason
+    if record.last_event_at is not None:
+        shown["last_event_at"] = iso(record.last_event_at)
+    return shown
+
+
+def summary(record: ChatRecord, cursors: Cursors, now: float) -> shapes.ChatSummary:
+    """An attached chat in a list."""
+    whole = chat(record, cursors, now)
+    shown: shapes.ChatSummary = {
+        "chat_id": whole["chat_id"],
+        "attached": True,
+        "state": whole["state"],
+        "cursor": whole["cursor"],
+        "pending_tool_calls": whole["pending_tool_calls"],
+    }
+    if "chat_group_id" in whole:
+        shown["chat_group_id"] = whole["chat_group_id"]
+    if "last_event_at" in whole:
+        shown["last_event_at"] = whole["last_event_at"]
+    return shown
+
+
+def transcript(record: ChatRecord, cursors: Cursors, last_turns: int, max_chars: int) -> shapes.Transcript:
+    """The newest turns that fit into `max_chars` characters of speech; the newest one always does, if need be cut."""
+    taken: list[shapes.Turn] = []
+    room = max_chars
+    for item in reversed(record.turns.last(last_turns)):
+        shown = turn(item)
+        room -= len(shown["text"]) + 40
+        if room < 0:
+            if taken:
+                break
+            kept = max(0, max_chars - 80)
+            shown["text"] = f"[the first {len(shown['text']) - kept} characters left out] {shown['text'][-kept:]}"
+        taken.append(shown)
+    result: shapes.Transcript = {
+        "turns": taken[::-1],
+        "cursor": cursors.at(record.log.last.seq if record.log.last else 0),
+    }
+    if earlier := len(record.turns) - len(taken):
+        result["earlier_turns"] = earlier
+    return result

@@ -1,0 +1,237 @@
+"""The property that the product stands on: a cursor never loses and never doubles an event.
+
+A chat is a list of frames. A connection gives back its first n frames (less the types that the replay
+leaves out), then some live ones, then it breaks, and more happens unseen until the next connection.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evi_mcp.protocol.codec import decode
+from evi_mcp.protocol.history import History
+from evi_mcp.protocol.identity import identify
+from tests import frames
+
+TYPES = (
+    "chat_metadata",
+    "user_message",
+    "assistant_message",
+    "assistant_prosody",
+    "audio_output",
+    "assistant_end",
+    "user_interruption",
+    "tool_call",
+    "tool_response",
+    "session_settings",
+    "error",
+    "something_new",
+)
+
+
+def build(kinds: list[tuple[str, int]]) -> list[str]:
+    """A chat from kinds and small numbers: own identities are unique, the others repeat as they like."""
+    made = [frames.metadata()]
+    for place, (kind, n) in enumerate(kinds):
+        made.append(
+            {
+                "user": lambda: frames.user(f"text {n}", place * 1000),  # noqa: B023
+                "interim": lambda: frames.user(f"text {n}", place * 1000, interim=True),  # noqa: B023
+                "typed": lambda: frames.typed(f"typed {n}"),  # noqa: B023
+                "assistant": lambda: frames.assistant(f"line {n}", f"m-{place}"),  # noqa: B023
+                "anonymous": lambda: frames.assistant(f"line {n}", None),  # noqa: B023
+                "prosody": lambda: frames.prosody(f"m-{place}"),  # noqa: B023
+                "audio": lambda: frames.audio(f"m-{place}", n),  # noqa: B023
+                "end": frames.end,
+                "interruption": lambda: frames.interruption(place),  # noqa: B023
+                "tool_call": lambda: frames.tool_call(f"call-{place}"),  # noqa: B023
+                "tool_response": lambda: frames.tool_response(f"call-{place}"),  # noqa: B023
+                "settings": lambda: frames.settings(voice_id=f"v{n}"),  # noqa: B023
+                "error": lambda: frames.error(code=f"W000{n}"),  # noqa: B023
+                "new": lambda: frames.frame("something_new", n=n),  # noqa: B023
+                "garbage": lambda: "{" * n,  # noqa: B023
+            }[kind]()
+        )
+    return made
+
+
+KINDS = (
+    "user interim typed assistant anonymous prosody audio end interruption tool_call tool_response settings error new"
+    " garbage"
+).split()
+chats = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 2)), max_size=30).map(build)
+
+
+@dataclass
+class Connection:
+    """`missed` frames happen before it, `live` frames during it, `quiet` is a gap between replay and live."""
+
+    missed: int
+    live: int
+    quiet: bool
+    left_out: frozenset[str]
+
+
+def connections(left_out: st.SearchStrategy[frozenset[str]], quiet: st.SearchStrategy[bool]) -> object:
+    return st.lists(
+        st.builds(Connection, st.integers(0, 6), st.integers(0, 6), quiet, left_out), min_size=1, max_size=6
+    )
+
+
+def follow(chat: list[str], plan: Iterable[Connection]) -> list[str]:
+    """What the log holds after following a chat so; the last connection sees it to its end."""
+    history, log, now = History(), [], 0
+    steps = [*plan, Connection(0, 0, True, frozenset())]
+    for number, step in enumerate(steps):
+        now = min(len(chat), now + step.missed)
+        history.begin_replay()
+        log += [f for f in chat[:now] if kind(f) not in step.left_out and history.is_new(identify(decode(f)))]
+        if step.quiet:
+            history.end_replay()
+        upto = len(chat) if number == len(steps) - 1 else min(len(chat), now + step.live)
+        log += [f for f in chat[now:upto] if history.is_new(identify(decode(f)))]
+        now = upto
+    return log
+
+
+def kind(frame: str) -> str:
+    return identify(decode(frame)).type
+
+
+def owned(frames_: Iterable[str]) -> Counter[str]:
+    return Counter(f for f in frames_ if identify(decode(f)).own)
+
+
+@given(chats, connections(st.just(frozenset()), st.booleans()))
+def test_for_any_history_and_any_disconnects_a_complete_replay_makes_the_log_equal_the_history(
+    chat: list[str], plan: list[Connection]
+) -> None:
+    """Our contract (section 4). No quiet gap is needed: a complete replay has to be read right without one."""
+    assert follow(chat, plan) == chat
+
+
+left_out = st.frozensets(st.sampled_from(TYPES), max_size=4)
+
+
+@given(chats, connections(left_out, st.just(True)))
+def test_whatever_types_a_replay_leaves_out_nothing_is_lost_and_nothing_with_an_identity_is_doubled(
+    chat: list[str], plan: list[Connection]
+) -> None:
+    """Our contract (section 4). The last connection's replay is complete, so all of the chat was seen."""
+    log = follow(chat, plan)
+    assert not Counter(chat) - Counter(log)
+    assert owned(log) == owned(chat)
+
+
+@given(chats, left_out, st.data())
+def test_types_that_every_replay_leaves_out_cost_no_live_event_even_without_a_quiet_gap(
+    chat: list[str], left_out: frozenset[str], data: st.DataObject
+) -> None:
+    """A service that never replays `assistant_end`, say, must not make us swallow the live ones.
+
+    Followed from the start, cut once in the middle of the replay's own types, so that there is proof.
+    """
+    cut = data.draw(st.integers(0, len(chat)))
+    history, log = History(), []
+    history.begin_replay()
+    history.end_replay()
+    log += [f for f in chat[:cut] if history.is_new(identify(decode(f)))]
+    history.begin_replay()
+    log += [f for f in chat[:cut] if kind(f) not in left_out and history.is_new(identify(decode(f)))]
+    assert Counter(log) == Counter(chat[:cut]) or all(
+        not identify(decode(f)).own for f in (Counter(log) - Counter(chat[:cut])).elements()
+    )
+    proof = frames.user("a new one with an identity", 10**6)
+    assert history.is_new(identify(decode(proof)))
+    for live in chat[:cut]:
+        identity = identify(decode(live))
+        if identity.type in left_out and not identity.own:
+            assert history.is_new(identity), "a live event was swallowed"
+
+
+@given(chats, st.data())
+def test_live_events_among_a_complete_replay_are_neither_lost_nor_doubled(chat: list[str], data: st.DataObject) -> None:
+    """Our contract (section 4): a service may send live events before it has finished the replay.
+
+    The live ones come before the last known event with an identity, which is what shows that the replay is
+    still running; and they have identities of their own (of two alike, nobody can say which is which).
+    """
+    cut = data.draw(st.integers(0, len(chat)))
+    known, rest = chat[:cut], [f for f in chat[cut:] if identify(decode(f)).own]
+    history = History()
+    history.begin_replay()
+    log = [f for f in known if history.is_new(identify(decode(f)))]
+    history.end_replay()
+    history.begin_replay()
+    anchored = {kind(f) for f in known if identify(decode(f)).own and kind(f) != "chat_metadata"}
+    own_places = [i for i, f in enumerate(known) if identify(decode(f)).own and kind(f) in anchored]
+    stream = list(known)
+    if own_places:
+        first, last = own_places[0], own_places[-1]
+        same = [i for i in own_places if kind(known[i]) == kind(known[first])]
+        last = same[-1] if same[-1] > first else first
+        at = sorted((data.draw(st.integers(first + 1, max(first + 1, last))) for _ in rest), reverse=True)
+        for place, live in zip(at, reversed(rest), strict=True):
+            if place <= last:
+                stream.insert(place, live)
+    log += [f for f in stream if history.is_new(identify(decode(f)))]
+    history.end_replay()
+    log += [f for f in rest if history.is_new(identify(decode(f)))]
+    assert Counter(log) == Counter(known + rest)
+
+
+@given(chats, st.data())
+def test_a_replay_that_starts_late_doubles_nothing(chat: list[str], data: st.DataObject) -> None:
+    """Whether EVI bounds its replay is not documented; if it does, what is cut off must not look like news."""
+    history = History()
+    history.begin_replay()
+    assert [f for f in chat if history.is_new(identify(decode(f)))] == chat
+    history.begin_replay()
+    start = data.draw(st.integers(0, len(chat)))
+    assert not [f for f in chat[start:] if history.is_new(identify(decode(f))) and identify(decode(f)).own]
+
+
+def test_two_equal_typed_messages_are_two_events_and_stay_two_after_a_replay() -> None:
+    """Typed messages have no identity of their own: two people may type "yes" in the same chat."""
+    chat = [frames.metadata(), frames.typed("yes"), frames.assistant("ok", "m-1"), frames.typed("yes")]
+    assert follow(chat, [Connection(4, 0, True, frozenset()), Connection(0, 0, False, frozenset())]) == chat
+
+
+def test_a_replay_without_assistant_end_does_not_swallow_the_live_ones() -> None:
+    """Contract, section 4, in so many words: counting from the start of each connection is not enough."""
+    history = History()
+    seen = [frames.assistant("a", "m-1"), frames.end(), frames.assistant("b", "m-2"), frames.end()]
+    for frame in seen:
+        assert history.is_new(identify(decode(frame)))
+    history.begin_replay()
+    assert not history.is_new(identify(decode(seen[0])))
+    assert not history.is_new(identify(decode(seen[2])))
+    assert history.is_new(identify(decode(frames.end())))
+
+
+def test_chat_metadata_is_one_event_although_each_connection_has_its_own_request_id() -> None:
+    """EVI's `request_id` names the connection; the chat still began once."""
+    history = History()
+    assert history.is_new(identify(decode(frames.metadata(request_id="r-1"))))
+    assert not history.is_new(identify(decode(frames.metadata(request_id="r-2"))))
+
+
+def test_scores_are_no_part_of_an_identity() -> None:
+    """Whether a replay repeats floats exactly is not documented, so they must not make a new event."""
+    history = History()
+    assert history.is_new(identify(decode(frames.user("hi", 10, scores={"Joy": 0.5}))))
+    assert not history.is_new(identify(decode(frames.user("hi", 10, scores={"Joy": 0.49}))))
+
+
+def test_a_long_chat_stays_known_in_a_few_megabytes() -> None:
+    """Identities outlive the log's events, so each may cost only a little: the memory is bounded by EVI's 30 minutes."""
+    history = History()
+    order = list(range(20_000))
+    random.Random(1).shuffle(order)
+    for n in order:
+        history.is_new(identify(decode(frames.assistant("x", f"m-{n}"))))
+    assert len(history) == 20_000
