@@ -1,0 +1,95 @@
+"""The console script as a real process: nothing but its environment, stdin, stdout and signals."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fake_evi import KEY, FakeEvi, fake_evi
+
+SCRIPT = str(Path(sys.executable).with_name("evi-mcp"))
+
+
+@pytest.fixture
+async def evi() -> AsyncIterator[FakeEvi]:
+    async with fake_evi() as service:
+        yield service
+
+
+class Process:
+    """A client by hand: JSON-RPC lines, so that a test sees every byte."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lines: list[str] = []
+        self._id = 0
+
+    def write(self, line: str | bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line if isinstance(line, bytes) else line.encode() + b"\n")
+
+    async def read(self) -> Any:
+        assert self.process.stdout is not None
+        line = (await self.process.stdout.readline()).decode()
+        self.lines.append(line)
+        return json.loads(line)
+
+    async def request(self, method: str, **params: Any) -> Any:
+        """Sends a request and returns its answer, whatever else comes in between."""
+        self._id += 1
+        self.write(json.dumps({"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}))
+        while (answer := await self.read()).get("id") != self._id:
+            pass
+        return answer
+
+    async def initialize(self) -> Any:
+        answer = await self.request(
+            "initialize",
+            protocolVersion="2025-11-25",
+            capabilities={},
+            clientInfo={"name": "by-hand", "version": "1"},
+        )
+        self.write(json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+        return answer
+
+    async def call(self, tool: str, **arguments: Any) -> Any:
+        answer = await self.request("tools/call", name=tool, arguments=arguments)
+        return answer["result"]
+
+    async def ended(self) -> tuple[int, str]:
+        """The exit status and what it wrote to stderr; stdout must be at its end."""
+        assert self.process.stdout is not None and self.process.stderr is not None
+        said = (await self.process.stderr.read()).decode()
+        assert await self.process.stdout.read() == b""
+        return await self.process.wait(), said
+
+
+@asynccontextmanager
+async def evi_mcp(*arguments: str, evi: FakeEvi | None = None, **environment: str) -> AsyncIterator[Process]:
+    """Runs `evi-mcp` with these arguments; it is killed if the test leaves it running."""
+    keep = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_START") if name in os.environ}
+    if evi is not None:
+        environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY, **environment}
+    process = await asyncio.create_subprocess_exec(
+        SCRIPT,
+        *arguments,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**keep, **environment},
+        limit=2**26,
+    )
+    try:
+        async with asyncio.timeout(40):
+            yield Process(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        process._transport.close()  # type: ignore[attr-defined]

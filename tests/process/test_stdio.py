@@ -1,0 +1,142 @@
+"""The server as clients start it: stdout stays pure, bad lines harm nothing, and it ends when it is told to."""
+
+import json
+import signal
+import time
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
+
+from tests import frames
+from tests.fake_evi import KEY, FakeEvi
+from tests.process.conftest import SCRIPT, evi_mcp
+from tests.supervision import CHAT, Agent
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+async def test_a_stdio_client_of_either_era_supervises_a_chat(evi: FakeEvi, era: str) -> None:
+    """Nothing but the console script and its environment: frames in, tool results and commands out."""
+    evi.history[CHAT] = [frames.metadata(), frames.user("Where is it?", 100), frames.tool_call("call_1")]
+    evi.chats = {CHAT: {"id": CHAT, "status": "ACTIVE", "start_timestamp": 1762430100123}}
+    environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY}
+    server = stdio_client(StdioServerParameters(command=SCRIPT, env=environment))
+    async with Client(server, mode=era) as client:
+        agent = Agent(client)
+        [found] = (await agent.call("list_chats", scope="active"))["chats"]
+        chat = await agent.call("attach_chat", chat_id=found["chat_id"])
+        assert [call["tool_call_id"] for call in chat["pending_tool_calls"]] == ["call_1"]
+
+        async def go_on(chat_id: str, _: object) -> None:
+            await evi.push(chat_id, frames.assistant("It is in Lyon.", "m-1"), frames.end())
+
+        evi.on_command = go_on
+        receipt = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="Lyon")
+        assert receipt["status"] == "confirmed"
+        page = await agent.call("wait_for_events", after=receipt["cursor"], types=["assistant_message"])
+        assert page["events"][0]["text"] == "It is in Lyon."
+    await evi.until(lambda: evi.closes[CHAT])
+    assert evi.closes[CHAT] == [1000]
+
+
+async def test_stdout_carries_mcp_and_nothing_else(evi: FakeEvi) -> None:
+    """MCP: a stray byte on stdout breaks the client. The log goes to stderr, also at DEBUG, and without the key."""
+    evi.history[CHAT] = [frames.metadata(), frames.user("hello", 1)]
+    async with evi_mcp(evi=evi, EVI_MCP_LOG_LEVEL="DEBUG") as server:
+        await server.initialize()
+        await server.call("attach_chat", chat_id=CHAT)
+        await server.call("no_such_tool")
+        assert server.process.stdin is not None
+        server.process.stdin.close()
+        status, log = await server.ended()
+    assert status == 0
+    assert all(json.loads(line)["jsonrpc"] == "2.0" for line in server.lines)
+    assert "chat chat-1 is live" in log
+    assert KEY not in log and "Traceback" not in log
+
+
+async def test_garbage_on_stdin_is_answered_and_the_server_goes_on(evi: FakeEvi) -> None:
+    """Lines that are not JSON, not JSON-RPC, not UTF-8, and one longer than any message."""
+    async with evi_mcp(evi=evi) as server:
+        await server.initialize()
+        for line in (b"garbage\n", b"\n", b"[]\n", b'{"jsonrpc": "1.0"}\n', b"\xff\xfe\n", b"{" * 50_000 + b"\n"):
+            server.write(line)
+        server.write(b"x" * (17 * 2**20) + b"\n")
+        answer = await server.request("tools/list")
+        assert any(tool["name"] == "attach_chat" for tool in answer["result"]["tools"])
+
+
+@pytest.mark.parametrize("end", ["eof", signal.SIGTERM, signal.SIGINT], ids=str)
+async def test_it_ends_in_well_under_two_seconds_with_its_sockets_closed(evi: FakeEvi, end: str | int) -> None:
+    """Clients close stdin, wait about 2 s, then kill (MCP Python SDK): the sockets must be closed before that.
+
+    The bound is what clients grant, far above what it takes; the chat is idle, in a call, and paused.
+    """
+    evi.history[CHAT] = [frames.metadata()]
+    async with evi_mcp(evi=evi) as server:
+        await server.initialize()
+        await server.call("attach_chat", chat_id=CHAT)
+        await server.call("pause", chat_id=CHAT)
+        server.write(
+            json.dumps(
+                {"jsonrpc": "2.0", "id": 99, "method": "tools/call", "params": {"name": "wait_for_events", "arguments": {}}}
+            )
+        )
+        await server.request("tools/list")
+        began = time.monotonic()
+        assert server.process.stdin is not None
+        if end == "eof":
+            server.process.stdin.close()
+        else:
+            server.process.send_signal(int(end))
+        assert server.process.stderr is not None
+        log = (await server.process.stderr.read()).decode()
+        status = await server.process.wait()
+        assert time.monotonic() - began < 2
+    assert status == (0 if end == "eof" else 128 + int(end))
+    await evi.until(lambda: evi.closes[CHAT])
+    assert evi.closes[CHAT] == [1000]
+    assert [command["type"] for command in evi.received[CHAT]] == [
+        "pause_assistant_message",
+        "resume_assistant_message",
+    ]
+    assert "Traceback" not in log
+
+
+async def test_it_ends_although_its_client_has_stopped_reading(evi: FakeEvi) -> None:
+    """A full stdout pipe blocks the SDK's writer thread for good; a signal must end the process all the same."""
+    evi.history[CHAT] = [frames.metadata(), *(frames.user("word " * 100, n) for n in range(200))]
+    async with evi_mcp(evi=evi) as server:
+        await server.initialize()
+        await server.call("attach_chat", chat_id=CHAT)
+        assert server.process.stdout is not None
+        server.process.stdout._transport.pause_reading()  # type: ignore[attr-defined]
+        for n in range(100, 200):
+            arguments = {"chat_id": CHAT, "limit": 200, "max_chars": 50000}
+            params = {"name": "read_events", "arguments": arguments}
+            server.write(json.dumps({"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": params}))
+        server.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        while server.process.returncode is None:  # `wait` would wait for the pipe that nobody reads, too
+            await anyio.sleep(0.02)
+        assert server.process.returncode == 128 + signal.SIGTERM
+        assert time.monotonic() - began < 2.5
+    await evi.until(lambda: evi.closes[CHAT])
+    assert evi.closes[CHAT] == [1000]
+
+
+async def test_a_service_that_never_answers_the_close_does_not_hold_the_process(evi: FakeEvi) -> None:
+    """The other side may be stalled; 2 s are ours whatever it does."""
+    evi.history[CHAT] = [frames.metadata()]
+    async with evi_mcp(evi=evi) as server:
+        await server.initialize()
+        await server.call("attach_chat", chat_id=CHAT)
+        for socket in evi.sockets[CHAT]:
+            socket.transport.pause_reading()
+        server.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert await server.process.wait() == 128 + signal.SIGTERM
+        assert time.monotonic() - began < 2.5

@@ -1,0 +1,28 @@
+"""Fixtures of the tests that go the whole way, from a WebSocket frame to a tool result and back."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import pytest
+
+from tests.fake_evi import FakeEvi, fake_evi
+from tests.supervision import Agent, agent_on, supervising
+
+
+@pytest.fixture(params=["auto", "legacy"])
+def era(request: pytest.FixtureRequest) -> str:
+    """Both protocol eras: 2026-07-28, and the handshake ones before it."""
+    return str(request.param)
+
+
+@pytest.fixture
+async def evi() -> AsyncIterator[FakeEvi]:
+    async with fake_evi() as service:
+        yield service
+
+
+@pytest.fixture
+async def agent(evi: FakeEvi) -> AsyncIterator[Agent]:
+    with anyio.fail_after(30):
+        async with supervising(evi) as server, agent_on(server) as agent:
+            yield agent

@@ -1,0 +1,116 @@
+"""Bad input of every kind gets one sentence that says what to do, and the server goes on."""
+
+from typing import Any
+
+import pytest
+
+from tests import frames
+from tests.fake_evi import FakeEvi
+from tests.supervision import CHAT, Agent, agent_on, supervising
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "said"),
+    [
+        ("attach_chat", {"chat_id": "../../etc"}, "is not a chat id"),
+        ("attach_chat", {"chat_id": ".."}, "is not a chat id"),
+        ("attach_chat", {"chat_id": ""}, "is not a chat id"),
+        ("attach_chat", {"chat_id": "x" * 129}, "is not a chat id"),
+        ("attach_chat", {"chat_id": "a?b=c#d"}, "is not a chat id"),
+        ("attach_chat", {"chat_id": "chat\n1"}, "is not a chat id"),
+        ("attach_chat", {"chat_id": "é"}, "is not a chat id"),
+        ("attach_chat", {}, "chat_id is required"),
+        ("attach_chat", {"chat_id": 7}, "chat_id: input should be a valid string"),
+        ("attach_chat", {"chatId": "x"}, 'attach_chat has no parameter "chatId"'),
+        ("get_chat", {"chat_id": "nobody"}, "call attach_chat first"),
+        ("read_events", {"chat_id": CHAT, "after": "yesterday"}, "is not a cursor"),
+        ("read_events", {"chat_id": CHAT, "limit": 0}, "limit: input should be greater than or equal to 1"),
+        ("read_events", {"chat_id": CHAT, "limit": 201}, "limit: input should be less than or equal to 200"),
+        ("read_events", {"chat_id": CHAT, "max_chars": 499}, "max_chars: input should be greater"),
+        ("wait_for_events", {"timeout_s": 51}, "timeout_s: input should be less than or equal to 50"),
+        ("wait_for_events", {"chat_ids": ["nobody"]}, "is not attached"),
+        ("list_chats", {"scope": "all"}, "scope: input should be 'attached' or 'active'"),
+        ("list_tool_calls", {"status": "lost"}, "status: input should be"),
+        ("send_user_input", {"chat_id": CHAT, "text": ""}, "text: must not be empty"),
+        ("send_user_input", {"chat_id": CHAT, "text": " \n"}, "text: must not be empty"),
+        ("send_user_input", {"chat_id": CHAT, "text": "x", "unless_user_spoke_after": "?"}, "is not a cursor"),
+        ("send_user_input", {"chat_id": CHAT, "text": "x", "wait_for_effect_s": 31}, "less than or equal to 30"),
+        ("answer_tool_call", {"chat_id": CHAT, "tool_call_id": "", "content": "x"}, "no tool call"),
+        ("answer_tool_call", {"chat_id": CHAT, "tool_call_id": "c", "content": "x", "error": "e"}, "is_error=true"),
+        ("pause", {"chat_id": CHAT, "resume_after_s": -1}, "greater than or equal to 0"),
+        ("hang_up", {"chat_id": CHAT}, 'there is no tool "hang_up"; there are list_chats, attach_chat'),
+    ],
+)
+async def test_it_is_refused_with_a_sentence(
+    evi: FakeEvi, agent: Agent, tool: str, arguments: dict[str, Any], said: str
+) -> None:
+    """Our contract (section 5): the sentence is all that many clients show, so it needs nothing beside it."""
+    evi.history[CHAT] = [frames.metadata()]
+    await agent.call("attach_chat", chat_id=CHAT)
+    text = await agent.error(tool, **arguments)
+    assert said in text
+    assert "\n" not in text and "Error executing tool" not in text and "pydantic" not in text
+    assert (await agent.call("get_chat", chat_id=CHAT))["state"] == "live"
+    assert evi.received[CHAT] == []
+
+
+async def test_a_wait_without_any_chat_says_what_to_do(agent: Agent) -> None:
+    """It would sleep to no end."""
+    assert "attach_chat" in await agent.error("wait_for_events")
+
+
+async def test_a_command_larger_than_a_frame_never_reaches_the_network(evi: FakeEvi, agent: Agent) -> None:
+    """Hume's FAQ: 16 MB; a larger frame would cost the connection."""
+    evi.history[CHAT] = [frames.metadata()]
+    await agent.call("attach_chat", chat_id=CHAT)
+    text = await agent.error("send_user_input", chat_id=CHAT, text="x" * (17 * 2**20))
+    assert "EVI accepts 16777216" in text
+    assert (await agent.call("get_chat", chat_id=CHAT))["reconnects"] == 0
+
+
+async def test_a_crash_in_a_tool_shows_no_internals(
+    agent: Agent, evi: FakeEvi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A traceback is for the log; the model gets a sentence, and the server goes on."""
+    from evi_mcp.views import structure
+
+    evi.history[CHAT] = [frames.metadata()]
+    await agent.call("attach_chat", chat_id=CHAT)
+    with monkeypatch.context() as patch:
+        patch.setattr(structure, "chat", lambda *_: 1 / 0)
+        text = await agent.error("get_chat", chat_id=CHAT)
+    assert "failed inside this server" in text and "division" not in text
+    assert (await agent.call("get_chat", chat_id=CHAT))["state"] == "live"
+
+
+async def test_a_tool_above_the_level_is_neither_listed_nor_callable(evi: FakeEvi) -> None:
+    """Our contract (section 2, EVI_MCP_ACCESS)."""
+    async with supervising(evi, access="monitor") as server, agent_on(server) as agent:
+        listed = {tool.name for tool in (await agent.client.list_tools()).tools}
+        assert "read_events" in listed and not {"pause", "answer_tool_call", "send_user_input"} & listed
+        text = await agent.error("pause", chat_id=CHAT)
+        assert "needs the access level 'barge'" in text
+
+
+async def test_a_chat_that_is_not_on_the_allow_list_is_refused(evi: FakeEvi) -> None:
+    """Our contract (section 2, EVI_MCP_ALLOWED_CHATS): for tools and resources alike."""
+    evi.history[CHAT] = evi.history["other"] = [frames.metadata()]
+    evi.chats = {name: {"id": name, "status": "ACTIVE"} for name in (CHAT, "other")}
+    async with supervising(evi, allowed_chats=f"{CHAT}, third") as server, agent_on(server) as agent:
+        await agent.call("attach_chat", chat_id=CHAT)
+        for tool in ("attach_chat", "get_chat", "read_events", "detach_chat"):
+            assert "EVI_MCP_ALLOWED_CHATS" in await agent.error(tool, chat_id="other")
+        active = await agent.call("list_chats", scope="active")
+        assert [chat["chat_id"] for chat in active["chats"]] == [CHAT]
+    assert not any("other" in path for path, _ in evi.handshakes)
+
+
+async def test_results_as_text_leave_structure_and_schemas_away(evi: FakeEvi, era: str) -> None:
+    """Our contract (section 5, EVI_MCP_RESULTS=text): where a model is the only reader, it pays once."""
+    evi.history[CHAT] = [frames.metadata()]
+    async with supervising(evi, results="text") as server, agent_on(server, era) as agent:
+        assert all(tool.output_schema is None for tool in (await agent.client.list_tools()).tools)
+        assert await agent.call("attach_chat", chat_id=CHAT) is None
+        assert "chat-1" in await agent.text("get_chat", chat_id=CHAT)

@@ -1,0 +1,230 @@
+"""Attaching, reading by cursor, waiting."""
+
+import anyio
+import pytest
+
+from tests import frames
+from tests.fake_evi import FakeEvi
+from tests.supervision import CHAT, Agent, agent_on, supervising
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_agent_of_either_era_attaches_reads_waits_and_sees_what_was_said(evi: FakeEvi, era: str) -> None:
+    """The main path of the product, in both protocol eras."""
+    with anyio.fail_after(20):
+        async with supervising(evi) as server, agent_on(server, era) as agent:
+            evi.history[CHAT] = [frames.metadata(), frames.user("Hello?", 100), frames.assistant("Hi."), frames.end()]
+            chat = await agent.call("attach_chat", chat_id=CHAT)
+            assert (chat["state"], chat["chat_group_id"], chat["event_count"]) == ("live", "group-1", 5)
+            page = await agent.call("read_events", chat_id=CHAT)
+            types = ["chat_metadata", "user_message", "assistant_message", "assistant_end", "chat_state"]
+            assert [event["type"] for event in page["events"]] == types
+            assert page["events"][1]["expression"] == {"Disappointment": 0.38, "Interest": 0.3, "Anger": 0.21}
+            assert [event.get("replayed") for event in page["events"]] == [True, True, True, True, None]
+            await evi.push(CHAT, frames.user("Are you there?", 5000))
+            page = await agent.call("wait_for_events", after=page["cursor"])
+            assert [event["text"] for event in page["events"]] == ["Are you there?"]
+            assert (page["woken_by"], page["state"]) == ("event", {CHAT: "live"})
+            turns = (await agent.call("get_transcript", chat_id=CHAT))["turns"]
+            assert [turn["text"] for turn in turns] == ["Hello?", "Hi.", "Are you there?"]
+
+
+async def test_text_and_structure_carry_the_same_events(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (section 5): some clients show a model only the one, some only the other."""
+    evi.history[CHAT] = [frames.metadata(), frames.user("Hello?", 100), frames.tool_call(), frames.error()]
+    await agent.call("attach_chat", chat_id=CHAT)
+    page = await agent.call("read_events", chat_id=CHAT)
+    lines = (await agent.text("read_events", chat_id=CHAT)).splitlines()
+    shown = [line for line in lines if line.startswith("[")]
+    assert len(shown) == len(page["events"])
+    for line, event in zip(shown, page["events"], strict=True):
+        assert line.startswith(f"[{event['seq']}")
+    assert '"Hello?" (Disappointment 0.38, Interest 0.3, Anger 0.21)' in shown[1]
+    assert r'parcel_status call_1 parameters "{\"number\":\"LY-4471\"}" needs an answer' in shown[2]
+
+
+async def test_reading_consumes_nothing_and_goes_on_where_it_stopped(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (section 4): cursors are the agent's; pages neither overlap nor leave a hole."""
+    evi.history[CHAT] = [frames.metadata(), *(frames.user(f"line {n}", n * 1000) for n in range(20))]
+    await agent.call("attach_chat", chat_id=CHAT)
+    seen, after, more = [], "earliest", True
+    while more:
+        page = await agent.call("read_events", chat_id=CHAT, after=after, limit=6)
+        seen += [event["seq"] for event in page["events"]]
+        after, more = page["cursor"], page["more"]
+    whole = await agent.call("read_events", chat_id=CHAT, limit=200)
+    assert seen == [event["seq"] for event in whole["events"]] == list(range(seen[0], seen[0] + 22))
+
+
+async def test_a_page_holds_its_number_of_characters_and_says_where_to_go_on(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (section 4): what does not fit is not lost."""
+    evi.history[CHAT] = [frames.metadata(), *(frames.user("word " * 60, n * 1000) for n in range(12))]
+    await agent.call("attach_chat", chat_id=CHAT)
+    after, seen, more = "earliest", 0, True
+    while more:
+        text = await agent.text("read_events", chat_id=CHAT, after=after, max_chars=1500)
+        page = await agent.call("read_events", chat_id=CHAT, after=after, max_chars=1500)
+        assert len(text) <= 1500
+        after, more, seen = page["cursor"], page["more"], seen + len(page["events"])
+    assert seen == 14
+
+
+async def test_one_event_larger_than_a_page_comes_cut_with_the_rest_counted(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (section 5): a cut answer says so, and the reader is not stuck on it."""
+    evi.history[CHAT] = [frames.metadata(), frames.tool_response("call_9", "x" * 20_000), frames.user("after", 9)]
+    await agent.call("attach_chat", chat_id=CHAT)
+    page = await agent.call("read_events", chat_id=CHAT, types=["tool_response"], max_chars=500)
+    [event] = page["events"]
+    assert "characters left out; raise max_chars]" in event["content"]
+    assert len(await agent.text("read_events", chat_id=CHAT, types=["tool_response"], max_chars=500)) <= 500
+    whole = await agent.call("read_events", chat_id=CHAT, types=["tool_response"], max_chars=50_000)
+    assert whole["events"][0]["content"] == "x" * 20_000
+
+
+async def test_audio_late_prosody_and_interim_transcripts_are_counted_not_shown(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (section 4): they cost tokens and say little, but nothing is hidden in silence."""
+    evi.history[CHAT] = [
+        frames.metadata(),
+        frames.user("he", 0, end=5, interim=True),
+        frames.user("hello", 0),
+        frames.assistant("Hi.", "m-1"),
+        frames.audio("m-1", 0),
+        frames.audio("m-1", 1),
+        frames.prosody("m-1", Joy=0.5),
+    ]
+    await agent.call("attach_chat", chat_id=CHAT)
+    page = await agent.call("read_events", chat_id=CHAT)
+    assert page["omitted"] == {"user_message": 1, "audio_output": 2, "assistant_prosody": 1}
+    said = [event for event in page["events"] if "speaker" in event]
+    assert [(event["text"], event["expression"].get("Joy")) for event in said] == [("hello", None), ("Hi.", 0.5)]
+    audio = await agent.call("read_events", chat_id=CHAT, types=["audio_output"])
+    assert [event["message_id"] for event in audio["events"]] == ["m-1", "m-1"]
+    assert "UklGR" not in str(audio)
+
+
+async def test_a_wait_wakes_only_for_the_types_it_asks_for(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (section 5): an agent that waits for a tool call sleeps through the talk."""
+    evi.history[CHAT] = [frames.metadata()]
+    cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
+    pages = []
+
+    async def wait() -> None:
+        pages.append(await agent.call("wait_for_events", after=cursor, types=["tool_call"], timeout_s=20))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        await evi.push(CHAT, frames.user("talk", 1), frames.assistant("talk back", "m-1"))
+        page = await agent.call("wait_for_events", after=cursor, types=["assistant_message"])
+        assert not pages
+        await evi.push(CHAT, frames.tool_call("call_7"))
+    assert [event["tool_call_id"] for event in pages[0]["events"]] == ["call_7"]
+    assert pages[0]["omitted"] == {"user_message": 1, "assistant_message": 1}
+    assert page["woken_by"] == "event"
+
+
+async def test_one_wait_covers_all_chats_also_those_attached_while_it_sleeps(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (section 5): `chat_ids` omitted means all attached, and their events carry their chat's id."""
+    evi.history["a"], evi.history["b"] = [frames.metadata("a")], [frames.metadata("b")]
+    cursor = (await agent.call("attach_chat", chat_id="a"))["cursor"]
+    pages = []
+
+    async def wait() -> None:
+        pages.append(await agent.call("wait_for_events", after=cursor, types=["user_message"]))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        await agent.call("attach_chat", chat_id="b")
+        await evi.push("b", frames.user("from b", 1))
+    assert [(event["chat_id"], event["text"]) for event in pages[0]["events"]] == [("b", "from b")]
+    assert pages[0]["state"] == {"a": "live", "b": "live"}
+
+
+async def test_a_wait_that_nothing_wakes_says_so(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (section 5): `timeout`, with the cursor to go on from."""
+    evi.history[CHAT] = [frames.metadata()]
+    await agent.call("attach_chat", chat_id=CHAT)
+    page = await agent.call("wait_for_events", after="latest", timeout_s=0.2)
+    assert (page["events"], page["woken_by"], page["more"]) == ([], "timeout", False)
+    await evi.push(CHAT, frames.user("later", 1))
+    page = await agent.call("wait_for_events", after=page["cursor"])
+    assert [event["text"] for event in page["events"]] == ["later"]
+
+
+async def test_the_end_of_a_chat_wakes_every_wait_and_the_chat_stays_readable(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (sections 3 and 5): whatever types a wait asks for, an ended chat ends it."""
+    evi.history[CHAT] = [frames.metadata(), frames.user("bye", 1)]
+    cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
+    pages = []
+
+    async def wait() -> None:
+        pages.append(await agent.call("wait_for_events", after=cursor, types=["tool_call"]))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(wait)
+        await evi.push(CHAT, frames.error("E0714", "inactivity_timeout", "No user message."))
+        await evi.close(CHAT)
+    assert pages[0]["woken_by"] == "chat_ended"
+    chat = await agent.call("get_chat", chat_id=CHAT)
+    assert (chat["state"], chat["reason"]) == ("ended", "inactivity_timeout")
+    again = await agent.call("wait_for_events", after=pages[0]["cursor"], chat_ids=[CHAT])
+    assert (again["woken_by"], again["events"]) == ("chat_ended", [])
+
+
+async def test_what_is_older_than_the_log_is_a_gap_and_never_an_error(evi: FakeEvi) -> None:
+    """Our contract (section 4): a page starts at the oldest event kept, and says that something is missing."""
+    evi.history[CHAT] = [frames.metadata(), *(frames.user(f"line {n}", n * 1000) for n in range(30))]
+    with anyio.fail_after(20):
+        async with supervising(evi, log_events=10) as server, agent_on(server) as agent:
+            await agent.call("attach_chat", chat_id=CHAT)
+            page = await agent.call("read_events", chat_id=CHAT, after=f"{await epoch(agent)}-3")
+            assert page["gap"] == {"reason": "expired", "oldest_seq": page["events"][0]["seq"]}
+            assert len(page["events"]) == 10
+            assert "gap: expired" in await agent.text("read_events", chat_id=CHAT, after=f"{await epoch(agent)}-3")
+            other = await agent.call("read_events", chat_id=CHAT, after="ffffff-3")
+            assert other["gap"]["reason"] == "restarted"
+            assert other["events"] == page["events"]
+
+
+async def epoch(agent: Agent) -> str:
+    return str((await agent.call("get_chat", chat_id=CHAT))["cursor"].split("-")[0])
+
+
+async def test_frames_that_are_no_messages_are_logged_and_harm_nothing(evi: FakeEvi, agent: Agent) -> None:
+    """EVI's set of types is open, and a service may misbehave: nothing of it ends the chat or is kept from the log."""
+    evi.history[CHAT] = [frames.metadata()]
+    cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
+    await evi.push(
+        CHAT,
+        b"\x00\x01",
+        "not json",
+        "[1]",
+        '{"no": "type"}',
+        '{"type": "brand_new", "note": "kept"}',
+        '{"type": "user_message", "message": 7, "time": null, "extra": {"a": 1}}',
+        frames.user("still here", 77),
+    )
+    page = await agent.call("wait_for_events", after=cursor, types=["user_message"])
+    while page["events"][-1].get("text") != "still here":
+        page = await agent.call("wait_for_events", after=cursor, types=["user_message"])
+    events = (await agent.call("read_events", chat_id=CHAT, after=cursor))["events"]
+    assert [event["type"] for event in events] == [
+        *["protocol_fault"] * 4,
+        "brand_new",
+        "user_message",
+        "user_message",
+    ]
+    assert events[4]["content"] == '{"type":"brand_new","note":"kept"}'
+    assert events[0]["reason"] == "a binary frame, where EVI sends text (2 bytes)"
+
+
+async def test_an_inbound_secret_is_gone_before_it_is_stored(evi: FakeEvi, agent: Agent) -> None:
+    """EVI may echo `session_settings` with the key of a language model in it (Python SDK, December 2025)."""
+    evi.history[CHAT] = [
+        frames.settings(system_prompt="Be kind.", language_model_api_key="sk-secret", metadata={"api_key": "sk-2"}),
+        frames.frame("brand_new", access_token="sk-3"),
+    ]
+    await agent.call("attach_chat", chat_id=CHAT)
+    page = await agent.call("read_events", chat_id=CHAT)
+    assert page["events"][0]["settings"]["system_prompt"] == "Be kind."
+    assert "sk-" not in str(page) + await agent.text("read_events", chat_id=CHAT)

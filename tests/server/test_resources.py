@@ -1,0 +1,148 @@
+"""The `evi://` resources: listed, read and followed, in both eras."""
+
+import json
+from typing import Any
+
+import anyio
+import mcp_types as types
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from tests import frames
+from tests.fake_evi import FakeEvi
+from tests.supervision import CHAT, Agent, agent_on, supervising
+
+pytestmark = pytest.mark.anyio
+
+
+async def read(agent: Agent, uri: str) -> str:
+    contents = (await agent.client.read_resource(uri)).contents
+    return str(contents[0].text)  # type: ignore[union-attr]
+
+
+async def test_an_attached_chat_has_its_resources_and_loses_them_with_detaching(evi: FakeEvi, era: str) -> None:
+    """Our contract (section 6): clients such as Claude Code list concrete resources only, not templates."""
+    evi.history[CHAT] = [frames.metadata(), frames.user("Hello?", 100), frames.tool_call("call_1")]
+    async with supervising(evi) as server, agent_on(server, era) as agent:
+        assert [str(item.uri) for item in (await agent.client.list_resources()).resources] == ["evi://chats"]
+        await agent.call("attach_chat", chat_id=CHAT)
+        listed = {str(item.uri) for item in (await agent.client.list_resources()).resources}
+        views = {f"evi://chats/{CHAT}{view}" for view in ("", "/events", "/transcript", "/tool-calls")}
+        assert listed == {"evi://chats"} | views
+        assert json.loads(await read(agent, "evi://chats"))["chats"][0]["chat_id"] == CHAT
+        assert json.loads(await read(agent, f"evi://chats/{CHAT}"))["state"] == "live"
+        page = json.loads(await read(agent, f"evi://chats/{CHAT}/events"))
+        assert page["events"][1]["text"] == "Hello?"
+        rest = json.loads(await read(agent, f"evi://chats/{CHAT}/events?after={page['cursor']}&limit=5"))
+        assert rest["events"] == []
+        newest = json.loads(await read(agent, f"evi://chats/{CHAT}/events?limit=1"))
+        assert newest["events"] == page["events"][-1:]
+        assert '- **user**: "Hello?"' in await read(agent, f"evi://chats/{CHAT}/transcript")
+        assert json.loads(await read(agent, f"evi://chats/{CHAT}/tool-calls"))["tool_calls"][0]["status"] == "pending"
+        await agent.call("detach_chat", chat_id=CHAT)
+        assert len((await agent.client.list_resources()).resources) == 1
+
+
+async def test_templates_name_every_view(agent: Agent) -> None:
+    """Our contract (section 6)."""
+    listed = [item.uri_template for item in (await agent.client.list_resource_templates()).resource_templates]
+    assert listed == [
+        "evi://chats/{chat_id}",
+        "evi://chats/{chat_id}/events{?after,limit}",
+        "evi://chats/{chat_id}/transcript",
+        "evi://chats/{chat_id}/tool-calls",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        ("evi://chats/nobody", "is not attached"),
+        ("evi://chats/%2e%2e/events", "Unknown resource"),
+        ("evi://chats/a%20b/events", "is not a chat id"),
+        (f"evi://chats/{CHAT}/events?limit=999", "limit must be a number from 1 to 200"),
+        (f"evi://chats/{CHAT}/events?limit=x", "limit must be a number"),
+        (f"evi://chats/{CHAT}/events?after=x", "is not a cursor"),
+        ("evi://nothing", "Unknown resource"),
+    ],
+)
+async def test_a_resource_that_cannot_be_read_says_why(evi: FakeEvi, agent: Agent, uri: str, said: str) -> None:
+    """A protocol error, as MCP has it for resources, with a sentence in it."""
+    evi.history[CHAT] = [frames.metadata()]
+    await agent.call("attach_chat", chat_id=CHAT)
+    with pytest.raises(MCPError, match=said):
+        await agent.client.read_resource(uri)
+
+
+async def test_a_client_of_2026_hears_of_changes_on_its_listen_stream(evi: FakeEvi) -> None:
+    """Our contract (section 6): `subscriptions/listen`."""
+    evi.history[CHAT] = [frames.metadata()]
+    uri = f"evi://chats/{CHAT}/events"
+    with anyio.fail_after(20):
+        async with supervising(evi) as server, agent_on(server) as agent:
+            await agent.call("attach_chat", chat_id=CHAT)
+            async with agent.client.listen(resource_subscriptions=[uri], resources_list_changed=True) as stream:
+                await evi.push(CHAT, frames.user("news", 1))
+                async for event in stream:
+                    if getattr(event, "uri", None) == uri and "news" in await read(agent, uri):
+                        break
+                await agent.call("detach_chat", chat_id=CHAT)
+                async for event in stream:
+                    if "ListChanged" in type(event).__name__:
+                        break
+
+
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")  # what older clients do
+async def test_an_older_client_hears_of_changes_it_subscribed_to_until_it_unsubscribes(evi: FakeEvi) -> None:
+    """Our contract (section 6): `resources/subscribe`, which the SDK does not serve by itself."""
+    evi.history[CHAT] = [frames.metadata()]
+    uri = f"evi://chats/{CHAT}/events"
+    send, heard = anyio.create_memory_object_stream[Any](100)
+
+    async def note(message: Any) -> None:
+        await send.send(message)
+
+    with anyio.fail_after(20):
+        async with supervising(evi) as server, agent_on(server, "legacy", message_handler=note) as agent:
+            capabilities = agent.client.server_capabilities.resources
+            assert capabilities is not None and capabilities.subscribe and capabilities.list_changed
+            await agent.call("attach_chat", chat_id=CHAT)
+            assert isinstance(await heard.receive(), types.ResourceListChangedNotification)
+            await agent.client.subscribe_resource(uri)
+            await evi.push(CHAT, frames.user("news", 1))
+            message = await heard.receive()
+            while not isinstance(message, types.ResourceUpdatedNotification):
+                message = await heard.receive()
+            assert str(message.params.uri) == uri
+            await agent.client.unsubscribe_resource(uri)
+            await agent.call("detach_chat", chat_id=CHAT)
+            while not isinstance(message, types.ResourceListChangedNotification):
+                message = await heard.receive()
+    send.close()
+    heard.close()
+
+
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")  # what older clients do
+async def test_a_thousand_events_are_told_in_a_few_notifications(evi: FakeEvi) -> None:
+    """Our contract (section 6): at most ten a second for each URI."""
+    evi.history[CHAT] = [frames.metadata()]
+    uri = f"evi://chats/{CHAT}/events"
+    updates = 0
+    told = anyio.Event()
+
+    async def note(message: Any) -> None:
+        nonlocal updates
+        if isinstance(message, types.ResourceUpdatedNotification):
+            updates += 1
+            told.set()
+
+    with anyio.fail_after(30):
+        async with supervising(evi) as server, agent_on(server, "legacy", message_handler=note) as agent:
+            cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
+            await agent.client.subscribe_resource(uri)
+            started = anyio.current_time()
+            await evi.push(CHAT, *(frames.user(f"line {n}", n) for n in range(1000)), frames.tool_call("last"))
+            await agent.call("wait_for_events", after=cursor, types=["tool_call"], timeout_s=20)
+            await told.wait()
+            took = anyio.current_time() - started
+    assert 1 <= updates <= took * 10 + 2

@@ -1,0 +1,69 @@
+"""A server under test and the agents that use it, in one process but over real sockets towards EVI."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from mcp import Client
+from pydantic import SecretStr
+
+from evi_mcp.app import App, open_app
+from evi_mcp.config import Settings
+from evi_mcp.server.server import EviServer
+from evi_mcp.upstream.transport import Connector
+from tests.fake_evi import KEY, FakeEvi
+
+CHAT = "chat-1"
+
+
+@asynccontextmanager
+async def supervising(
+    evi: FakeEvi | None = None, connector: Connector | None = None, **settings: Any
+) -> AsyncIterator[EviServer]:
+    values = {"base_url": evi.base_url if evi else "http://127.0.0.1:9", "hume_api_key": SecretStr(KEY), **settings}
+    async with open_app(Settings(**values), connector) as app:
+        yield EviServer(app)
+
+
+def app_behind(server: EviServer) -> App:
+    return server._app
+
+
+class Agent:
+    """A client whose calls say what went wrong."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def call(self, tool: str, **arguments: Any) -> Any:
+        """The structured result of a call that succeeds."""
+        answer = await self.client.call_tool(tool, arguments)
+        assert not answer.is_error, answer.content
+        return answer.structured_content
+
+    async def text(self, tool: str, **arguments: Any) -> str:
+        """The text of a call that succeeds."""
+        answer = await self.client.call_tool(tool, arguments)
+        assert not answer.is_error, answer.content
+        return str(answer.content[0].text)
+
+    async def error(self, tool: str, **arguments: Any) -> str:
+        """The text of a call that fails."""
+        answer = await self.client.call_tool(tool, arguments)
+        assert answer.is_error, answer
+        assert answer.structured_content is None
+        return str(answer.content[0].text)
+
+    async def until_state(self, state: str, chat_id: str = CHAT) -> Any:
+        """Waits until the chat is in this state; the Chat."""
+        after = "earliest"
+        while (chat := await self.call("get_chat", chat_id=chat_id))["state"] != state:
+            page = await self.call("wait_for_events", after=after, chat_ids=[chat_id], types=["chat_state"])
+            after = page["cursor"]
+        return chat
+
+
+@asynccontextmanager
+async def agent_on(server: EviServer, era: str = "auto", **options: Any) -> AsyncIterator[Agent]:
+    async with Client(server, mode=era, **options) as client:
+        yield Agent(client)
