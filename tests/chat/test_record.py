@@ -1,0 +1,150 @@
+"""What is known of one chat: turns, expression, tool calls, and what a replay may change of it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evi_mcp.chat import events, tool_calls
+from evi_mcp.chat.log import Cursors
+from evi_mcp.chat.record import ChatRecord
+from evi_mcp.chat.tool_calls import Status
+from evi_mcp.chat.turns import Turn
+from tests import frames
+
+
+def record(*made: str, live: bool = True) -> ChatRecord:
+    """A chat in which this happened while we watched; `live=False`: before we attached."""
+    chat = ChatRecord("chat-1", Cursors("k"), max_events=1000, now=0.0)
+    chat.connection_opened()
+    if live:
+        chat.history.end_replay()
+    for second, frame in enumerate(made):
+        chat.receive(frame, float(second))
+    return chat
+
+
+def turns(chat: ChatRecord) -> list[tuple[str, str]]:
+    return [(turn.speaker, turn.text) for turn in chat.turns.last(100)]
+
+
+def statuses(chat: ChatRecord) -> dict[str, str]:
+    return {call.tool_call_id: call.status.value for call in chat.tool_calls}
+
+
+def test_sentences_of_one_side_make_one_turn_until_it_ends() -> None:
+    """Hume: one `assistant_message` is a sentence; several make a turn, which `assistant_end` closes."""
+    chat = record(
+        frames.assistant("Hello.", "m-1"),
+        frames.assistant("How are you?", "m-2"),
+        frames.end(),
+        frames.assistant("Still there?", "m-3"),
+        frames.user("yes", 10),
+        frames.user("I am", 20),
+    )
+    assert turns(chat) == [
+        ("assistant", "Hello. How are you?"),
+        ("assistant", "Still there?"),
+        ("user", "yes I am"),
+    ]
+
+
+def test_interim_transcripts_are_no_turns() -> None:
+    """Hume: the final transcript supersedes them."""
+    assert turns(record(frames.user("he", 1, interim=True), frames.user("hello", 1))) == [("user", "hello")]
+
+
+def test_an_interrupted_turn_says_so() -> None:
+    """What was cut off was perhaps not heard in full."""
+    chat = record(frames.assistant("Let me explain", "m-1"), frames.interruption(), frames.user("no", 5))
+    assert [turn.interrupted for turn in chat.turns.last(2)] == [True, False]
+
+
+def test_typed_words_are_not_mixed_with_the_callers() -> None:
+    """A supervisor's `user_input` is not what the person on the line said."""
+    chat = record(frames.user("I said", 1), frames.typed("somebody typed"))
+    assert [(turn.text, turn.from_text) for turn in chat.turns.last(2)] == [
+        ("I said", False),
+        ("somebody typed", True),
+    ]
+
+
+def test_prosody_is_joined_to_its_message_by_id_also_when_it_comes_late() -> None:
+    """Hume: `assistant_prosody` may come among other messages."""
+    chat = record(
+        frames.assistant("One.", "m-1"), frames.user("hm", 1), frames.assistant("Two.", "m-2"), frames.prosody("m-1")
+    )
+    assert [event.scores for event in chat.log if event.message_id == "m-1"] == [{"Sympathy": 0.44}] * 2
+
+
+def test_the_voice_of_a_turn_is_the_mean_of_its_utterances() -> None:
+    """A score that one utterance lacks counts as none in it."""
+    turn = Turn("user", 0.0, 0, False)
+    assert turn.scores == {}
+    chat = record(frames.user("a", 1, scores={"Joy": 0.4}), frames.user("b", 2, scores={"Joy": 0.2, "Awe": 0.2}))
+    assert {name: round(score, 3) for name, score in chat.turns.last(1)[0].scores.items()} == {"Joy": 0.3, "Awe": 0.1}
+
+
+def test_a_call_waits_until_somebody_answers_it() -> None:
+    """Hume: any client may answer, or the call fails."""
+    chat = record(frames.tool_call("a"), frames.tool_call("b"), frames.tool_response("a"), frames.tool_error("b"))
+    assert statuses(chat) == {"a": "answered", "b": "failed"}
+    assert [call.waiting_s(99.0) for call in chat.tool_calls] == [2.0, 2.0]
+
+
+def test_a_call_that_the_user_talked_past_is_superseded_by_the_next_one() -> None:
+    """Hume: when the user moves on, a call is dropped without a word, or replaced under a new id."""
+    chat = record(frames.tool_call("a"), frames.user("never mind", 1), frames.tool_call("b"))
+    assert statuses(chat) == {"a": "superseded", "b": "pending"}
+    both = record(frames.tool_call("a"), frames.tool_call("b"))
+    assert statuses(both) == {"a": "pending", "b": "pending"}
+
+
+def test_words_after_a_call_close_it_only_if_they_came_with_the_history() -> None:
+    """Live, EVI may still say that it is looking; losing a pending call would leave the caller waiting."""
+    made = (frames.tool_call("a"), frames.assistant("It is in Lyon.", "m-1"))
+    assert statuses(record(*made)) == {"a": "pending"}
+    assert statuses(record(*made, live=False)) == {"a": "answered"}
+    quick = (frames.tool_call("a"), frames.assistant("Hm.", "m-1", quick=True))
+    assert statuses(record(*quick, live=False)) == {"a": "pending"}
+
+
+def test_the_ledger_is_bounded_and_forgets_closed_calls_first() -> None:
+    """Every buffer is; a pending call is the last thing to lose."""
+    made = [frames.tool_call("first")]
+    for n in range(tool_calls.MAX_TOOL_CALLS + 50):
+        made += [frames.tool_call(f"call-{n}"), frames.tool_response(f"call-{n}")]
+    chat = record(*made)
+    assert len(list(chat.tool_calls)) == tool_calls.MAX_TOOL_CALLS
+    first = chat.tool_calls.get("first")
+    assert first is not None and first.status is Status.PENDING
+
+
+def test_a_field_of_megabytes_is_cut_and_says_so() -> None:
+    """The log is bounded in what it holds, not only in how many."""
+    chat = record(frames.tool_response("a", "x" * (events.MAX_TEXT + 7)))
+    assert chat.log.last is not None
+    assert str(chat.log.last.content).endswith("[cut here: 7 more characters were not kept]")
+
+
+@given(st.lists(st.sampled_from(["user", "typed", "say", "end", "cut", "call", "answer", "late"]), max_size=25))
+def test_a_complete_replay_changes_nothing(kinds: list[str]) -> None:
+    """A reconnect must not add a turn, a call or an event, nor reopen what is closed."""
+    made = [frames.metadata()]
+    for n, kind in enumerate(kinds):
+        made.append(
+            {
+                "user": frames.user(f"u{n}", n * 10),
+                "typed": frames.typed("yes"),
+                "say": frames.assistant(f"a{n}", f"m-{n}"),
+                "end": frames.end(),
+                "cut": frames.interruption(n),
+                "call": frames.tool_call(f"call-{n}"),
+                "answer": frames.tool_response(f"call-{n - 1}"),
+                "late": frames.prosody(f"m-{n - 1}"),
+            }[kind]
+        )
+    chat = record(*made)
+    before = (turns(chat), statuses(chat), [event.seq for event in chat.log])
+    chat.connection_opened()
+    for frame in made:
+        assert chat.receive(frame, 1000.0) == []
+    assert (turns(chat), statuses(chat), [event.seq for event in chat.log]) == before

@@ -1,0 +1,95 @@
+"""Imports point one way: what is pure knows nothing of sockets, and nothing but the edge knows of MCP."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "evi_mcp"
+
+OURS = {
+    "quoting": set(),
+    "errors": {"quoting"},
+    "protocol": {"errors", "quoting"},
+    "config": {"errors"},
+    "chat": {"protocol", "errors"},
+    "upstream": {"protocol", "errors"},
+    "registry": {"upstream", "chat", "protocol", "errors", "quoting"},
+    "views": {"chat", "protocol", "quoting"},
+    "app": {"registry", "upstream", "config", "errors"},
+    "tools": {"app", "views", "registry", "chat", "config", "errors"},
+    "server": {"tools", "app", "views", "registry", "chat", "config", "errors", "quoting"},
+    "simulator": {"protocol", "errors", "quoting"},
+    "doctor": {"upstream", "config", "errors"},
+    "demo": {"quoting"},
+    "cli": {"server", "simulator", "demo", "doctor", "config", "errors"},
+    "__init__": set(),
+    "__main__": {"cli"},
+}
+"""Layer to the layers of ours that it may import. A layer is a package or a module directly under `evi_mcp`."""
+
+THEIRS = {
+    "websockets": {"upstream/websocket.py", "simulator/server.py"},
+    "httpx": {"upstream/rest.py"},
+    "mcp": {"tools/", "server/", "demo/"},
+    "mcp_types": {"tools/", "server/", "demo/"},
+    "click": {"cli.py", "doctor.py"},
+    "rich": {"demo/"},
+    "anyio": {"registry/", "upstream/", "tools/", "server/", "simulator/", "demo/"},
+    "asyncio": {"upstream/websocket.py", "server/stdio.py", "simulator/", "cli.py", "doctor.py", "demo/"},
+}
+"""Package to the files (or folders) that may import it."""
+
+PURE = ("protocol", "chat", "views")
+IMPURE_MODULES = {"asyncio", "anyio", "socket", "time", "random", "threading", "subprocess", "os", "secrets"}
+
+FILES = sorted(path for path in ROOT.rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[0]
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_lies_below_it(path: Path) -> None:
+    """A layer that reaches up, or around, is where a design starts to rot."""
+    layer, name = layer_of(path), str(path.relative_to(ROOT))
+    imported = imports_of(path)
+    ours = {module.split(".")[1] for module in imported if module.startswith("evi_mcp.")} - {layer, "__version__"}
+    assert ours <= OURS[layer], f"{name} may not import {ours - OURS[layer]}"
+    for module in {module.split(".")[0] for module in imported} & set(THEIRS):
+        assert any(name.startswith(place) for place in THEIRS[module]), f"{name} may not import {module}"
+    if layer in PURE:
+        assert not {module.split(".")[0] for module in imported} & IMPURE_MODULES, f"{name} is to be pure"
+
+
+def test_every_layer_is_in_the_table() -> None:
+    """A new module has to be given its place."""
+    assert {layer_of(path) for path in FILES} == set(OURS)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_one_module_touches_what_the_sdk_keeps_private(path: Path) -> None:
+    """Private surface changes without notice: it stays where a test and one reader can watch it."""
+    if path.relative_to(ROOT).as_posix() != "server/sdk.py":
+        assert "_lowlevel_server" not in path.read_text() and "._connection" not in path.read_text().replace(
+            "self._connection", ""
+        )
+
+
+def test_no_module_is_longer_than_four_hundred_lines() -> None:
+    """Beyond that it is more than one thing."""
+    long = {str(path): count for path in FILES if (count := len(path.read_text().splitlines())) > 400}
+    assert not long
