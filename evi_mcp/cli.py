@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import anyio
 import click
 from pydantic import SecretStr
 
@@ -78,10 +80,24 @@ async def _simulated(settings: Settings) -> int:
 @click.option("--api-key", default=None, help="The only key accepted; any is, if not given.")
 def simulate(host: str, port: int, speed: float, api_key: str | None) -> int:
     """Run the simulated EVI alone; the first line on stdout is its base URL."""
-    from evi_mcp.simulator.cli import run
-
     _configure_logging("INFO")
-    return run(host=host, port=port, speed=speed, api_key=api_key)
+    return asyncio.run(_simulate(host, port, speed, api_key))
+
+
+async def _simulate(host: str, port: int, speed: float, api_key: str | None) -> int:
+    """Runs until a signal comes."""
+    from evi_mcp.simulator import Simulator
+
+    try:
+        async with Simulator(host, port, api_key=api_key, speed=speed) as simulator:
+            click.echo(simulator.base_url)
+            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+                async for _ in received:
+                    return 0
+    except OSError as error:
+        click.echo(f"evi-mcp: cannot listen on {host} port {port}: {error.strerror or error}", err=True)
+        return 1
+    return 0
 
 
 @_evi_mcp.command()

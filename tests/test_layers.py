@@ -21,7 +21,7 @@ OURS = {
     "server": {"tools", "app", "views", "registry", "chat", "config", "errors", "quoting"},
     "simulator": {"protocol", "errors", "quoting"},
     "doctor": {"upstream", "config", "errors"},
-    "demo": {"quoting"},
+    "demo": {"simulator", "quoting"},
     "cli": {"server", "simulator", "demo", "doctor", "config", "errors"},
     "__init__": set(),
     "__main__": {"cli"},
@@ -35,7 +35,7 @@ THEIRS = {
     "mcp_types": {"tools/", "server/", "demo/"},
     "click": {"cli.py", "doctor.py"},
     "rich": {"demo/"},
-    "anyio": {"registry/", "upstream/", "tools/", "server/", "simulator/", "demo/"},
+    "anyio": {"registry/", "upstream/", "tools/", "server/", "simulator/", "cli.py"},
     "asyncio": {"upstream/websocket.py", "server/stdio.py", "simulator/", "cli.py", "doctor.py", "demo/"},
 }
 """Package to the files (or folders) that may import it."""

@@ -36,7 +36,7 @@ def event_line(item: shapes.Event) -> str:
         parts.append(name(item["chat_id"]))
     parts.append(_what(item))
     flags = [
-        word for word, key in (("interim", "interim"), ("typed", "from_text"), ("quick", "quick")) if item.get(key)
+        word for word, key in (("interim", "interim"), ("from text", "from_text"), ("quick", "quick")) if item.get(key)
     ]
     if flags:
         parts.append(f"({', '.join(flags)})")
@@ -165,7 +165,7 @@ def turn_line(item: shapes.Turn) -> str:
     """One turn in one line."""
     parts = [item["speaker"]]
     if item.get("from_text"):
-        parts.append("(typed)")
+        parts.append("(from text)")
     parts.append(quote(item["text"]))
     if "expression" in item:
         parts.append(f"({expression(item['expression'])})")
@@ -249,7 +249,7 @@ def markdown_transcript(chat_id: str, shown: shapes.Transcript) -> str:
     if earlier := shown.get("earlier_turns"):
         lines += [f"_{earlier} earlier turns are not shown._", ""]
     for item in shown["turns"]:
-        tags = [word for word, key in (("typed", "from_text"), ("interrupted", "interrupted")) if item.get(key)]
+        tags = [word for word, key in (("from text", "from_text"), ("interrupted", "interrupted")) if item.get(key)]
         speaker = f"**{item['speaker']}**" + (f" ({', '.join(tags)})" if tags else "")
         voice = f" _({expression(item['expression'])})_" if "expression" in item else ""
         lines.append(f"- {speaker}: {quote(item['text'])}{voice}")
