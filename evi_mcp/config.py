@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     )
     max_chats: int = Field(default=1000, ge=1, le=100_000, description="Chats attached at once.")
     log_events: int = Field(
-        default=10_000, ge=10, le=10_000_000, description="Events kept per chat; the oldest is dropped first."
+        default=10_000, ge=1, le=10_000_000, description="Events kept per chat; the oldest is dropped first."
     )
     reconnect_for: float = Field(
         default=300.0, ge=0, le=86_400, description="Seconds of failed reconnecting before a chat is failed."

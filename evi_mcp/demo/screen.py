@@ -48,6 +48,4 @@ class Screen:
             table.add_row("[green]yes[/]" if happened else "[red]NO[/]", step)
         self._console.print(table)
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(steps.events.items()))
-        self._console.print(
-            f"{sum(steps.events.values())} events: {counts}", soft_wrap=True
-        )
+        self._console.print(f"{sum(steps.events.values())} events: {counts}", soft_wrap=True)

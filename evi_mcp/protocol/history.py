@@ -29,7 +29,8 @@ class History:
     """All that one chat has been heard to say, as identities; see the module's text for the rules."""
 
     def __init__(self) -> None:
-        self._length = 0
+        self._length = 0  # how many events there are
+        self._places = 0  # and how many of them have a certain place, counted from 0
         self._place: dict[int, int] = {}  # of events with their own identity; _NOWHERE if learnt out of order
         self._own_range: dict[str, tuple[int, int]] = {}  # by type: the first and last certain place of those
         self._alike: defaultdict[int, list[int]] = defaultdict(list)  # places of the events that look like this
@@ -52,7 +53,7 @@ class History:
 
     def begin_replay(self) -> None:
         """A connection was made: what comes next is the history, perhaps with live events in it."""
-        self._replay = _Replay(self._length, {kind: last for kind, (_, last) in self._own_range.items()})
+        self._replay = _Replay(self._places, {kind: last for kind, (_, last) in self._own_range.items()})
 
     def end_replay(self) -> None:
         """The replay has ended: what comes from here on is live. Calling it again does nothing."""
@@ -78,13 +79,17 @@ class History:
 
     def _saw_again(self, kind: str, place: int) -> None:
         replay = self._replay
-        if replay is None or not 0 <= place < replay.known or kind == _GREETING:
+        if replay is None or not 0 <= place < replay.known:
+            return
+        if kind == _GREETING:
+            replay.pass_by(place if place == 0 else _NOWHERE)
             return
         if not replay.types and self._own_range[kind][0] < place:
             replay.start = place  # earlier ones of the same type did not come: the replay is cut
         replay.types.add(kind)
         if place > replay.reached:
-            replay.reached, replay.saw_new = place, False
+            replay.pass_by(place)
+            replay.saw_new = False
 
     def _is_new_alike(self, event: Identity) -> bool:
         replay = self._replay
@@ -102,10 +107,12 @@ class History:
         return True
 
     def _next_place(self) -> int:
-        """The place of a new event. Uncertain, if it came amid a replay of what was known before."""
-        certain = self._replay is None or not self._replay.known or not self._replay.expects_more
+        """The place of a new event: the end, unless it came before all that was known had come back."""
         self._length += 1
-        return self._length - 1 if certain else _NOWHERE
+        if self._replay and not self._replay.is_complete:
+            return _NOWHERE
+        self._places += 1
+        return self._places - 1
 
     def _is_replayed(self, replay: "_Replay", event: Identity) -> bool:
         if event.type not in replay.given_back:
@@ -117,6 +124,8 @@ class History:
         index = max(replay.taken[event.digest], bisect_right(places, replay.start))
         if index < len(places) and places[index] < replay.known:
             replay.taken[event.digest] = index + 1
+            if places[index] > replay.reached:
+                replay.ahead.append(places[index])
             return True
         if replay.adrift_taken[event.digest] < self._adrift[event.digest] - replay.adrift_since[event.digest]:
             replay.adrift_taken[event.digest] += 1
@@ -134,16 +143,27 @@ class _Replay:
     """What one connection has given back so far."""
 
     def __init__(self, known: int, last_own: dict[str, int]) -> None:
-        self.known = known  # how many events were known when it began
+        self.known = known  # how many events with a certain place were known when it began
         self.last_own = last_own  # and the last certain place of those with their own identity, by type
         self.start = _NOWHERE  # the place at which a cut replay began
         self.reached = _NOWHERE  # the furthest place of a known event that came
+        self.ahead: list[int] = []  # places beyond that one, of events without an identity, that came
         self.saw_new = False  # a new event with its own identity came after that one
         self.types: set[str] = set()  # types of which a known event with its own identity came
         self.given_back: set[str] = set()  # types of which a known event without one came
         self.taken: defaultdict[int, int] = defaultdict(int)
         self.adrift_taken: defaultdict[int, int] = defaultdict(int)
         self.adrift_since: defaultdict[int, int] = defaultdict(int)
+
+    def pass_by(self, place: int) -> None:
+        """The replay has come to this place at least."""
+        self.reached = max(self.reached, place)
+        self.ahead = [further for further in self.ahead if further > self.reached]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing that was known can still come: what does is at the end of the chat."""
+        return self.reached + len(self.ahead) == self.known - 1
 
     @property
     def expects_more(self) -> bool:

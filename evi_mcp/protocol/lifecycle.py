@@ -57,6 +57,7 @@ class Lifecycle:
         self.state = State.CONNECTING
         self.reason: str | None = None
         self.was_live = False
+        self._last_error: str | None = None
 
     @property
     def over(self) -> bool:
@@ -70,6 +71,7 @@ class Lifecycle:
 
     def heard_error(self, code: str | None, slug: str | None) -> Change | None:
         """An `error` event came; most of them leave the chat alive."""
+        self._last_error = slug or code
         if code in FATAL_ERRORS or slug in FATAL_ERRORS.values():
             return self._go(State.ENDED, slug or FATAL_ERRORS.get(code or ""))
         return None
@@ -79,7 +81,9 @@ class Lifecycle:
         if code == 1000:
             return self._go(State.ENDED, f"EVI closed the chat{': ' + reason if reason else ''}")
         what = "the connection broke" if code is None else f"the service closed the connection with {code}"
-        return self._trouble(f"{what}{': ' + reason if reason else ''}")
+        error, self._last_error = self._last_error, None
+        after = f", after the error {error}" if error else ""
+        return self._trouble(f"{what}{after}{': ' + reason if reason else ''}")
 
     def refused(self, status: int, cause: str) -> Change | None:
         """The handshake was answered with an HTTP status other than 101; `cause` says in words what it means."""

@@ -102,7 +102,8 @@ class LiveChat:
     def change(self, change: Change | None) -> None:
         """Logs a change of state and tells every listener."""
         if change is not None:
-            _log.info("chat %s is %s%s", self.chat_id, change.state, f" ({quote(change.reason)})" if change.reason else "")
+            why = f" ({quote(change.reason)})" if change.reason else ""
+            _log.info("chat %s is %s%s", self.chat_id, change.state, why)
         self.publish(self.record.changed(change, time.time()))
 
     def publish(self, events: list[Event]) -> None:

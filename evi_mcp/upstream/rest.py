@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from evi_mcp import __version__
 from evi_mcp.errors import ServiceUnavailable
+from evi_mcp.upstream.transport import is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -95,6 +96,7 @@ class RestClient:
                 },
                 timeout=TIMEOUT_S,
                 follow_redirects=False,
+                trust_env=not is_loopback(self._base_url),
             )
         try:
             response = await self._client.get(path, params=query)

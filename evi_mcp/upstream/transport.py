@@ -1,8 +1,15 @@
 """The seam between a chat and the network: text frames in, text frames out, nothing else."""
 
 from typing import Protocol
+from urllib.parse import urlsplit
 
 NORMAL_CLOSURE = 1000
+
+
+def is_loopback(base_url: str) -> bool:
+    """Whether the service runs on this machine: then neither a proxy nor compression is of use."""
+    host = urlsplit(base_url).hostname or ""
+    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 class Closed(Exception):

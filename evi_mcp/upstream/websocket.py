@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 import time
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
@@ -14,7 +14,7 @@ from websockets.protocol import State
 from evi_mcp import __version__
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
 from evi_mcp.upstream.rest import RestClient
-from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, Refused, Transport, Unreachable
+from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, Refused, Transport, Unreachable, is_loopback
 
 OPEN_TIMEOUT_S = 10.0
 PING_INTERVAL_S = 20.0
@@ -56,8 +56,7 @@ class WebSocketConnector:
         self._base = "ws" + base_url.rstrip("/").removeprefix("http")
         self._api_key = api_key
         self._rest = rest
-        host = urlsplit(base_url).hostname or ""
-        self._loopback = host == "localhost" or host == "::1" or host.startswith("127.")
+        self._loopback = is_loopback(base_url)
 
     async def connect(self, chat_id: str) -> Transport:
         uri = f"{self._base}/v0/evi/chat/{quote(chat_id, safe='')}/connect"

@@ -11,7 +11,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests import frames
 from tests.fake_evi import KEY, FakeEvi
-from tests.process.conftest import SCRIPT, evi_mcp
+from tests.process.conftest import SCRIPT, Process, evi_mcp
 from tests.supervision import CHAT, Agent
 
 pytestmark = pytest.mark.anyio
@@ -82,7 +82,12 @@ async def test_it_ends_in_well_under_two_seconds_with_its_sockets_closed(evi: Fa
         await server.call("pause", chat_id=CHAT)
         server.write(
             json.dumps(
-                {"jsonrpc": "2.0", "id": 99, "method": "tools/call", "params": {"name": "wait_for_events", "arguments": {}}}
+                {
+                    "jsonrpc": "2.0",
+                    "id": 99,
+                    "method": "tools/call",
+                    "params": {"name": "wait_for_events", "arguments": {}},
+                }
             )
         )
         await server.request("tools/list")
@@ -106,6 +111,12 @@ async def test_it_ends_in_well_under_two_seconds_with_its_sockets_closed(evi: Fa
     assert "Traceback" not in log
 
 
+async def exited(server: Process) -> None:
+    """Returns when the process has ended; `wait` would wait for a pipe that nobody reads, too."""
+    while server.process.returncode is None:  # noqa: ASYNC110 - nothing tells of it
+        await anyio.sleep(0.02)
+
+
 async def test_it_ends_although_its_client_has_stopped_reading(evi: FakeEvi) -> None:
     """A full stdout pipe blocks the SDK's writer thread for good; a signal must end the process all the same."""
     evi.history[CHAT] = [frames.metadata(), *(frames.user("word " * 100, n) for n in range(200))]
@@ -120,8 +131,7 @@ async def test_it_ends_although_its_client_has_stopped_reading(evi: FakeEvi) -> 
             server.write(json.dumps({"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": params}))
         server.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
-        while server.process.returncode is None:  # `wait` would wait for the pipe that nobody reads, too
-            await anyio.sleep(0.02)
+        await exited(server)
         assert server.process.returncode == 128 + signal.SIGTERM
         assert time.monotonic() - began < 2.5
     await evi.until(lambda: evi.closes[CHAT])

@@ -123,7 +123,7 @@ def test_half_a_character_is_replaced_so_that_the_rest_can_be_shown() -> None:
 @given(st.sampled_from(["session_settings", "something_new"]), st.sampled_from(["", "metadata", "variables"]))
 def test_a_secret_is_nowhere_in_a_decoded_message(kind: str, inside: str) -> None:
     """`language_model_api_key` may come inbound; other names are taken for secrets by how they end."""
-    secrets = {name: "s3cret" for name in ("language_model_api_key", "apiKey", "access_token", "client_secret")}
+    secrets = dict.fromkeys(("language_model_api_key", "apiKey", "access_token", "client_secret"), "s3cret")
     message = decode(json.dumps({"type": kind, **({inside: {"deep": [secrets]}} if inside else secrets)}))
     assert "s3cret" not in repr(message) + message.model_dump_json() + repr(message.model_extra)
 

@@ -30,9 +30,7 @@ def answering(evi: FakeEvi, *made: str) -> None:
     evi.on_command = answer
 
 
-async def test_a_user_input_is_confirmed_by_the_message_that_comes_back(
-    evi: FakeEvi, agent: Agent, live: str
-) -> None:
+async def test_a_user_input_is_confirmed_by_the_message_that_comes_back(evi: FakeEvi, agent: Agent, live: str) -> None:
     """Hume: `user_input` comes back as a `user_message` with `from_text`. Only that is proof."""
     answering(evi, frames.assistant("Unrelated.", "m-8"), frames.typed("Is anyone there?"))
     receipt = await agent.call("send_user_input", chat_id=CHAT, text="Is anyone there?")
@@ -203,9 +201,7 @@ async def test_a_command_is_refused_if_the_user_has_spoken_since(evi: FakeEvi, a
     """Our contract (section 5): an agent must not talk over a conversation that has moved on."""
     await evi.push(CHAT, frames.user("No wait,", 5000, interim=True), frames.typed("typed does not count"))
     await agent.call("wait_for_events", after=live, types=["user_message"])
-    await agent.call(
-        "send_user_input", chat_id=CHAT, text="ok", unless_user_spoke_after=live, wait_for_effect_s=0
-    )
+    await agent.call("send_user_input", chat_id=CHAT, text="ok", unless_user_spoke_after=live, wait_for_effect_s=0)
     await evi.push(CHAT, frames.user("No wait, I found it!", 5000))
     await evi.push(CHAT, frames.end())
     await agent.call("wait_for_events", after=live, types=["assistant_end"])
