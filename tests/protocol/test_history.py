@@ -307,21 +307,23 @@ def test_a_new_event_after_all_that_is_known_shows_that_a_missing_type_is_left_o
 def test_what_was_missed_once_is_known_by_its_place_like_the_rest() -> None:
     """The place of an event that came late, at the end of a replay, is as certain as that of a live one."""
     history = History()
-    known = [frames.metadata(), frames.assistant("a", "m-1"), frames.end()]
-    missed = [frames.assistant("b", "m-2"), frames.end()]
+    said = [frames.assistant("a", "m-1"), frames.assistant("b", "m-2"), frames.assistant("c", "m-3")]
+    known = [frames.metadata(), said[0], frames.settings(), said[1], frames.settings()]
+    missed = [said[2], frames.error(), frames.user("d", 4)]
     history.begin_replay()
     new_in(history, known)
     history.begin_replay()
     assert new_in(history, known + missed) == missed
     history.begin_replay()
-    assert new_in(history, [known[0], known[1], missed[0]]) == []
-    assert new_in(history, [frames.end()]) == [frames.end()]
+    assert new_in(history, [known[0], *said, missed[2]]) == []
+    assert new_in(history, [frames.error()]) == [frames.error()]
 
 
 def test_a_live_event_amid_a_replay_does_not_end_it() -> None:
     """Known events that follow it show that the replay goes on."""
     history = History()
-    known = [frames.metadata(), frames.assistant("a", "m-1"), frames.assistant("b", "m-2"), frames.end()]
+    said = [frames.assistant("a", "m-1"), frames.assistant("b", "m-2")]
+    known = [frames.metadata(), said[0], frames.end(), said[1], frames.settings()]
     history.begin_replay()
     new_in(history, known)
     history.begin_replay()
