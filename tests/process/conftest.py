@@ -73,7 +73,7 @@ class Process:
 @asynccontextmanager
 async def evi_mcp(*arguments: str, evi: FakeEvi | None = None, **environment: str) -> AsyncIterator[Process]:
     """Runs `evi-mcp` with these arguments; it is killed if the test leaves it running."""
-    keep = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_START") if name in os.environ}
+    keep = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     if evi is not None:
         environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY, **environment}
     process = await asyncio.create_subprocess_exec(

@@ -1,0 +1,143 @@
+"""Scripted calls as data. The scripts are `scenarios/*.json`; this is what may stand in them.
+
+A script is a series of turns: what the user says, and how EVI replies. A reply is kept together with the
+words it answers, since a pause may silence EVI while the user goes on: after it, EVI answers to the last words.
+All durations are seconds at speed 1.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, JsonValue, Tag
+
+from evi_mcp.protocol.prosody import SCORE_NAMES
+
+
+def _known_scores(expression: Mapping[str, float]) -> Mapping[str, float]:
+    if unknown := expression.keys() - set(SCORE_NAMES):
+        raise ValueError(f"no such expression: {', '.join(sorted(unknown))}")
+    return expression
+
+
+Seconds = Annotated[float, Field(ge=0)]
+Line = Annotated[str, Field(pattern=r"\S")]
+Lines = Annotated[tuple[Line, ...], Field(min_length=1)]
+Expression = Annotated[Mapping[str, Annotated[float, Field(ge=0, le=1)]], AfterValidator(_known_scores)]
+
+
+class Part(BaseModel):
+    """The base of everything in a script: immutable, and a misspelt name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Say(Part):
+    """EVI says this, an `assistant_message` for each line. `quick` marks a short first reply (EVI 3)."""
+
+    says: Lines
+    expression: Expression = Field(default_factory=dict)
+    quick: bool = False
+
+
+class CallFunction(Part):
+    """EVI asks its clients for a function and uses the answer.
+
+    `then` is spoken if the answer is a JSON object with every `{field}` that the lines name; `otherwise` if it is
+    anything else, which `{content}` repeats. `fallback` is spoken if nobody answers, or the tool failed and the
+    `tool_error` says nothing for EVI.
+    """
+
+    calls: str
+    parameters: Mapping[str, JsonValue] = Field(default_factory=dict)
+    then: Lines
+    otherwise: Lines
+    fallback: Lines
+    expression: Expression = Field(default_factory=dict)
+
+
+class SearchWeb(Part):
+    """EVI uses its built-in `web_search`; the `tool_response` comes from the server itself, `after_s` later."""
+
+    searches: str
+    finds: Mapping[str, JsonValue]
+    after_s: Seconds = 1.5
+
+
+def _kind_of_step(step: object) -> str | None:
+    if isinstance(step, Part):
+        return type(step).__name__
+    named = {"says": "Say", "calls": "CallFunction", "searches": "SearchWeb"}
+    return next((kind for field, kind in named.items() if isinstance(step, dict) and field in step), None)
+
+
+Step = Annotated[
+    Annotated[Say, Tag("Say")] | Annotated[CallFunction, Tag("CallFunction")] | Annotated[SearchWeb, Tag("SearchWeb")],
+    Discriminator(_kind_of_step),
+]
+Reply = tuple[Step, ...]
+
+
+class User(Part):
+    """What the user says, `after_s` of silence after EVI has finished.
+
+    `cuts_in_after_s` is set instead of waiting for EVI: how long EVI has been speaking when the user interrupts.
+    """
+
+    says: Line
+    expression: Expression
+    after_s: Seconds = 1.0
+    cuts_in_after_s: Seconds | None = None
+
+
+class Turn(Part):
+    """The user's words and EVI's reply to them."""
+
+    user: User
+    evi: Annotated[Reply, Field(min_length=1)]
+
+
+class UserLeaves(Part):
+    """The user hangs up."""
+
+    kind: Literal["user_leaves"]
+    after_s: Seconds = 1.5
+
+
+class HangUp(Part):
+    """EVI ends the chat with its built-in `hang_up`."""
+
+    kind: Literal["hang_up"]
+    after_s: Seconds = 1.0
+
+
+class Inactivity(Part):
+    """Nobody speaks: EVI asks once, waits for the grace that Hume's event-message guide states, and ends the chat."""
+
+    kind: Literal["inactivity"]
+    after_s: Seconds = 20.0
+    says: Lines
+    expression: Expression = Field(default_factory=dict)
+    grace_s: Seconds = 15.0
+
+
+class Scenario(Part):
+    """A scripted call. `config_id` is the config that the service shows for it, and that a `/chat` may ask for."""
+
+    name: str
+    config_id: UUID
+    greeting: Say | None = None
+    turns: tuple[Turn, ...]
+    ending: Annotated[UserLeaves | HangUp | Inactivity, Discriminator("kind")]
+
+
+@cache
+def scenarios() -> Mapping[str, Scenario]:
+    """All scripts of this package, by name."""
+    folder = resources.files(__package__) / "scenarios"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
+    found = (Scenario.model_validate_json(file.read_text("utf-8")) for file in files)
+    return MappingProxyType({scenario.name: scenario for scenario in found})
