@@ -34,6 +34,7 @@ THEIRS = {
     "mcp": {"tools/", "server/", "demo/"},
     "mcp_types": {"tools/", "server/", "demo/"},
     "click": {"cli.py", "doctor.py"},
+    "h11": {"simulator/http1.py"},
     "rich": {"demo/"},
     "anyio": {"registry/", "upstream/", "tools/", "server/", "simulator/", "cli.py"},
     "asyncio": {"upstream/websocket.py", "server/stdio.py", "simulator/", "cli.py", "doctor.py", "demo/"},

@@ -1,8 +1,7 @@
 """A connector without a network, for tests and for embedding: it plays the service's side by hand."""
 
-import math
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 
 import anyio
 import anyio.lowlevel
@@ -14,16 +13,14 @@ class MemoryTransport:
     """Both ends of one connection. The service's end is `push`, `sent` and `shut`."""
 
     def __init__(self, frames: tuple[str | bytes, ...] = ()) -> None:
-        self._send, self._receive = anyio.create_memory_object_stream[str | bytes](math.inf)
+        self._incoming: deque[str | bytes] = deque(frames)
+        self._news = anyio.Event()
+        self._end: Closed | None = None
+        self.heard_at = time.monotonic()
         self.sent: list[str] = []
         """Every frame that the client wrote."""
         self.closed_with: int | None = None
         """The code with which the client closed it; `None` while it has not."""
-        self._end: Closed | None = None
-        self._written = anyio.Event()
-        self.heard_at = time.monotonic()
-        for frame in frames:
-            self.push(frame)
 
     @property
     def is_open(self) -> bool:
@@ -32,38 +29,44 @@ class MemoryTransport:
     def push(self, frame: str | bytes) -> None:
         """Sends a frame to the client."""
         self.heard_at = time.monotonic()
-        self._send.send_nowait(frame)
+        self._incoming.append(frame)
+        self._tell()
 
     def shut(self, code: int | None = NORMAL_CLOSURE, reason: str = "") -> None:
-        """Closes it from the service's side; `None` cuts it without a close frame."""
+        """Closes it from the service's side, after what was pushed; `None` cuts it without a close frame."""
         self._end = self._end or Closed(code, reason)
-        self._send.close()
+        self._tell()
+
+    async def wait_sent(self, count: int) -> list[str]:
+        """The frames that the client wrote, once there are at least `count`."""
+        while len(self.sent) < count:
+            await self._news.wait()
+        return self.sent
 
     async def receive(self) -> str | bytes:
-        try:
-            return await self._receive.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
-            raise self._end or Closed(NORMAL_CLOSURE) from None
+        await anyio.lowlevel.checkpoint()
+        while not self._incoming:
+            if self._end is not None:
+                raise self._end
+            await self._news.wait()
+        return self._incoming.popleft()
 
     async def send(self, frame: str) -> None:
         if self._end is not None:
             raise self._end
         self.sent.append(frame)
-        self._written.set()
-        self._written = anyio.Event()
+        self._tell()
         await anyio.lowlevel.checkpoint()
-
-    async def wait_sent(self, count: int) -> list[str]:
-        """The frames that the client wrote, once there are at least `count`."""
-        while len(self.sent) < count:
-            await self._written.wait()
-        return self.sent
 
     async def close(self) -> None:
         await anyio.lowlevel.checkpoint()
         if self._end is None:
             self.closed_with = NORMAL_CLOSURE
             self.shut(NORMAL_CLOSURE)
+
+    def _tell(self) -> None:
+        news, self._news = self._news, anyio.Event()
+        news.set()
 
 
 class MemoryConnector:
