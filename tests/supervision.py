@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
 from mcp import Client
 from pydantic import SecretStr
 
@@ -53,6 +54,18 @@ class Agent:
         assert answer.is_error, answer
         assert answer.structured_content is None
         return str(answer.content[0].text)
+
+    @asynccontextmanager
+    async def waiting(self, **arguments: Any) -> AsyncIterator[list[Any]]:
+        """Sleeps in `wait_for_events` beside the block; its page is in the list once the block is left."""
+        pages: list[Any] = []
+
+        async def wait() -> None:
+            pages.append(await self.call("wait_for_events", **arguments))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            yield pages
 
     async def until_state(self, state: str, chat_id: str = CHAT) -> Any:
         """Waits until the chat is in this state; the Chat."""

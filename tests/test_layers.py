@@ -17,7 +17,7 @@ OURS = {
     "registry": {"upstream", "chat", "protocol", "errors", "quoting"},
     "views": {"chat", "protocol", "quoting"},
     "app": {"registry", "upstream", "config", "errors"},
-    "tools": {"app", "views", "registry", "chat", "config", "errors"},
+    "tools": {"app", "views", "registry", "chat", "protocol", "config", "errors"},
     "server": {"tools", "app", "views", "registry", "chat", "config", "errors", "quoting"},
     "simulator": {"protocol", "errors", "quoting"},
     "doctor": {"upstream", "config", "errors"},

@@ -82,7 +82,7 @@ class Event:
 
 def facts_of(message: Message) -> dict[str, Any]:
     """The fields of an `Event` that a message gives, besides `seq`, `chat_id`, `at` and `replayed`."""
-    facts: dict[str, Any] = {"type": message.type}  # type: ignore[attr-defined]
+    facts: dict[str, Any] = {"type": message.type}
     match message:
         case UserMessage():
             facts |= _spoken("user", message)

@@ -46,10 +46,10 @@ def _decode_leniently(frame: str) -> Message:
     kind = value.get("type")
     if not isinstance(kind, str) or not kind:
         return _fault(frame, "an object without a type")
-    model = KNOWN_TYPES.get(kind) or KNOWN_TYPES.get(kind.lower())  # one guide spells `assistant_PROSODY`
-    if model is None:
+    known = kind if kind in KNOWN_TYPES else kind.lower()  # one guide spells `assistant_PROSODY`
+    if known not in KNOWN_TYPES:
         return UnknownMessage(type=kind, payload=redact(value))
-    return _fit(model, {**value, "type": model.model_fields["type"].annotation.__args__[0]})  # type: ignore[union-attr]
+    return _fit(KNOWN_TYPES[known], {**value, "type": known})
 
 
 def _load(frame: str) -> Any:

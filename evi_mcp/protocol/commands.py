@@ -30,6 +30,7 @@ class Command(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    type: str
     custom_session_id: str | None = None
 
     @classmethod
@@ -50,8 +51,9 @@ class Command(BaseModel):
         Raises:
             InvalidCommand: The frame would be larger than EVI accepts, or is not valid Unicode.
         """
-        kind: str = self.type  # type: ignore[attr-defined]
+        kind = self.type
         try:
+            # `type` counts as unset while it is its default; a copy that is told of it has it set.
             text = self.model_copy(update={"type": kind}).model_dump_json(exclude_unset=True)
             size = len(text.encode())
         except (UnicodeEncodeError, ValueError):

@@ -38,9 +38,8 @@ class Identity(NamedTuple):
 
 def identify(message: Message) -> Identity:
     """The identity of a message as received."""
-    kind: str = message.type  # type: ignore[attr-defined]
     facts, own = _facts(message)
-    return Identity(kind, _digest(kind, facts), own)
+    return Identity(message.type, _digest(message.type, facts), own)
 
 
 def _facts(message: Message) -> tuple[Any, bool]:

@@ -22,6 +22,7 @@ class Shape(BaseModel):
 class Message(Shape):
     """The base of every message. `custom_session_id` is the integrator's own correlation id."""
 
+    type: str
     custom_session_id: str | None = None
 
 

@@ -27,41 +27,39 @@ from evi_mcp.registry.registry import ChatRegistry
 DEAD_MAN = "the timer of pause"
 
 
-async def send_user_input(
-    registry: ChatRegistry, chat: LiveChat, text: str, *, by: str, unless_user_spoke_after: str | None, wait_s: float
+async def speak(
+    registry: ChatRegistry,
+    chat: LiveChat,
+    command: UserInput | AssistantInput,
+    *,
+    by: str,
+    unless_user_spoke_after: str | None,
+    wait_s: float,
 ) -> Receipt:
-    """Says something as the user. Proven by the `user_message` that comes back from it.
+    """Says something as the user or as EVI. Proven by the message with `from_text` that comes back from it.
+
+    EVI may split a long `assistant_input` (not documented), so the beginning of it is proof enough.
 
     Raises:
-        InvalidCommand, NotSent, MaybeSent: As `LiveChat.send`.
+        NotSent, MaybeSent, InvalidCommand: As `LiveChat.send`.
         UserSpoke: The user said something after the cursor `unless_user_spoke_after`.
         InvalidCursor, InvalidArgument: That cursor is none, or too old to tell.
     """
+
+    def shows_effect(event: Event) -> bool:
+        if not event.from_text:
+            return False
+        if isinstance(command, UserInput):
+            return event.type == "user_message" and (event.text or "").split() == command.text.split()
+        return event.type == "assistant_message" and _begins(command.text, event.text)
+
     return await chat.send(
-        UserInput.of(text=text),
+        command,
         by=by,
-        effect=lambda event: event.type == "user_message" and bool(event.from_text) and _same(event.text, text),
+        effect=shows_effect,
         wait_for_effect_s=wait_s,
         guard=lambda: refuse_if_user_spoke(registry, chat, unless_user_spoke_after),
-        text=text,
-    )
-
-
-async def send_assistant_input(
-    registry: ChatRegistry, chat: LiveChat, text: str, *, by: str, unless_user_spoke_after: str | None, wait_s: float
-) -> Receipt:
-    """Has EVI speak the text as it is. Proven by the `assistant_message` that comes back from it.
-
-    EVI may split a long text (not documented), so the beginning of it is proof enough. Raises as
-    `send_user_input`.
-    """
-    return await chat.send(
-        AssistantInput.of(text=text),
-        by=by,
-        effect=lambda event: event.type == "assistant_message" and bool(event.from_text) and _begins(text, event.text),
-        wait_for_effect_s=wait_s,
-        guard=lambda: refuse_if_user_spoke(registry, chat, unless_user_spoke_after),
-        text=text,
+        text=command.text,
     )
 
 
@@ -223,10 +221,6 @@ def _cannot_tell(chat: LiveChat, position: Position) -> bool:
 
 def _is_final_speech(event: Event) -> bool:
     return event.type == "user_message" and not event.interim and not event.from_text
-
-
-def _same(got: str | None, sent: str) -> bool:
-    return got is not None and got.split() == sent.split()
 
 
 def _begins(sent: str, got: str | None) -> bool:

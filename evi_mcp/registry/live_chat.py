@@ -163,7 +163,7 @@ class LiveChat:
             NotSent: The chat is over or did not become live within 5 s; nothing was written.
             MaybeSent: The connection broke during the write.
         """
-        kind: str = command.type  # type: ignore[attr-defined]
+        kind = command.type
         frame = command.frame()
         transport = await self._live_transport(kind)
         if guard:
@@ -214,8 +214,7 @@ class LiveChat:
         transport = self._transport
         if transport is None or not transport.is_open:
             return
-        kind: str = command.type  # type: ignore[attr-defined]
-        self.publish([self.record.command(kind, time.time(), by=by)])
+        self.publish([self.record.command(command.type, time.time(), by=by)])
         with anyio.move_on_after(0.5):
             try:
                 await transport.send(command.frame())

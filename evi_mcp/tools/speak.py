@@ -6,6 +6,7 @@ import mcp_types as types
 from pydantic import Field
 
 from evi_mcp.config import Access
+from evi_mcp.protocol.commands import AssistantInput, UserInput
 from evi_mcp.registry import actions
 from evi_mcp.registry.live_chat import Receipt
 from evi_mcp.tools.spec import AppContext, ChatId, ToolSpec, WaitForEffect, agent_of, app_of, result
@@ -24,16 +25,7 @@ async def send_user_input(
     wait_for_effect_s: WaitForEffect = 2,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Say something to EVI as if the user had said it; EVI answers aloud, and the person on the line hears that."""
-    app = app_of(ctx)
-    done = await actions.send_user_input(
-        app.registry,
-        app.chat(chat_id),
-        text,
-        by=agent_of(ctx),
-        unless_user_spoke_after=unless_user_spoke_after or None,
-        wait_s=wait_for_effect_s,
-    )
-    return receipt(ctx, done)
+    return await _speak(ctx, chat_id, UserInput.of(text=text), unless_user_spoke_after, wait_for_effect_s)
 
 
 async def send_assistant_input(
@@ -44,14 +36,20 @@ async def send_assistant_input(
     wait_for_effect_s: WaitForEffect = 2,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Have EVI speak this text aloud, word for word, to the person on the line."""
+    return await _speak(ctx, chat_id, AssistantInput.of(text=text), unless_user_spoke_after, wait_for_effect_s)
+
+
+async def _speak(
+    ctx: AppContext, chat_id: str, command: UserInput | AssistantInput, unless_user_spoke_after: str, wait_s: float
+) -> types.CallToolResult:
     app = app_of(ctx)
-    done = await actions.send_assistant_input(
+    done = await actions.speak(
         app.registry,
         app.chat(chat_id),
-        text,
+        command,
         by=agent_of(ctx),
         unless_user_spoke_after=unless_user_spoke_after or None,
-        wait_s=wait_for_effect_s,
+        wait_s=wait_s,
     )
     return receipt(ctx, done)
 

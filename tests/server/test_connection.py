@@ -207,13 +207,7 @@ async def test_detaching_closes_with_1000_and_wakes_every_wait(evi: FakeEvi, age
     """Our contract (section 3): reason `detached`; the log is dropped, the chat itself is not harmed."""
     evi.history[CHAT] = [frames.metadata()]
     cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
-    pages = []
-
-    async def wait() -> None:
-        pages.append(await agent.call("wait_for_events", after=cursor, types=["tool_call"]))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(wait)
+    async with agent.waiting(after=cursor, types=["tool_call"]) as pages:
         await agent.call("wait_for_events", after=cursor, timeout_s=0.1)
         await agent.call("detach_chat", chat_id=CHAT)
     assert (pages[0]["woken_by"], pages[0]["reason"]) == ("chat_ended", "detached")

@@ -107,13 +107,7 @@ async def test_a_wait_wakes_only_for_the_types_it_asks_for(evi: FakeEvi, agent: 
     """Our contract (section 5): an agent that waits for a tool call sleeps through the talk."""
     evi.history[CHAT] = [frames.metadata()]
     cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
-    pages = []
-
-    async def wait() -> None:
-        pages.append(await agent.call("wait_for_events", after=cursor, types=["tool_call"], timeout_s=20))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(wait)
+    async with agent.waiting(after=cursor, types=["tool_call"], timeout_s=20) as pages:
         await evi.push(CHAT, frames.user("talk", 1), frames.assistant("talk back", "m-1"))
         page = await agent.call("wait_for_events", after=cursor, types=["assistant_message"])
         assert not pages
@@ -127,13 +121,7 @@ async def test_one_wait_covers_all_chats_also_those_attached_while_it_sleeps(evi
     """Our contract (section 5): `chat_ids` omitted means all attached, and their events carry their chat's id."""
     evi.history["a"], evi.history["b"] = [frames.metadata("a")], [frames.metadata("b")]
     cursor = (await agent.call("attach_chat", chat_id="a"))["cursor"]
-    pages = []
-
-    async def wait() -> None:
-        pages.append(await agent.call("wait_for_events", after=cursor, types=["user_message"]))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(wait)
+    async with agent.waiting(after=cursor, types=["user_message"]) as pages:
         await agent.call("attach_chat", chat_id="b")
         await evi.push("b", frames.user("from b", 1))
     assert [(event["chat_id"], event["text"]) for event in pages[0]["events"]] == [("b", "from b")]
@@ -155,13 +143,7 @@ async def test_the_end_of_a_chat_wakes_every_wait_and_the_chat_stays_readable(ev
     """Our contract (sections 3 and 5): whatever types a wait asks for, an ended chat ends it."""
     evi.history[CHAT] = [frames.metadata(), frames.user("bye", 1)]
     cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
-    pages = []
-
-    async def wait() -> None:
-        pages.append(await agent.call("wait_for_events", after=cursor, types=["tool_call"]))
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(wait)
+    async with agent.waiting(after=cursor, types=["tool_call"]) as pages:
         await evi.push(CHAT, frames.error("E0714", "inactivity_timeout", "No user message."))
         await evi.close(CHAT)
     assert pages[0]["woken_by"] == "chat_ended"

@@ -43,7 +43,7 @@ def client_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 @pytest.mark.anyio
 async def test_the_official_client_opens_a_chat_and_its_control_plane_client_attaches(client_folder: Path) -> None:
-    """The issue asks for it: what Hume's own client cannot read is no EVI. Its events are parsed by its own types."""
+    """What Hume's own client cannot read is no EVI. Its events are parsed by its own types."""
     async with Simulator(api_key="official key", calls=False, speed=20.0) as sim:
         with anyio.fail_after(RUN_TIMEOUT_S):
             done = await anyio.run_process(

@@ -18,7 +18,7 @@ SCRIPTS = tuple(scenarios())
 
 
 def test_there_are_three_scripted_calls() -> None:
-    """The issue asks for an angry one, one with tools, and one that falls silent."""
+    """An angry one, one with tools, and one that falls silent: what a supervisor has to tell apart."""
     assert SCRIPTS == ("booking", "quiet", "support")
 
 
@@ -57,7 +57,7 @@ def test_spoken_words_have_all_48_scores(script: str) -> None:
 
 
 def test_the_support_call_gets_angrier() -> None:
-    """The issue asks for it: it is what a supervisor has to notice."""
+    """It is what a supervisor has to notice."""
     play = Play("support", tool_timeout_s=1)
     play.to_the_end()
     turns = [event["models"]["prosody"]["scores"] for event in play.of("user_message") if not event["interim"]]

@@ -107,7 +107,7 @@ async def eventually(look: Callable[[], T], enough: Callable[[T], bool]) -> T:
 
 
 async def test_a_primary_types_and_an_observer_sees_all_of_it() -> None:
-    """What the issue asks of `/chat` and `/connect`: the observer gets the history and then goes along."""
+    """`/chat` and `/connect` as Hume describes them: the observer gets the history and then goes along."""
     async with simulator() as sim, socket(sim, "?allow_connection=true") as primary:
         chat_id = (await until(primary, "chat_metadata"))["chat_id"]
         await primary.send(json.dumps({"type": "user_input", "text": "before"}))
