@@ -93,7 +93,7 @@ def register(server: MCPServer[Any], app: App) -> None:
 
     @template("transcript", f"{CHATS_URI}/{{chat_id}}/transcript")
     async def transcript(chat_id: str) -> str:
-        shown = structure.transcript(_find(app, chat_id).record, app.registry.cursors, 2000, _MAX_CHARS)
+        shown = text.transcript_within(_find(app, chat_id).record, app.registry.cursors, 2000, _MAX_CHARS)
         return text.markdown_transcript(chat_id, shown)
 
     @template("tool-calls", f"{CHATS_URI}/{{chat_id}}/tool-calls")

@@ -1,7 +1,8 @@
 """Reading what happens: by cursor, by waiting, and as a transcript."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
 
 import anyio
 import mcp_types as types
@@ -35,10 +36,8 @@ async def read_events(
 ) -> Annotated[types.CallToolResult, shapes.EventPage]:
     """Read a chat's events after a cursor, without waiting; reading consumes nothing."""
     app = app_of(ctx)
-    chats = [app.chat(chat_id)]
-    page = _page(app, chats, app.registry.cursors.read(after), _filter(types), limit, max_chars)
-    shown = _structure(app, chats, page, max_chars)
-    return result(ctx, text.page(shown, next_call="read_events" if page.more else "wait_for_events"), shown)
+    reading = _Reading(app, [app.chat(chat_id)], app.registry.cursors.read(after), _filter(types), limit, max_chars)
+    return reading.result(ctx)
 
 
 async def wait_for_events(
@@ -58,20 +57,15 @@ async def wait_for_events(
         raise InvalidArgument(
             "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."
         )
-    page = _page(app, chats, position, wanted, limit, max_chars)
+    reading = _Reading(app, chats, position, wanted, limit, max_chars)
+    page = reading.page()
     if page.events or all(chat.over for chat in chats):
         ended = not page.events or any(map(ends_chat, page.events))
-        woken_by, reason = WokenBy.CHAT_ENDED if ended else WokenBy.EVENT, None
-    else:
-        wait = await _sleep(ctx, chats, everywhere=chat_ids is None, wanted=wanted, seconds=timeout_s)
-        if chat_ids is None:
-            chats = list(dict.fromkeys([*chats, *app.chats()]))
-        page = _page(app, chats, position, wanted, limit, max_chars)
-        woken_by, reason = wait.by, wait.reason
-    shown: shapes.WaitPage = {**_structure(app, chats, page, max_chars), "woken_by": woken_by.value}  # type: ignore[typeddict-item]
-    if reason is not None:
-        shown["reason"] = reason
-    return result(ctx, text.page(shown, next_call="wait_for_events", woken_by=woken_by.value, reason=reason), shown)
+        return reading.result(ctx, WokenBy.CHAT_ENDED if ended else WokenBy.EVENT)
+    wait = await _sleep(ctx, chats, everywhere=chat_ids is None, wanted=wanted, seconds=timeout_s)
+    if chat_ids is None:
+        reading.chats = list(dict.fromkeys([*chats, *app.chats()]))
+    return reading.result(ctx, wait.by, wait.reason)
 
 
 async def _sleep(ctx: AppContext, chats: list[LiveChat], *, everywhere: bool, wanted: Filter, seconds: float) -> Wait:
@@ -102,7 +96,7 @@ async def get_transcript(
 ) -> Annotated[types.CallToolResult, shapes.Transcript]:
     """Show what was said, turn by turn, with the strongest expressions of each voice."""
     app = app_of(ctx)
-    shown = structure.transcript(app.chat(chat_id).record, app.registry.cursors, last_turns, max_chars)
+    shown = text.transcript_within(app.chat(chat_id).record, app.registry.cursors, last_turns, max_chars)
     return result(ctx, text.transcript(shown), shown)
 
 
@@ -111,23 +105,52 @@ def _filter(wanted: Iterable[str] | None) -> Filter:
     return Filter(names or None)
 
 
-def _page(app: App, chats: list[LiveChat], position: Position, wanted: Filter, limit: int, max_chars: int) -> Page:
-    return read_page(
-        [chat.record.log for chat in chats],
-        position,
-        wanted,
-        limit=limit,
-        max_chars=max(1, max_chars - text.PAGE_OVERHEAD),
-        length=lambda item: text.line_length(item, with_chat_id=len(chats) > 1),
-        upto=app.registry.cursors.last_seq,
-    )
+@dataclass
+class _Reading:
+    """What a call wants to read, and how much of it fits."""
 
+    app: App
+    chats: list[LiveChat]
+    position: Position
+    wanted: Filter
+    limit: int
+    max_chars: int
 
-def _structure(app: App, chats: list[LiveChat], page: Page, max_chars: int) -> shapes.EventPage:
-    events = page.events
-    if len(events) == 1:  # the one event that may be larger than the page
-        events = [text.fit(events[0], max(1, max_chars - text.PAGE_OVERHEAD), with_chat_id=len(chats) > 1)]
-    return structure.page(page, events, [chat.record for chat in chats], app.registry.cursors)
+    def page(self, room: int | None = None) -> Page:
+        """The next page, with at most `room` characters of events; `None` is all that may be."""
+        several = len(self.chats) > 1
+        return read_page(
+            [chat.record.log for chat in self.chats],
+            self.position,
+            self.wanted,
+            limit=self.limit,
+            max_chars=self.max_chars if room is None else room,
+            length=lambda item: text.line_length(item, with_chat_id=several),
+            upto=self.app.registry.cursors.last_seq,
+        )
+
+    def result(
+        self, ctx: AppContext, woken_by: WokenBy | None = None, reason: str | None = None
+    ) -> types.CallToolResult:
+        """The page as a result. Its own lines count too, so it is read again, shorter, until all of it fits."""
+        room = self.max_chars
+        while True:
+            page = self.page(room)
+            events = page.events
+            if len(events) == 1:  # the one event that may be larger than a page
+                events = [text.fit(events[0], room, with_chat_id=len(self.chats) > 1)]
+            records = [chat.record for chat in self.chats]
+            shown: dict[str, Any] = {**structure.page(page, events, records, self.app.registry.cursors)}
+            if woken_by is not None:
+                shown["woken_by"] = woken_by.value
+            if reason is not None:
+                shown["reason"] = reason
+            next_call = "read_events" if page.more and woken_by is None else "wait_for_events"
+            written = text.page(cast(shapes.EventPage, shown), next_call=next_call)
+            over = len(written) - self.max_chars
+            if over <= 0 or room <= 1:
+                return result(ctx, written, shown)
+            room = max(1, room - over)
 
 
 TOOLS = (

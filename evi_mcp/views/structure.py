@@ -1,6 +1,6 @@
 """Records to structured results."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -15,6 +15,7 @@ from evi_mcp.protocol.prosody import strongest
 from evi_mcp.views import shapes
 
 LAST_TURNS = 3
+LAST_TURN_CHARS = 400
 MANY_CHATS = 20
 
 _PLAIN_FIELDS = tuple(
@@ -115,7 +116,7 @@ def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
         "reconnects": record.reconnects,
         "attached_at": iso(record.attached_at),
         "pending_tool_calls": [tool_call(call, now, with_chat_id=False) for call in record.tool_calls.pending()],
-        "last_turns": [turn(item) for item in record.turns.last(LAST_TURNS)],
+        "last_turns": [_brief(turn(item)) for item in record.turns.last(LAST_TURNS)],
     }
     if record.chat_group_id is not None:
         shown["chat_group_id"] = record.chat_group_id
@@ -123,6 +124,12 @@ def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
         shown["reason"] = record.lifecycle.reason
     if record.last_event_at is not None:
         shown["last_event_at"] = iso(record.last_event_at)
+    return shown
+
+
+def _brief(shown: shapes.Turn) -> shapes.Turn:
+    """A turn as it is shown beside other facts; the transcript has it whole."""
+    shown["text"] = the_end_of(shown["text"], LAST_TURN_CHARS)
     return shown
 
 
@@ -143,18 +150,20 @@ def summary(record: ChatRecord, cursors: Cursors, now: float) -> shapes.ChatSumm
     return shown
 
 
-def transcript(record: ChatRecord, cursors: Cursors, last_turns: int, max_chars: int) -> shapes.Transcript:
-    """The newest turns that fit into `max_chars` characters of speech; the newest one always does, if need be cut."""
+def transcript(
+    record: ChatRecord, cursors: Cursors, last_turns: int, max_chars: int, length: Callable[[shapes.Turn], int]
+) -> shapes.Transcript:
+    """The newest turns that take at most `max_chars` characters by `length`; the newest one always is there, if need
+    be with its end only."""
     taken: list[shapes.Turn] = []
     room = max_chars
     for item in reversed(record.turns.last(last_turns)):
         shown = turn(item)
-        room -= len(shown["text"]) + 40
+        room -= length(shown)
         if room < 0:
             if taken:
                 break
-            kept = max(0, max_chars - 80)
-            shown["text"] = f"[the first {len(shown['text']) - kept} characters left out] {shown['text'][-kept:]}"
+            shown["text"] = the_end_of(shown["text"], max(0, len(shown["text"]) + room - 60))
         taken.append(shown)
     result: shapes.Transcript = {
         "turns": taken[::-1],
@@ -163,3 +172,9 @@ def transcript(record: ChatRecord, cursors: Cursors, last_turns: int, max_chars:
     if earlier := len(record.turns) - len(taken):
         result["earlier_turns"] = earlier
     return result
+
+
+def the_end_of(text: str, most: int) -> str:
+    """The last `most` characters, with the count of the others before them; the whole text if it is no longer."""
+    rest = len(text) - most
+    return text if rest <= 0 else f"[{rest} characters left out] {text[rest:]}"

@@ -7,14 +7,13 @@ which nothing can end the quote or begin a line (`evi_mcp.quoting`).
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from evi_mcp.chat import events as chat_events
+from evi_mcp.chat.log import Cursors
+from evi_mcp.chat.record import ChatRecord
 from evi_mcp.quoting import name, quote
 from evi_mcp.views import shapes, structure
-
-PAGE_OVERHEAD = 400
-"""The most characters that a page's own lines take, besides its events."""
 
 _CUT_FIELDS = ("text", "parameters", "content", "error", "reason")
 
@@ -107,12 +106,15 @@ def fit(item: chat_events.Event, room: int, *, with_chat_id: bool) -> chat_event
     return item
 
 
-def page(shown: shapes.EventPage, *, next_call: str, woken_by: str | None = None, reason: str | None = None) -> str:
-    """A page. `next_call` is the name of the tool that goes on from here."""
+def page(shown: shapes.EventPage, *, next_call: str) -> str:
+    """A page, or that of a wait. `next_call` is the name of the tool that goes on from here."""
     count = len(shown["events"])
     head = f"{count} event{'' if count == 1 else 's'}; {_states(shown['state'])}"
-    if woken_by:
-        head += f"; woken by {woken_by}{f' ({reason})' if reason else ''}"
+    wait = cast(Mapping[str, str], shown)
+    if "woken_by" in wait:
+        head += f"; woken by {wait['woken_by']}"
+    if "reason" in wait:
+        head += f" ({quote(wait['reason'], 80)})"
     lines = [head]
     if gap := shown.get("gap"):
         what = "this server restarted" if gap["reason"] == "restarted" else "the log was full"
@@ -130,7 +132,7 @@ def page(shown: shapes.EventPage, *, next_call: str, woken_by: str | None = None
 
 def _states(states: Mapping[str, str]) -> str:
     if len(states) <= 2:
-        return ", ".join(f"{name(chat_id)[:80]} is {state}" for chat_id, state in states.items()) or "all chats live"
+        return ", ".join(f"{name(chat_id)} is {state}" for chat_id, state in states.items()) or "all chats live"
     counts: dict[str, int] = {}
     for state in states.values():
         counts[state] = counts.get(state, 0) + 1
@@ -174,6 +176,11 @@ def turn_line(item: shapes.Turn) -> str:
     if "begin_ms" in item:
         parts.append(f"at {item['begin_ms']} ms")
     return " ".join(parts)
+
+
+def transcript_within(record: ChatRecord, cursors: Cursors, last_turns: int, max_chars: int) -> shapes.Transcript:
+    """The newest turns whose lines, with those around them, take at most `max_chars` characters."""
+    return structure.transcript(record, cursors, last_turns, max_chars - 160, lambda item: len(turn_line(item)) + 1)
 
 
 def transcript(shown: shapes.Transcript) -> str:

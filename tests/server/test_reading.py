@@ -210,3 +210,39 @@ async def test_an_inbound_secret_is_gone_before_it_is_stored(evi: FakeEvi, agent
     page = await agent.call("read_events", chat_id=CHAT)
     assert page["events"][0]["settings"]["system_prompt"] == "Be kind."
     assert "sk-" not in str(page) + await agent.text("read_events", chat_id=CHAT)
+
+
+async def test_a_transcript_holds_its_number_of_characters_and_counts_what_is_not_there(
+    evi: FakeEvi, agent: Agent
+) -> None:
+    """Our contract (section 5): the newest turns, whole; a turn that is larger alone comes with its end."""
+    said = [frames.user("word " * 40, 1000), frames.assistant("short", "m-1"), frames.user("z" * 3000, 2000)]
+    evi.history[CHAT] = [frames.metadata(), *said]
+    await agent.call("attach_chat", chat_id=CHAT)
+    for most in (500, 1000, 3500, 8000):
+        text = await agent.text("get_transcript", chat_id=CHAT, max_chars=most)
+        shown = await agent.call("get_transcript", chat_id=CHAT, max_chars=most)
+        assert len(text) <= most
+        assert len(shown["turns"]) + shown.get("earlier_turns", 0) == 3
+        assert shown["turns"][-1]["text"].endswith("zzz")
+    assert "characters left out] zzz" in (await agent.call("get_chat", chat_id=CHAT))["last_turns"][-1]["text"]
+
+
+async def test_a_page_of_many_chats_fits_too(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (section 4): whatever stands around the events counts as well."""
+    for number in range(25):
+        evi.history[f"chat-{number}"] = [
+            frames.metadata(f"chat-{number}"),
+            *(frames.frame(f"new_type_{kind}_of_{number}") for kind in range(3)),
+            frames.user("hello " * 10, number),
+        ]
+    async with anyio.create_task_group() as group:
+        for number in range(25):
+            group.start_soon(lambda n: agent.call("attach_chat", chat_id=f"chat-{n}"), number)
+    seen, after, more = 0, "earliest", True
+    while more:
+        arguments = {"after": after, "types": ["user_message"], "max_chars": 600, "timeout_s": 0}
+        assert len(await agent.text("wait_for_events", **arguments)) <= 600
+        page = await agent.call("wait_for_events", **arguments)
+        seen, after, more = seen + len(page["events"]), page["cursor"], page["more"]
+    assert seen == 25
