@@ -21,6 +21,7 @@ from evi_mcp.protocol.commands import (
     ToolResponse,
     UserInput,
 )
+from evi_mcp.quoting import quote
 from evi_mcp.registry.live_chat import LiveChat, Receipt
 from evi_mcp.registry.registry import ChatRegistry
 
@@ -195,7 +196,7 @@ def _open_call(chat: LiveChat, tool_call_id: str) -> TrackedCall:
     if call is None:
         raise UnknownToolCall(tool_call_id, [pending.tool_call_id for pending in ledger.pending()])
     if call.status is Status.RUNNING:
-        raise InvalidArgument(f"tool call {call.tool_call_id!r} is a built-in that EVI answers itself.")
+        raise InvalidArgument(f"tool call {quote(tool_call_id, 80)} is a built-in that EVI answers itself.")
     if call.status not in OPEN:
         raise ToolCallAnswered(
             tool_call_id,

@@ -102,8 +102,7 @@ class LiveChat:
     def change(self, change: Change | None) -> None:
         """Logs a change of state and tells every listener."""
         if change is not None:
-            why = f" ({quote(change.reason)})" if change.reason else ""
-            _log.info("chat %s is %s%s", self.chat_id, change.state, why)
+            _log.info("chat %s is %s%s", self.chat_id, change.state, self._why())
         self.publish(self.record.changed(change, time.time()))
 
     def publish(self, events: list[Event]) -> None:
@@ -188,16 +187,17 @@ class LiveChat:
         with anyio.move_on_after(WAIT_FOR_LIVE_S):
             while True:
                 if self.over:
-                    raise NotSent(
-                        kind, f"the chat is {self.state} ({self.record.lifecycle.reason or 'no reason given'})"
-                    )
+                    raise NotSent(kind, f"the chat is {self.state}{self._why()}")
                 if self.state is State.LIVE and self._transport is not None and self._transport.is_open:
                     return self._transport
                 await self.changed()
-        reason = self.record.lifecycle.reason or "its history has not arrived yet"
         raise NotSent(
-            kind, f"the chat is {self.state} and was not live within {WAIT_FOR_LIVE_S:g} s ({reason}); try again"
+            kind, f"the chat is {self.state}{self._why()} and was not live within {WAIT_FOR_LIVE_S:g} s; try again"
         )
+
+    def _why(self) -> str:
+        reason = self.record.lifecycle.reason
+        return f" ({quote(reason)})" if reason else ""
 
     async def _write(self, transport: Transport, frame: str, kind: str) -> None:
         # Shielded: a client that gives up must not leave half a command, or one that nobody knows of.

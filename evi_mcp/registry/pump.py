@@ -25,6 +25,8 @@ class Pace:
     """A replay has ended when nothing has arrived for this long."""
     replay: float = 5.0
     """And at the latest after this long, as far as the state is concerned."""
+    last_words: float = 1.0
+    """What comes within this time after the `error` that ends a chat is still taken in."""
     delays: Callable[[], Iterator[float]] = field(default=backoff)
 
 
@@ -61,6 +63,10 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace) -> bool:
         await _take_in_replay(chat, transport, pace)
         while not chat.over:
             chat.receive(await transport.receive())
+        # An `error` has ended the chat. The service closes next, and may have something to say before it does.
+        with anyio.move_on_after(pace.last_words):
+            while True:
+                chat.receive(await transport.receive())
     except Closed as end:
         was_live = chat.state is State.LIVE
         chat.change(chat.record.lifecycle.closed(end.code, end.reason))

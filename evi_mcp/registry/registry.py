@@ -55,7 +55,7 @@ class ChatRegistry:
     def __init__(
         self, connector: Connector, *, max_chats: int = 1000, max_events: int = 10_000, pace: Pace | None = None
     ) -> None:
-        self.cursors = Cursors(secrets.token_hex(3))
+        self.cursors = Cursors(secrets.token_hex(4))
         self._connector = connector
         self._max_chats, self._max_events = max_chats, max_events
         self._pace = pace or Pace()
@@ -213,9 +213,16 @@ class ChatRegistry:
             task.done.set()
 
     def start(self, work: Callable[..., Coroutine[Any, Any, None]], *args: Any) -> None:
-        """Runs something beside the chats, for as long as the registry is open. It must not raise."""
+        """Runs something beside the chats, for as long as the registry is open. If it fails, it does so alone."""
+
+        async def run() -> None:
+            try:
+                await work(*args)
+            except Exception:
+                _log.exception("%s failed", work.__qualname__)
+
         assert self._group is not None, "enter the registry first"
-        self._group.start_soon(work, *args)
+        self._group.start_soon(run)
 
 
 class _Task:

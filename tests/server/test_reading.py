@@ -144,12 +144,15 @@ async def test_the_end_of_a_chat_wakes_every_wait_and_the_chat_stays_readable(ev
     evi.history[CHAT] = [frames.metadata(), frames.user("bye", 1)]
     cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
     async with agent.waiting(after=cursor, types=["tool_call"]) as pages:
-        await evi.push(CHAT, frames.error("E0714", "inactivity_timeout", "No user message."))
+        await evi.push(CHAT, frames.error("E0714", "inactivity_timeout", "No user message."), frames.end())
         await evi.close(CHAT)
     assert pages[0]["woken_by"] == "chat_ended"
     chat = await agent.call("get_chat", chat_id=CHAT)
     assert (chat["state"], chat["reason"]) == ("ended", "inactivity_timeout")
+    await evi.until(lambda: evi.closes[CHAT])
+    assert (await agent.call("read_events", chat_id=CHAT, after=cursor))["events"][-1]["type"] == "assistant_end"
     again = await agent.call("wait_for_events", after=pages[0]["cursor"], chat_ids=[CHAT])
+    again = await agent.call("wait_for_events", after=again["cursor"], chat_ids=[CHAT])
     assert (again["woken_by"], again["events"]) == ("chat_ended", [])
 
 
