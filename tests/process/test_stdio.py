@@ -150,3 +150,27 @@ async def test_a_service_that_never_answers_the_close_does_not_hold_the_process(
         began = time.monotonic()
         assert await server.process.wait() == 128 + signal.SIGTERM
         assert time.monotonic() - began < 2.5
+
+
+async def test_updates_of_a_resource_arrive_over_stdio_in_both_eras(evi: FakeEvi) -> None:
+    """Our contract (section 6): `resources/subscribe` for older clients, `subscriptions/listen` for those of 2026."""
+    evi.history[CHAT] = [frames.metadata()]
+    uri = f"evi://chats/{CHAT}/events"
+    async with evi_mcp(evi=evi) as server:
+        capabilities = (await server.initialize())["result"]["capabilities"]
+        assert capabilities["resources"] == {"subscribe": True, "listChanged": True}
+        await server.call("attach_chat", chat_id=CHAT)
+        await server.request("resources/subscribe", uri=uri)
+        await evi.push(CHAT, frames.user("news", 1))
+        while (message := await server.read()).get("method") != "notifications/resources/updated":
+            pass
+        assert message["params"] == {"uri": uri}
+    environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY}
+    async with Client(stdio_client(StdioServerParameters(command=SCRIPT, env=environment))) as client:
+        await Agent(client).call("attach_chat", chat_id=CHAT)
+        async with client.listen(resource_subscriptions=[uri]) as stream:
+            await evi.push(CHAT, frames.user("more news", 2))
+            with anyio.fail_after(10):
+                async for event in stream:
+                    if getattr(event, "uri", None) == uri:
+                        break
