@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 from evi_mcp.config import Settings
 from evi_mcp.errors import ChatNotAllowed, MissingApiKey
+from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.pump import Pace
-from evi_mcp.registry.registry import ChatRegistry, check_chat_id
+from evi_mcp.registry.registry import ChatRegistry
 from evi_mcp.upstream.rest import RestClient, ServiceChat
 from evi_mcp.upstream.transport import Connector, Transport
 
@@ -61,8 +62,9 @@ class App:
         """Detaches from a chat, for all agents. Raises as `chat`."""
         return await self.registry.detach(self._permit(chat_id))
 
-    async def active_chats(self) -> tuple[list[ServiceChat], bool]:
-        """The chats that the service calls active and that may be touched, and whether there are more.
+    async def active_chats(self) -> tuple[list[ServiceChat], int, bool]:
+        """The chats that the service calls active and that may be touched, how many more may not, and whether there
+        are more of either.
 
         Raises:
             MissingApiKey, ServiceUnavailable: The service cannot be asked.
@@ -70,7 +72,8 @@ class App:
         if self._rest is None:
             raise MissingApiKey
         found, more = await self._rest.active_chats()
-        return [chat for chat in found if self._allowed is None or chat.chat_id in self._allowed], more
+        allowed = [chat for chat in found if self._allowed is None or chat.chat_id in self._allowed]
+        return allowed, len(found) - len(allowed), more
 
     def _permit(self, chat_id: str) -> str:
         check_chat_id(chat_id)

@@ -55,8 +55,10 @@ def _evi_mcp() -> None:
 @_with_settings
 def serve(simulate: bool, **flags: str | None) -> int:
     """Serve MCP over stdin and stdout (the default)."""
+    if simulate and flags["base_url"]:
+        raise click.UsageError("--simulate brings its own service along; leave --base-url away.")
     settings = _settings(flags)
-    if not simulate and sys.stdin.isatty():
+    if sys.stdin.isatty():
         click.echo("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.", err=True)
     from evi_mcp.server import stdio
 

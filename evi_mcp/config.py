@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from evi_mcp.errors import InvalidSetting
+from evi_mcp.errors import InvalidChatId, InvalidSetting
+from evi_mcp.protocol.chat_id import check_chat_id
+from evi_mcp.quoting import quote
 
 PREFIX = "EVI_MCP_"
 SECRETS = PREFIX + "SECRET_"
@@ -108,7 +110,12 @@ class Settings(BaseSettings):
     @field_validator("allowed_chats")
     @classmethod
     def _normal_list(cls, value: str) -> str:
-        return ",".join(filter(None, (item.strip() for item in value.split(","))))
+        chats = [item.strip() for item in value.split(",")] if value.strip() else []
+        try:
+            return ",".join(map(check_chat_id, chats))
+        except InvalidChatId as error:
+            # An empty entry too: a list that was meant to forbid must not end up allowing everything.
+            raise ValueError(f"{quote(error.chat_id, 40)} in it is not a chat id") from None
 
     @property
     def allow_list(self) -> frozenset[str] | None:
@@ -159,7 +166,9 @@ def load(flags: Mapping[str, str | None] | None = None) -> Settings:
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        field = str(problem["loc"][0])
-        said = problem["msg"].removeprefix("Value error, ")
-        raise InvalidSetting(f"{variables.get(field, field)}: {said[:1].lower()}{said[1:]}.") from None
+        problems = []
+        for problem in error.errors(include_url=False, include_input=False, include_context=False):
+            field = str(problem["loc"][0])
+            said = problem["msg"].removeprefix("Value error, ")
+            problems.append(f"{variables.get(field, field)}: {said[:1].lower()}{said[1:]}")
+        raise InvalidSetting(f"{'; '.join(problems)}.") from None

@@ -139,7 +139,8 @@ class InvalidCursor(EviMcpError):
 
     def __str__(self) -> str:
         return (
-            f"{quote(self.cursor, 80)} is not a cursor; pass the `cursor` of an earlier result, 'earliest' or 'latest'."
+            f"{quote(self.cursor, 80)} is not a cursor of this server; pass the `cursor` of an earlier result,"
+            " 'earliest' or 'latest'."
         )
 
 

@@ -30,6 +30,10 @@ HIDDEN_TYPES = frozenset({"audio_output", "assistant_prosody"})
 
 MAX_TEXT = 256 * 1024
 """The longest text of one field that is kept, in characters; what is over is cut and said so."""
+MAX_NAME = 256
+"""The longest id, name, code or type that is kept; EVI's have some forty characters at most."""
+MAX_SCORES, MAX_SCORE_NAME = 100, 40
+"""Limits of the scores of one message; EVI has 48, with names of up to 22 characters."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -76,13 +80,13 @@ class Event:
     @property
     def size(self) -> int:
         """Roughly how many characters it holds on to."""
-        texts = (self.text, self.parameters, self.content, self.error, self.reason)
-        return 100 + sum(len(text) for text in texts if text) + (1000 if self.settings or self.scores else 0)
+        values = (getattr(self, name) for name in self.__slots__)
+        return 200 + sum(len(value) if isinstance(value, str) else len(str(value)) for value in values if value)
 
 
 def facts_of(message: Message) -> dict[str, Any]:
     """The fields of an `Event` that a message gives, besides `seq`, `chat_id`, `at` and `replayed`."""
-    facts: dict[str, Any] = {"type": message.type}
+    facts: dict[str, Any] = {"type": message.type[:MAX_NAME]}
     match message:
         case UserMessage():
             facts |= _spoken("user", message)
@@ -91,36 +95,35 @@ def facts_of(message: Message) -> dict[str, Any]:
                 facts |= {"begin_ms": message.time.begin, "end_ms": message.time.end}
         case AssistantMessage():
             facts |= _spoken("assistant", message)
-            facts |= {"message_id": message.id, "quick": message.is_quick_response or None}
+            facts |= {"message_id": _name(message.id), "quick": message.is_quick_response or None}
         case AssistantProsody():
-            facts |= {"speaker": "assistant", "message_id": message.id, "scores": _scores(message.models)}
+            facts |= {"speaker": "assistant", "message_id": _name(message.id), "scores": _scores(message.models)}
         case AudioOutput():
-            facts |= {"speaker": "assistant", "message_id": message.id}
+            facts |= {"speaker": "assistant", "message_id": _name(message.id)}
         case ToolCall():
             facts |= {
-                "tool_call_id": message.tool_call_id,
-                "name": message.name,
+                "tool_call_id": _name(message.tool_call_id),
+                "name": _name(message.name),
                 "parameters": _kept(message.parameters),
                 "response_required": message.response_required,
             }
         case ToolResponse():
             facts |= {
-                "tool_call_id": message.tool_call_id,
-                "name": message.tool_name,
+                "tool_call_id": _name(message.tool_call_id),
+                "name": _name(message.tool_name),
                 "content": _kept(message.content),
             }
         case ToolError():
             facts |= {
-                "tool_call_id": message.tool_call_id,
+                "tool_call_id": _name(message.tool_call_id),
                 "error": _kept(message.error),
                 "content": _kept(message.content),
-                "code": message.code,
+                "code": _name(message.code),
             }
         case ErrorMessage():
-            facts |= {"code": message.code, "slug": message.slug, "error": _kept(message.message)}
+            facts |= {"code": _name(message.code), "slug": _name(message.slug), "error": _kept(message.message)}
         case SessionSettings():
-            shown = message.model_dump(mode="json", exclude_none=True, exclude={"type", "custom_session_id"})
-            facts["settings"] = shown
+            facts["settings"] = message.shown
         case ProtocolFault():
             unit = "bytes" if message.binary else "characters"
             facts["reason"] = f"{message.reason} ({message.size} {unit})"
@@ -139,7 +142,16 @@ def _spoken(speaker: str, message: UserMessage | AssistantMessage) -> dict[str, 
 
 
 def _scores(models: Inference | None) -> dict[str, float] | None:
-    return (models.prosody.scores or None) if models and models.prosody else None
+    if models is None or models.prosody is None or not models.prosody.scores:
+        return None
+    scores: dict[str, float] = models.prosody.scores
+    if len(scores) > MAX_SCORES or any(len(name) > MAX_SCORE_NAME for name in scores):
+        return {name[:MAX_SCORE_NAME]: score for name, score in list(scores.items())[:MAX_SCORES]}
+    return scores
+
+
+def _name(text: str | None) -> str | None:
+    return text[:MAX_NAME] if text is not None else None
 
 
 def _kept(text: str | None) -> str | None:

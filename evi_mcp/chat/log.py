@@ -46,7 +46,7 @@ class Cursors:
         """The position that a cursor, `earliest` or `latest` names now.
 
         Raises:
-            InvalidCursor: It is none of them.
+            InvalidCursor: It is none of them, or one that was never given out.
         """
         if cursor == EARLIEST:
             return Position(0)
@@ -58,7 +58,9 @@ class Cursors:
         epoch, seq = match.groups()
         if epoch != self.epoch:
             return Position(0, foreign=True)
-        return Position(min(int(seq), self.last_seq))
+        if int(seq) > self.last_seq:
+            raise InvalidCursor(cursor)  # nobody was given it, and a condition on it would always hold
+        return Position(int(seq))
 
 
 class EventLog:
@@ -67,6 +69,7 @@ class EventLog:
     def __init__(self, max_events: int) -> None:
         self._max_events = max_events
         self._events: list[Event] = []
+        self._sizes: list[int] = []  # as they were when appended: the scores of an event may come later
         self._start = 0  # what lies before it is dropped; the list is cut when half of it is
         self._size = 0
         self.appended = 0
@@ -93,17 +96,17 @@ class EventLog:
         """Adds the newest event, and drops the oldest if there is no room."""
         self._events.append(event)
         self.appended += 1
-        self._size += event.size
+        self._sizes.append(event.size)
+        self._size += self._sizes[-1]
         while len(self) > self._max_events or (self._size > MAX_LOG_SIZE and len(self) > 1):
-            oldest = self._events[self._start]
-            self._size -= oldest.size
-            self.dropped_seq = oldest.seq
+            self._size -= self._sizes[self._start]
+            self.dropped_seq = self._events[self._start].seq
             self._start += 1
         if self._start > 64 and self._start * 2 > len(self._events):
-            del self._events[: self._start]
+            del self._events[: self._start], self._sizes[: self._start]
             self._start = 0
 
     def after(self, seq: int) -> Iterator[Event]:
-        """The events after `seq`, oldest first, as they were when this was called."""
+        """The events after `seq`, oldest first. To be read before the next one is appended."""
         index = bisect_right(self._events, seq, lo=self._start, key=lambda event: event.seq)
-        return iter(self._events[index:]) if index > self._start else iter(self._events[self._start :])
+        return (self._events[place] for place in range(index, len(self._events)))

@@ -10,6 +10,9 @@ from typing import NamedTuple
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.log import EventLog, Position
 
+MAX_SCANNED = 20_000
+"""Events looked at for one page, shown or not: a page must not hold up everybody else."""
+
 
 class GapReason(StrEnum):
     """Why a page does not begin where its reader stood."""
@@ -67,7 +70,11 @@ def read_page(
     logs = list(logs)
     page = Page(seq=position.seq, gap=_gap(logs, position))
     room = max_chars
-    for event in heapq.merge(*(log.after(position.seq) for log in logs), key=lambda event: event.seq):
+    events = heapq.merge(*(log.after(position.seq) for log in logs), key=lambda event: event.seq)
+    for scanned, event in enumerate(events):
+        if scanned == MAX_SCANNED:
+            page.more = True
+            return page
         if not wanted.shows(event):
             page.omitted[event.type] += 1
             page.seq = event.seq

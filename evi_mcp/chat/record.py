@@ -26,8 +26,12 @@ class ChatRecord:
         self.chat_group_id: str | None = None
         self.paused = False
         """Whether this server has paused the chat; what others do about it cannot be seen (no such event)."""
+        self.resumes_at: float | None = None
+        """When that pause ends by itself; `None` if it does not, or there is none."""
         self.reconnects = 0
         self.last_event_at: float | None = None
+        self.over_seq: int | None = None
+        """The `chat_state` event with which the chat was over; `None` while it is not."""
         self.lifecycle = Lifecycle()
         self.history = History()
         self.log = EventLog(max_events)
@@ -59,7 +63,10 @@ class ChatRecord:
         """Logs a change of state, if there was one."""
         if change is None:
             return []
-        return [self._log(now, type=CHAT_STATE, state=change.state.value, reason=change.reason)]
+        event = self._log(now, type=CHAT_STATE, state=change.state.value, reason=change.reason)
+        if self.lifecycle.over:
+            self.over_seq = event.seq
+        return [event]
 
     def command(self, command: str, now: float, *, by: str, **facts: Any) -> Event:
         """Logs that an agent sends something; `by` names the agent, `facts` are fields of `Event`."""

@@ -15,6 +15,7 @@ MAX_TOOL_CALLS = 1000
 """Calls kept for each chat; the oldest closed one goes first, then the oldest."""
 
 SOMEONE_ELSE = "someone else"
+EVI_OR_OTHER = "EVI, or another client"
 BEFORE_ATTACHING = "someone else, before this server attached"
 
 
@@ -49,6 +50,10 @@ class TrackedCall:
     def waiting_s(self, now: float) -> float:
         """Seconds from the call to its answer, or until now."""
         return max(0.0, (self.closed_at if self.closed_at is not None else now) - self.asked_at)
+
+    def reopen(self, perhaps_by: str) -> None:
+        """Takes back an answer of which nobody knows whether it arrived."""
+        self.status, self.answered_by, self.closed_at = Status.PENDING, f"perhaps {perhaps_by}", None
 
     def close(self, status: Status, by: str, at: float) -> None:
         """Notes the first answer; later ones change nothing."""
@@ -88,7 +93,9 @@ class ToolCalls:
             case "assistant_message" if event.replayed and not event.from_text and not event.quick:
                 # The answers of others may be missing in a replay, but EVI goes on only after one.
                 for call in self.pending():
-                    if call.replayed:
+                    if call.replayed and call.user_spoke_since:
+                        call.status = Status.SUPERSEDED  # perhaps answered, perhaps dropped: who asks may answer
+                    elif call.replayed:
                         call.close(Status.ANSWERED, BEFORE_ATTACHING, event.at)
 
     def _asked(self, event: Event) -> None:
@@ -116,5 +123,8 @@ class ToolCalls:
             return
         call = self._calls.get(event.tool_call_id)
         if call is not None:
-            by = "EVI" if call.status is Status.RUNNING else SOMEONE_ELSE
+            if call.status is Status.RUNNING:
+                by = "EVI"
+            else:
+                by = EVI_OR_OTHER if status is Status.FAILED else SOMEONE_ELSE
             call.close(status, by, event.at)

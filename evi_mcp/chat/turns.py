@@ -8,6 +8,8 @@ from evi_mcp.chat.events import Event
 MAX_TURNS = 2000
 MAX_TURN_TEXT = 64 * 1024
 """The longest text of one turn that is kept, in characters."""
+MAX_AWAITING_PROSODY = 100
+"""Messages whose prosody may still come; the oldest is given up first."""
 
 
 @dataclass(slots=True, eq=False)
@@ -18,24 +20,34 @@ class Turn:
     at: float
     begin_ms: int | None
     from_text: bool
-    texts: list[str] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
     interrupted: bool = False
     closed: bool = False
+    _texts: list[str] = field(default_factory=list)
+    _length: int = 0
+    _sums: dict[str, float] = field(default_factory=dict)
+    _scored: int = 0
 
     @property
     def text(self) -> str:
         """All that was said in it."""
-        return " ".join(self.texts)
+        return " ".join(self._texts)
 
     @property
     def scores(self) -> dict[str, float]:
         """The mean of each score over the utterances that have any; empty if none has."""
-        scored = [event.scores for event in self.events if event.scores]
-        if len(scored) == 1:
-            return scored[0]
-        names = {name for scores in scored for name in scores}
-        return {name: sum(scores.get(name, 0.0) for scores in scored) / len(scored) for name in names}
+        return {name: total / self._scored for name, total in self._sums.items()}
+
+    def say(self, text: str) -> None:
+        """Adds an utterance."""
+        if self._length < MAX_TURN_TEXT:
+            self._texts.append(text)
+            self._length += len(text)
+
+    def score(self, scores: dict[str, float]) -> None:
+        """Adds the expression of an utterance."""
+        self._scored += 1
+        for name, score in scores.items():
+            self._sums[name] = self._sums.get(name, 0.0) + score
 
 
 class Turns:
@@ -43,7 +55,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._turns: deque[Turn] = deque(maxlen=MAX_TURNS)
-        self._awaiting_prosody: dict[str, Event] = {}
+        self._awaiting_prosody: dict[str, tuple[Event, Turn]] = {}
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -59,9 +71,10 @@ class Turns:
                 self._spoke(event)
             case "assistant_prosody":
                 # Joined by id, whenever it comes: the message's event gets the scores of its voice.
-                message = self._awaiting_prosody.pop(event.message_id or "", None)
-                if message is not None and not message.scores:
+                message, turn = self._awaiting_prosody.pop(event.message_id or "", (None, None))
+                if message is not None and turn is not None and event.scores:
                     message.scores = event.scores
+                    turn.score(event.scores)
             case "assistant_end":
                 if self._turns and self._turns[-1].speaker == "assistant":
                     self._turns[-1].closed = True
@@ -75,10 +88,10 @@ class Turns:
         if turn is None or turn.closed or turn.speaker != speaker or turn.from_text != from_text:
             turn = Turn(speaker, event.at, event.begin_ms, from_text)
             self._turns.append(turn)
-        turn.events.append(event)
-        if sum(map(len, turn.texts)) < MAX_TURN_TEXT:
-            turn.texts.append(event.text or "")
-        if speaker == "assistant" and event.message_id and not event.scores:
-            self._awaiting_prosody[event.message_id] = event
-            if len(self._awaiting_prosody) > 100:
+        turn.say(event.text or "")
+        if event.scores:
+            turn.score(event.scores)
+        elif speaker == "assistant" and event.message_id:
+            self._awaiting_prosody[event.message_id] = event, turn
+            if len(self._awaiting_prosody) > MAX_AWAITING_PROSODY:
                 del self._awaiting_prosody[next(iter(self._awaiting_prosody))]

@@ -47,6 +47,16 @@ class History:
         return self._replay is not None
 
     @property
+    def expects_more(self) -> bool:
+        """Whether a known event has yet to come back, of a type that this replay has shown to hold."""
+        return self._replay is not None and self._replay.expects_more
+
+    @property
+    def has_come_back(self) -> bool:
+        """Whether a replay runs that has given back all that was known before it, which was something."""
+        return self._replay is not None and self._replay.known > 0 and self._replay.is_complete
+
+    @property
     def replay_has_passed(self) -> bool:
         """Whether nothing is left that a replay could repeat: it is past all that was known before, or none runs."""
         return self._replay is None or self._replay.known == 0 or self._replay.has_passed

@@ -58,16 +58,22 @@ def _facts(message: Message) -> tuple[Any, bool]:
             return (message.id, message.index), message.id is not None and message.index is not None
         case AssistantProsody():
             return message.id, message.id is not None
-        case ToolCall() | ToolResponse() | ToolError():
+        case ToolCall():
             return message.tool_call_id, message.tool_call_id is not None
+        case ToolResponse():
+            return (message.tool_call_id, message.content), message.tool_call_id is not None
+        case ToolError():
+            # One call can fail twice: by a client's answer, and by EVI's word that another one was late.
+            return (message.tool_call_id, message.error, message.content), message.tool_call_id is not None
         case UserInterruption():
+            # The unit is not documented. If it is seconds, two in one second are taken for one.
             return message.time, message.time is not None
         case ChatMetadata():
             return message.chat_id, True  # `request_id` names the connection, not the event
         case ErrorMessage():
             return (message.code, message.slug, message.message), False
         case SessionSettings():
-            return message.model_dump(mode="json", exclude_none=True, exclude={"custom_session_id"}), False
+            return message.shown, False
         case UnknownMessage():
             return message.payload, False
         case ProtocolFault():

@@ -10,6 +10,8 @@ except refusals that no waiting heals.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from evi_mcp.quoting import name, quote
+
 
 class State(StrEnum):
     """Where a chat stands. `ENDED` is the chat's own end, `FAILED` is ours: we cannot follow it any more."""
@@ -39,12 +41,15 @@ FATAL_ERRORS = {
 """Codes of `error` events that end the chat, with their slugs (Hume's TypeScript proxy example, Swift SDK)."""
 
 _PASSING_STATUS = frozenset({408, 425, 429})
-_GONE_STATUS = frozenset({404, 410})
+GONE_STATUS = frozenset({404, 410})
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change of state, or of the reason for staying in one."""
+    """A change of state, or of the reason for staying in one.
+
+    A reason is in our own words, one line; what the service said stands in quotes in it.
+    """
 
     state: State
     reason: str | None
@@ -71,23 +76,23 @@ class Lifecycle:
 
     def heard_error(self, code: str | None, slug: str | None) -> Change | None:
         """An `error` event came; most of them leave the chat alive."""
-        self._last_error = slug or code
+        self._last_error = name((slug or code or "without a code")[:80])
         if code in FATAL_ERRORS or slug in FATAL_ERRORS.values():
-            return self._go(State.ENDED, slug or FATAL_ERRORS.get(code or ""))
+            return self._go(State.ENDED, name((slug or FATAL_ERRORS[code or ""])[:80]))
         return None
 
     def closed(self, code: int | None, reason: str) -> Change | None:
         """The connection was closed by the service; `None` if it broke without a close frame."""
         if code == 1000:
-            return self._go(State.ENDED, f"EVI closed the chat{': ' + reason if reason else ''}")
+            return self._go(State.ENDED, f"EVI closed the chat{': ' + quote(reason, 125) if reason else ''}")
         what = "the connection broke" if code is None else f"the service closed the connection with {code}"
         error, self._last_error = self._last_error, None
         after = f", after the error {error}" if error else ""
-        return self._trouble(f"{what}{after}{': ' + reason if reason else ''}")
+        return self._trouble(f"{what}{after}{': ' + quote(reason, 125) if reason else ''}")
 
     def refused(self, status: int, cause: str) -> Change | None:
         """The handshake was answered with an HTTP status other than 101; `cause` says in words what it means."""
-        if status in _GONE_STATUS and self.was_live:
+        if status in GONE_STATUS and self.was_live:
             return self._go(State.ENDED, f"the service no longer knows the chat (HTTP {status})")
         if 300 <= status < 500 and status not in _PASSING_STATUS:
             return self._go(State.FAILED, cause)

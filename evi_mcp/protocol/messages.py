@@ -8,9 +8,9 @@ Fields that no schema names are kept (`model_extra`).
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, FiniteFloat, SecretStr, model_validator
 
-from evi_mcp.protocol.redaction import redact
+from evi_mcp.protocol.redaction import REDACTED, redact
 
 
 class Shape(BaseModel):
@@ -29,7 +29,7 @@ class Message(Shape):
 class Prosody(Shape):
     """Expression in a voice: up to 48 scores, mostly 0 to 1, slightly negative ones occur."""
 
-    scores: dict[str, float] = {}
+    scores: dict[str, FiniteFloat] = {}
 
 
 class Inference(Shape):
@@ -176,6 +176,16 @@ class SessionSettings(Message):
     @classmethod
     def _drop_secrets(cls, data: Any) -> Any:
         return redact(data)
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The fields that were set, those that no schema names too, as plain data."""
+        fields = {**self.__dict__, **(self.model_extra or {})}
+        return {
+            name: REDACTED if isinstance(value, SecretStr) else value
+            for name, value in fields.items()
+            if value is not None and name not in ("type", "custom_session_id")
+        }
 
 
 class ErrorMessage(Message):

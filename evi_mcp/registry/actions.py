@@ -6,6 +6,7 @@ leave no trace.
 """
 
 import time
+from dataclasses import replace
 
 import anyio
 
@@ -22,7 +23,7 @@ from evi_mcp.protocol.commands import (
     UserInput,
 )
 from evi_mcp.quoting import quote
-from evi_mcp.registry.live_chat import LiveChat, Receipt
+from evi_mcp.registry.live_chat import Effect, LiveChat, Receipt, Verdict
 from evi_mcp.registry.registry import ChatRegistry
 
 DEAD_MAN = "the timer of pause"
@@ -47,21 +48,41 @@ async def speak(
         InvalidCursor, InvalidArgument: That cursor is none, or too old to tell.
     """
 
-    def shows_effect(event: Event) -> bool:
-        if not event.from_text:
-            return False
-        if isinstance(command, UserInput):
-            return event.type == "user_message" and (event.text or "").split() == command.text.split()
-        return event.type == "assistant_message" and _begins(command.text, event.text)
-
-    return await chat.send(
+    position = registry.cursors.read(unless_user_spoke_after) if unless_user_spoke_after else None
+    receipt = await chat.send(
         command,
         by=by,
-        effect=shows_effect,
+        effect=_heard_as_user(command) if isinstance(command, UserInput) else _spoken_by_evi(command),
         wait_for_effect_s=wait_s,
-        guard=lambda: refuse_if_user_spoke(registry, chat, unless_user_spoke_after),
+        guard=lambda: refuse_if_user_spoke(registry, chat, position),
         text=command.text,
     )
+    return _warn_if_paused(chat, receipt) if isinstance(command, UserInput) else receipt
+
+
+def _heard_as_user(command: UserInput) -> Effect:
+    words = command.text.split()
+
+    def effect(event: Event) -> Verdict | None:
+        heard = event.type == "user_message" and event.from_text and (event.text or "").split() == words
+        return Verdict.PROOF if heard else None
+
+    return effect
+
+
+def _spoken_by_evi(command: AssistantInput) -> Effect:
+    """EVI may split a long text (not documented): the last part of it is the proof."""
+    left = command.text.split()
+
+    def effect(event: Event) -> Verdict | None:
+        nonlocal left
+        words = (event.text or "").split()
+        if event.type != "assistant_message" or not event.from_text or not words or left[: len(words)] != words:
+            return None
+        left = left[len(words) :]
+        return Verdict.PART if left else Verdict.PROOF
+
+    return effect
 
 
 async def answer_tool_call(
@@ -105,24 +126,44 @@ async def answer_tool_call(
     def claim() -> None:
         _open_call(chat, tool_call_id).close(Status.FAILED if is_error else Status.ANSWERED, by, time.time())
 
-    def shows_effect(event: Event) -> bool:
-        if event.type in ("tool_response", "tool_error"):
-            return event.tool_call_id == tool_call_id and event.type == command.type
-        return event.type == "assistant_message" and not event.from_text and not event.replayed
-
-    receipt = await chat.send(
-        command,
-        by=by,
-        effect=shows_effect,
-        wait_for_effect_s=wait_s,
-        guard=claim,
-        tool_call_id=tool_call_id,
-        name=call.name,
-        content=content,
-        error=error,
-        code=code,
-    )
+    try:
+        receipt = await chat.send(
+            command,
+            by=by,
+            effect=_taken_by_evi(command),
+            wait_for_effect_s=wait_s,
+            guard=claim,
+            tool_call_id=tool_call_id,
+            name=call.name,
+            content=content,
+            error=error,
+            code=code,
+        )
+    except MaybeSent:
+        # Nobody would ever answer the caller if this one was lost: it may be answered again, knowingly.
+        if call.answered_by == by:
+            call.reopen(by)
+        raise
     return _warn_if_paused(chat, receipt)
+
+
+def _taken_by_evi(command: ToolResponse | ToolError) -> Effect:
+    """Proof is an answer that EVI mirrors, or EVI going on to speak, unless the user has spoken since.
+
+    A `tool_error` that is not our own says that EVI could not use the answer (Hume: malformed or late).
+    """
+    moved_on = False
+
+    def effect(event: Event) -> Verdict | None:
+        nonlocal moved_on
+        if event.tool_call_id == command.tool_call_id and event.type in ("tool_response", "tool_error"):
+            same = event.type == command.type and (isinstance(command, ToolResponse) or event.error == command.error)
+            return Verdict.PROOF if same else Verdict.REFUTED
+        moved_on = moved_on or (event.type == "user_message" and not event.interim)
+        goes_on = event.type == "assistant_message" and not (event.from_text or event.replayed or event.quick)
+        return Verdict.PROOF if goes_on and not moved_on else None
+
+    return effect
 
 
 async def pause(registry: ChatRegistry, chat: LiveChat, *, by: str, resume_after_s: float) -> Receipt:
@@ -131,32 +172,37 @@ async def pause(registry: ChatRegistry, chat: LiveChat, *, by: str, resume_after
     Raises:
         NotSent, MaybeSent: As `LiveChat.send`. After `MaybeSent` the timer runs all the same.
     """
-    try:
-        receipt = await chat.send(PauseAssistantMessage(), by=by)
-    except MaybeSent:
-        _paused(registry, chat, resume_after_s)
-        raise
-    _paused(registry, chat, resume_after_s)
-    return receipt
+    # Together with the write, so that whatever comes in between finds the pause and its timer in place.
+    receipt = await chat.send(PauseAssistantMessage(), by=by, guard=lambda: _note_pause(registry, chat, resume_after_s))
+    return replace(receipt, resumes_at=chat.record.resumes_at)
 
 
-async def resume(chat: LiveChat, *, by: str) -> Receipt:
+async def resume(registry: ChatRegistry, chat: LiveChat, *, by: str) -> Receipt:
     """Lets EVI speak again.
 
     Raises:
         NotSent, MaybeSent: As `LiveChat.send`. After them the timer of the pause goes on.
     """
-    receipt = await chat.send(ResumeAssistantMessage(), by=by)
-    chat.call_off_dead_man()
-    chat.record.paused = False
-    return receipt
+    left = 0.0
+
+    def note() -> None:
+        nonlocal left
+        if chat.record.resumes_at is not None:
+            left = max(1.0, chat.record.resumes_at - time.time())
+        _note_resume(chat)
+
+    try:
+        return await chat.send(ResumeAssistantMessage(), by=by, guard=note)
+    except MaybeSent:
+        if left:
+            _note_pause(registry, chat, left)
+        raise
 
 
-def refuse_if_user_spoke(registry: ChatRegistry, chat: LiveChat, cursor: str | None) -> None:
-    """Raises `UserSpoke` if a final spoken message came after the cursor; `None` never refuses."""
-    if cursor is None:
+def refuse_if_user_spoke(registry: ChatRegistry, chat: LiveChat, position: Position | None) -> None:
+    """Raises `UserSpoke` if a final spoken message came after the position; `None` never refuses."""
+    if position is None:
         return
-    position = registry.cursors.read(cursor)
     said = [event.text or "" for event in chat.record.log.after(position.seq) if _is_final_speech(event)]
     if said:
         raise UserSpoke(" ".join(said), registry.cursors.at(registry.cursors.last_seq))
@@ -167,27 +213,38 @@ def refuse_if_user_spoke(registry: ChatRegistry, chat: LiveChat, cursor: str | N
         )
 
 
-def _paused(registry: ChatRegistry, chat: LiveChat, resume_after_s: float) -> None:
-    chat.call_off_dead_man()
+def _note_pause(registry: ChatRegistry, chat: LiveChat, resume_after_s: float) -> None:
+    _note_resume(chat)
     chat.record.paused = True
     if resume_after_s > 0:
+        chat.record.resumes_at = time.time() + resume_after_s
         chat.dead_man = anyio.CancelScope()
         registry.start(_resume_later, chat, chat.dead_man, resume_after_s)
 
 
+def _note_resume(chat: LiveChat) -> None:
+    chat.call_off_dead_man()
+    chat.record.paused = False
+
+
 async def _resume_later(chat: LiveChat, scope: anyio.CancelScope, after_s: float) -> None:
     """The dead-man timer. It tries until a resume is written for sure: a second one does no harm, none at all does."""
+
+    def still_mine() -> None:
+        if chat.dead_man is not scope:
+            raise NotSent("resume_assistant_message", "the pause it was meant to end is over")
+
     with scope:
         await anyio.sleep(after_s)
-        while not chat.over:
+        while not chat.over and chat.dead_man is scope:
             try:
-                await chat.send(ResumeAssistantMessage(), by=DEAD_MAN)
+                await chat.send(ResumeAssistantMessage(), by=DEAD_MAN, guard=still_mine)
             except (NotSent, MaybeSent):
                 await anyio.sleep(0.1)
                 continue
-            chat.dead_man = None
-            chat.record.paused = False
-            return
+            if chat.dead_man is scope:
+                chat.dead_man = None
+                chat.record.paused, chat.record.resumes_at = False, None
 
 
 def _open_call(chat: LiveChat, tool_call_id: str) -> TrackedCall:
@@ -210,9 +267,8 @@ def _open_call(chat: LiveChat, tool_call_id: str) -> TrackedCall:
 def _warn_if_paused(chat: LiveChat, receipt: Receipt) -> Receipt:
     if not chat.record.paused:
         return receipt
-    warning = "the chat is paused by this server, and EVI uses no tools while it is; call resume"
-    return Receipt(
-        receipt.chat_id, receipt.command, receipt.seq, receipt.cursor_seq, receipt.confirmed_by, warning=warning
+    return replace(
+        receipt, warning="this server has paused the chat: EVI answers nobody and uses no tools until resume"
     )
 
 
@@ -222,8 +278,3 @@ def _cannot_tell(chat: LiveChat, position: Position) -> bool:
 
 def _is_final_speech(event: Event) -> bool:
     return event.type == "user_message" and not event.interim and not event.from_text
-
-
-def _begins(sent: str, got: str | None) -> bool:
-    words = (got or "").split()
-    return bool(words) and sent.split()[: len(words)] == words

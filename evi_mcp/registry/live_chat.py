@@ -2,8 +2,10 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 
 import anyio
 
@@ -13,7 +15,6 @@ from evi_mcp.chat.record import ChatRecord
 from evi_mcp.errors import MaybeSent, NotSent
 from evi_mcp.protocol.commands import Command
 from evi_mcp.protocol.lifecycle import Change, State
-from evi_mcp.quoting import quote
 from evi_mcp.upstream.transport import Closed, Transport
 
 WAIT_FOR_LIVE_S = 5.0
@@ -21,33 +22,56 @@ WRITE_TIMEOUT_S = 5.0
 
 _log = logging.getLogger(__name__)
 
+MAX_PROOFS = 50
+"""Commands of which the effect is looked for; the oldest is given up first."""
+
+
+class Verdict(Enum):
+    """What an event says of a command. Each event speaks of one command only, the oldest that it can speak of."""
+
+    PART = "part"  # some of its effect; more has to follow
+    PROOF = "proof"
+    REFUTED = "refuted"  # it reached the chat and had no effect
+
+
 Listener = Callable[[Event], None]
-Effect = Callable[[Event], bool]
+Effect = Callable[[Event], Verdict | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Proof of a command. `cursor_seq` is the last event before it, `confirmed_by` the event that shows its effect."""
+    """Proof of a command.
+
+    `cursor_seq` is the last event before it, `confirmed_by` the event that shows its effect, `resumes_at` when a
+    pause ends by itself (Unix seconds).
+    """
 
     chat_id: str
     command: str
     seq: int
     cursor_seq: int
     confirmed_by: int | None = None
+    resumes_at: float | None = None
     warning: str | None = None
 
 
 class _Proof:
-    """What a command waits for."""
+    """A command whose effect is looked for, also after its agent has stopped waiting: a late effect is still its own,
+    and must not pass for that of an equal command."""
 
     def __init__(self, effect: Effect) -> None:
-        self.effect = effect
-        self.seq: int | None = None
-        self.seen = anyio.Event()
+        self._effect = effect
+        self.event: Event | None = None
+        self.verdict: Verdict | None = None
+        self.settled = anyio.Event()
 
-    def see(self, event: Event) -> None:
-        self.seq = event.seq
-        self.seen.set()
+    def claims(self, event: Event) -> bool:
+        """Whether the event speaks of this command."""
+        verdict = self._effect(event)
+        if verdict in (Verdict.PROOF, Verdict.REFUTED):
+            self.event, self.verdict = event, verdict
+            self.settled.set()
+        return verdict is not None
 
 
 class LiveChat:
@@ -59,7 +83,7 @@ class LiveChat:
         self._cursors = cursors
         self._transport: Transport | None = None
         self._listeners: list[Listener] = []
-        self._proofs: list[_Proof] = []
+        self._proofs: deque[_Proof] = deque(maxlen=MAX_PROOFS)
         self._news = anyio.Event()
         self.dead_man: anyio.CancelScope | None = None
         """The timer that ends a pause by itself, while one runs."""
@@ -101,22 +125,20 @@ class LiveChat:
 
     def change(self, change: Change | None) -> None:
         """Logs a change of state and tells every listener."""
-        if change is not None:
-            _log.info("chat %s is %s%s", self.chat_id, change.state, self._why())
         self.publish(self.record.changed(change, time.time()))
 
     def publish(self, events: list[Event]) -> None:
         """Hands new events of the record to the listeners, in order."""
         for event in events:
-            # One effect proves one command: the oldest that waits for it.
             for proof in self._proofs:
-                if proof.effect(event):
-                    self._proofs.remove(proof)
-                    proof.see(event)
+                if proof.claims(event):
+                    if proof.settled.is_set():
+                        self._proofs.remove(proof)
                     break
             for listener in tuple(self._listeners):
                 listener(event)
             if event.type == CHAT_STATE:
+                _log.info("chat %s is %s%s", self.chat_id, event.state, _bracketed(event.reason))
                 self._notify_change()
 
     def add_listener(self, listener: Listener) -> None:
@@ -152,7 +174,7 @@ class LiveChat:
 
         Args:
             by: The agent, for the log.
-            effect: Recognises the event that proves it; `None` if EVI shows none.
+            effect: Says what an event means for it; `None` if EVI shows no effect of such a command.
             wait_for_effect_s: Seconds to wait for that event; 0 does not wait.
             guard: Called right before the write, with nothing in between; raises to refuse.
             facts: Fields of the `command` event.
@@ -169,35 +191,33 @@ class LiveChat:
             guard()
         cursor_seq = self._cursors.last_seq
         event = self.record.command(kind, time.time(), by=by, **facts)
-        proof = _Proof(effect or (lambda _: False))
         self.publish([event])
-        self._proofs.append(proof)
-        try:
-            await self._write(transport, frame, kind)
-            if effect and wait_for_effect_s > 0:
-                with anyio.move_on_after(wait_for_effect_s):
-                    await proof.seen.wait()
-        finally:
-            if proof in self._proofs:
-                self._proofs.remove(proof)
-        return Receipt(self.chat_id, kind, event.seq, cursor_seq, proof.seq)
+        proof = _Proof(effect) if effect else None
+        if proof:
+            self._proofs.append(proof)
+        await self._write(transport, frame, kind)
+        receipt = Receipt(self.chat_id, kind, event.seq, cursor_seq)
+        if proof is None:
+            return receipt
+        with anyio.move_on_after(wait_for_effect_s):
+            await proof.settled.wait()
+        if proof.event is None:
+            return receipt
+        if proof.verdict is Verdict.PROOF:
+            return replace(receipt, confirmed_by=proof.event.seq)
+        return replace(receipt, warning=f"it had no effect: see event {proof.event.seq}")
 
     async def _live_transport(self, kind: str) -> Transport:
         """The socket of a live chat, awaited for 5 s. Nothing may await between this and the write."""
         with anyio.move_on_after(WAIT_FOR_LIVE_S):
             while True:
                 if self.over:
-                    raise NotSent(kind, f"the chat is {self.state}{self._why()}")
+                    raise NotSent(kind, f"the chat is {self.state}{_bracketed(self.record.lifecycle.reason)}")
                 if self.state is State.LIVE and self._transport is not None and self._transport.is_open:
                     return self._transport
                 await self.changed()
-        raise NotSent(
-            kind, f"the chat is {self.state}{self._why()} and was not live within {WAIT_FOR_LIVE_S:g} s; try again"
-        )
-
-    def _why(self) -> str:
-        reason = self.record.lifecycle.reason
-        return f" ({quote(reason)})" if reason else ""
+        why = _bracketed(self.record.lifecycle.reason)
+        raise NotSent(kind, f"the chat is {self.state}{why} and was not live within {WAIT_FOR_LIVE_S:g} s; try again")
 
     async def _write(self, transport: Transport, frame: str, kind: str) -> None:
         # Shielded: a client that gives up must not leave half a command, or one that nobody knows of.
@@ -226,3 +246,8 @@ class LiveChat:
         if self.dead_man is not None:
             self.dead_man.cancel()
             self.dead_man = None
+        self.record.resumes_at = None
+
+
+def _bracketed(reason: str | None) -> str:
+    return f" ({reason})" if reason else ""

@@ -1,12 +1,13 @@
 """The task that keeps one chat fed: connects, takes in the replay, drains the socket, connects again."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import anyio
 
-from evi_mcp.protocol.lifecycle import State
+from evi_mcp.protocol.lifecycle import GONE_STATUS, State
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.upstream.reconnect import backoff
 from evi_mcp.upstream.transport import Closed, Connector, Refused, Transport, Unreachable
@@ -23,8 +24,8 @@ class Pace:
     first_frame: float = 2.0
     quiet: float = 0.25
     """A replay has ended when nothing has arrived for this long."""
-    replay: float = 5.0
-    """And at the latest after this long, as far as the state is concerned."""
+    replay: float = 4.5
+    """And at the latest after this long, as far as the state is concerned. Less than a command waits for it."""
     last_words: float = 1.0
     """What comes within this time after the `error` that ends a chat is still taken in."""
     delays: Callable[[], Iterator[float]] = field(default=backoff)
@@ -39,7 +40,8 @@ async def follow(chat: LiveChat, connector: Connector, pace: Pace, handshakes: a
             async with handshakes:
                 transport = await connector.connect(chat.chat_id)
         except Refused as refusal:
-            cause = await connector.explain_refusal(chat.chat_id, refusal.status)
+            over = lifecycle.was_live and refusal.status in GONE_STATUS
+            cause = "" if over else await connector.explain_refusal(chat.chat_id, refusal.status)
             chat.change(lifecycle.refused(refusal.status, cause))
         except Unreachable as trouble:
             chat.change(lifecycle.unreachable(str(trouble)))
@@ -81,24 +83,34 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace) -> bool:
 async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace) -> None:
     """Takes in the history that opens a connection; on the way the chat becomes live.
 
-    EVI marks no end of it, so a gap in what arrives is taken for one. Bytes count, not frames, since a large frame
-    on a slow line takes longer than the gap. A replay that outlasts `pace.replay` holds no agent up any more, but is
-    told from live events until it is past what was known.
+    EVI marks no end of it. Taken for one is a gap in what arrives, unless known events of a type that this replay
+    holds have yet to come back (bytes count, not frames: a large one on a slow line takes longer than the gap); or
+    that for as long as a gap all that was known has been back, since a chat that speaks leaves no gap. A replay that
+    outlasts `pace.replay` holds no agent up any more, but is told from live events until it is past what was known.
     """
     history, lifecycle = chat.record.history, chat.record.lifecycle
-    opened, heard = time.monotonic(), False
+    opened = time.monotonic()
+    heard, all_back_since = False, math.inf
     while history.replaying and not chat.over:
         quiet_at = max(opened, transport.heard_at) + pace.quiet if heard else opened + pace.first_frame
-        wake_at = quiet_at if chat.state is State.LIVE else min(quiet_at, opened + pace.replay)
+        wake_at = min(quiet_at, all_back_since + pace.quiet)
+        if chat.state is not State.LIVE:
+            wake_at = min(wake_at, opened + pace.replay)
         with anyio.move_on_after(max(_SHORTEST_WAIT_S, wake_at - time.monotonic())) as patience:
             frame = await transport.receive()
         if not patience.cancelled_caught:
             chat.receive(frame)
             heard = True
         now = time.monotonic()
+        if history.has_come_back:
+            all_back_since = min(all_back_since, now)
         quiet = patience.cancelled_caught and now >= quiet_at and now >= transport.heard_at + pace.quiet
         late = now >= opened + pace.replay
-        if quiet or (late and history.replay_has_passed):
+        if (
+            (quiet and (late or not history.expects_more))
+            or now >= all_back_since + pace.quiet
+            or (late and history.replay_has_passed)
+        ):
             history.end_replay()
         if late or not history.replaying:
             chat.change(lifecycle.caught_up())

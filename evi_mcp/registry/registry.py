@@ -2,7 +2,6 @@
 
 import logging
 import math
-import re
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable
@@ -14,7 +13,8 @@ from anyio.abc import TaskGroup
 
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.log import Cursors
-from evi_mcp.errors import AttachRefused, ChatNotAttached, InvalidChatId, TooManyChats
+from evi_mcp.errors import AttachRefused, ChatNotAttached, TooManyChats
+from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.commands import ResumeAssistantMessage
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.registry.live_chat import LiveChat
@@ -27,19 +27,7 @@ MAX_HANDSHAKES = 100
 """Handshakes under way at once, so that a thousand chats that dropped together do not storm the service."""
 STOP_TIMEOUT_S = 1.8
 
-_CHAT_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9_.\-]{1,128}", re.ASCII)
 _log = logging.getLogger(__name__)
-
-
-def check_chat_id(chat_id: str) -> str:
-    """The id, if it is one that may be put into an address.
-
-    Raises:
-        InvalidChatId: It is not.
-    """
-    if not _CHAT_ID.fullmatch(chat_id):
-        raise InvalidChatId(chat_id)
-    return chat_id
 
 
 class ChatRegistry:
@@ -60,13 +48,15 @@ class ChatRegistry:
         self._max_chats, self._max_events = max_chats, max_events
         self._pace = pace or Pace()
         self._chats: dict[str, LiveChat] = {}
+        self._joined: dict[str, LiveChat] = {}  # those of them that an attach has returned
+        self._detached: dict[str, int] = {}  # the number of the last event when they were, to say so to old cursors
         self._tasks: dict[LiveChat, _Task] = {}
         self._listeners: list[Callable[[Event], None]] = []
         self._on_chats_changed: list[Callable[[], None]] = []
         self._group: TaskGroup | None = None
 
     def __repr__(self) -> str:
-        return f"<ChatRegistry {list(self._chats.values())}>"
+        return f"<ChatRegistry {self.chats()}>"
 
     async def __aenter__(self) -> Self:
         self._handshakes = anyio.CapacityLimiter(MAX_HANDSHAKES)
@@ -94,12 +84,12 @@ class ChatRegistry:
         """
         chat = self._chats.get(check_chat_id(chat_id))
         if chat is None:
-            raise ChatNotAttached(chat_id, self._chats)
+            raise ChatNotAttached(chat_id, self._joined)
         return chat
 
     def chats(self) -> list[LiveChat]:
-        """All attached chats, in the order in which they were attached."""
-        return list(self._chats.values())
+        """All attached chats, in the order in which they were attached; not those still being tried."""
+        return list(self._joined.values())
 
     def add_listener(self, listener: Callable[[Event], None]) -> None:
         """From now on `listener` gets every event of every chat, also of those attached later."""
@@ -143,26 +133,44 @@ class ChatRegistry:
                 break
             with anyio.move_on_after(left):
                 await chat.changed()
-        if chat.state is State.FAILED and not chat.record.lifecycle.was_live:
-            if self._chats.get(chat_id) is chat:
-                del self._chats[chat_id]
-                self._chats_changed()
+        if _never_was(chat) and chat.chat_id not in self._joined:
             raise AttachRefused(chat_id, chat.record.lifecycle.reason or "it failed")
+        self._join(chat)
         return chat
 
     def _claim(self, chat_id: str) -> LiveChat:
         """The chat, made and started if it is new. Plain code: two agents cannot both make it."""
         chat = self._chats.get(chat_id)
+        if chat is not None and _never_was(chat):
+            self._drop(chat)  # there is nothing in it to read: who asks again wants a new attempt
+            chat = None
         if chat is None:
             if len(self._chats) >= self._max_chats:
                 raise TooManyChats(len(self._chats), sum(chat.over for chat in self._chats.values()))
             assert self._group is not None, "enter the registry first"
-            chat = self._chats[chat_id] = LiveChat(chat_id, self.cursors, max_events=self._max_events)
-            chat.add_listener(self._tell)
+            chat = LiveChat(chat_id, self.cursors, max_events=self._max_events)
+            chat.record.log.dropped_seq = self._detached.pop(chat_id, 0)
+            self._chats[chat_id] = chat
             task = self._tasks[chat] = _Task()
             self._group.start_soon(self._run, chat, task, name=f"chat {chat_id}")
-            self._chats_changed()
         return chat
+
+    def _join(self, chat: LiveChat) -> None:
+        """From now on the chat is one of those that are attached, and everybody hears of it."""
+        if self._joined.get(chat.chat_id) is chat or self._chats.get(chat.chat_id) is not chat:
+            return
+        self._joined[chat.chat_id] = chat
+        self._chats_changed()
+        for event in chat.record.log:
+            self._tell(event)
+        chat.add_listener(self._tell)
+
+    def _drop(self, chat: LiveChat) -> None:
+        if self._chats.get(chat.chat_id) is chat:
+            del self._chats[chat.chat_id]
+        if self._joined.get(chat.chat_id) is chat:
+            del self._joined[chat.chat_id]
+            self._chats_changed()
 
     async def detach(self, chat_id: str) -> LiveChat:
         """Stops following a chat, for all agents; the chat itself goes on.
@@ -171,16 +179,19 @@ class ChatRegistry:
             InvalidChatId, ChatNotAttached: As `get`.
         """
         chat = self.get(chat_id)
-        del self._chats[chat_id]
-        self._chats_changed()
+        self._drop(chat)
+        self._detached[chat_id] = self.cursors.last_seq
+        if len(self._detached) > self._max_chats:
+            del self._detached[next(iter(self._detached))]
         with anyio.CancelScope(shield=True):
             await self._stop([chat])
         return chat
 
     async def stop(self) -> None:
         """Closes every socket with 1000, in less than 2 s whatever the other side does."""
-        chats = self.chats()
+        chats = list(self._chats.values())
         self._chats.clear()
+        self._joined.clear()
         await self._stop(chats)
 
     async def _stop(self, chats: Iterable[LiveChat]) -> None:
@@ -209,6 +220,8 @@ class ChatRegistry:
             _log.exception("chat %s: following it failed", chat.chat_id)
             chat.change(chat.record.lifecycle.broke("this server failed while following the chat; see its log"))
         finally:
+            if _never_was(chat) and chat.chat_id not in self._joined:
+                self._drop(chat)  # an attempt that can never succeed leaves nothing behind
             self._tasks.pop(chat, None)
             task.done.set()
 
@@ -223,6 +236,11 @@ class ChatRegistry:
 
         assert self._group is not None, "enter the registry first"
         self._group.start_soon(run)
+
+
+def _never_was(chat: LiveChat) -> bool:
+    """Whether it failed before there was anything to follow."""
+    return chat.state is State.FAILED and not chat.record.lifecycle.was_live
 
 
 class _Task:

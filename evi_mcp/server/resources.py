@@ -16,6 +16,7 @@ from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.server.updates import CHATS_URI, chat_uri
 from evi_mcp.tools.spec import now
 from evi_mcp.views import structure, text
+from evi_mcp.views.lines import line_length
 
 _JSON, _MARKDOWN = "application/json", "text/markdown"
 _VIEWS = {
@@ -39,7 +40,7 @@ def list_resources(app: App) -> list[types.Resource]:
                 types.Resource(
                     uri=chat_uri(chat.chat_id, view),
                     name=f"{chat.chat_id}{'/' + view if view else ''}",
-                    title=f"{title} of {chat.chat_id}",
+                    title=f"{title}: {chat.chat_id}",
                     description=description,
                     mime_type=mime_type,
                 )
@@ -86,7 +87,7 @@ def register(server: MCPServer[Any], app: App) -> None:
             Filter(),
             limit=int(limit),
             max_chars=_MAX_CHARS,
-            length=lambda event: text.line_length(event, with_chat_id=False),
+            length=lambda event: line_length(event, with_chat_id=False),
             upto=cursors.last_seq,
         )
         return _json(structure.page(page, page.events, [record], cursors))

@@ -11,7 +11,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 import anyio
@@ -31,8 +31,9 @@ _log = logging.getLogger(__name__)
 class _Lines:
     """Lines of stdin, as the SDK wants them."""
 
-    def __init__(self, reader: asyncio.StreamReader) -> None:
+    def __init__(self, reader: asyncio.StreamReader, at_end: Callable[[], None]) -> None:
         self._reader = reader
+        self._at_end = at_end
 
     def __aiter__(self) -> "_Lines":
         return self
@@ -41,16 +42,20 @@ class _Lines:
         try:
             line = await self._reader.readline()
         except ValueError:
+            _log.warning("a line on stdin is longer than %d bytes and is ignored", MAX_LINE_BYTES)
             return "a line too long to be read\n"  # no JSON, so the SDK answers with a parse error and goes on
         except OSError:
-            raise StopAsyncIteration from None
+            line = b""
         if not line:
+            self._at_end()
             raise StopAsyncIteration
+        if not line.lstrip().startswith((b"{", b"[")):
+            _log.warning("a line on stdin is not JSON-RPC and is ignored (%d bytes)", len(line))
         return line.decode("utf-8", errors="replace")
 
 
-async def _open_stdin() -> _Lines | None:
-    """A cancellable stdin, or `None` where there is no such thing."""
+async def _open_stdin(at_end: Callable[[], None]) -> _Lines | None:
+    """A cancellable stdin, or `None` where there is no such thing. `at_end` is called when the client closes it."""
     mode = os.fstat(0).st_mode
     if sys.platform == "win32" or not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return None
@@ -58,7 +63,7 @@ async def _open_stdin() -> _Lines | None:
     pipe = os.fdopen(os.dup(0), "rb", 0)
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-    return _Lines(reader)
+    return _Lines(reader, at_end)
 
 
 async def serve(settings: Settings) -> int:
@@ -75,12 +80,19 @@ async def serve(settings: Settings) -> int:
                     _last_resort(status)
                     _log.info("%s received, closing", signal.Signals(signum).name)
                     await app.registry.stop()
+                    if stdin is None:
+                        _end_now(status)  # the SDK's reader cannot be stopped, and holds nothing that needs closing
                     group.cancel_scope.cancel()
                     return
 
+        def at_end() -> None:
+            # A call that is still running, or a client that no longer reads, must not hold the chats.
+            _last_resort(status)
+            group.start_soon(app.registry.stop)
+
+        stdin = await _open_stdin(at_end)
         if sys.platform != "win32":
             group.start_soon(end_on_signal)
-        stdin = await _open_stdin()
         try:
             await sdk.run_on_stdio(server, stdin)
         except* (BrokenPipeError, ConnectionResetError):
@@ -93,16 +105,15 @@ async def serve(settings: Settings) -> int:
 def _last_resort(status: int) -> None:
     """Ends the process even if a thread of the SDK's still sits on stdin or on a stdout that nobody reads."""
 
-    def end() -> None:
-        logging.shutdown()
-        os._exit(status)
+    asyncio.get_running_loop().call_later(LAST_RESORT_S, _end_now, status)
 
-    asyncio.get_running_loop().call_later(LAST_RESORT_S, end)
+
+def _end_now(status: int) -> NoReturn:
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def run(serving: Coroutine[Any, Any, int]) -> NoReturn:
     """Runs `serve`, or what is wrapped around it, and ends the process, whatever threads are left."""
-    status = asyncio.run(serving)
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(status)
+    _end_now(asyncio.run(serving))

@@ -12,8 +12,7 @@ import anyio
 from mcp.server import MCPServer
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourcesListChanged, ResourceUpdated
 
-from evi_mcp.chat.events import CHAT_STATE, Event
-from evi_mcp.registry.waiting import ends_chat
+from evi_mcp.chat.events import Event
 from evi_mcp.server import sdk
 
 PERIOD_S = 0.1
@@ -67,8 +66,6 @@ class Updates:
         """Takes note of an event; never blocks."""
         for uri in touched_by(event):
             self._changed[uri] = None
-        if ends_chat(event) or event.type == CHAT_STATE:
-            self._changed[_LIST] = None
         self._wake.set()
 
     def list_changed(self) -> None:

@@ -29,8 +29,11 @@ async def list_chats(
     if scope == "attached":
         shown = {"chats": list(attached.values())}
     else:
-        found, more = await app.active_chats()
-        shown = {"chats": [], "note": ACTIVE_NOTE + (" There are more chats than are shown." if more else "")}
+        found, forbidden, more = await app.active_chats()
+        note = ACTIVE_NOTE + (" There are more chats than are shown." if more else "")
+        if forbidden:
+            note += f" {forbidden} more may not be touched by this server (EVI_MCP_ALLOWED_CHATS)."
+        shown = {"chats": [], "note": note}
         for chat in found:
             summary = attached.get(chat.chat_id, {"chat_id": chat.chat_id, "attached": False})
             summary["status"] = chat.status
@@ -49,7 +52,9 @@ async def attach_chat(ctx: AppContext, chat_id: ChatId) -> Annotated[types.CallT
 
 async def detach_chat(ctx: AppContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Chat]:
     """Stop following a chat, for all agents of this server; the chat itself goes on, its log here is dropped."""
-    return _chat(ctx, await app_of(ctx).detach(chat_id))
+    app = app_of(ctx)
+    shown = structure.chat((await app.detach(chat_id)).record, app.registry.cursors, now())
+    return result(ctx, text.detached(shown), shown)
 
 
 async def get_chat(ctx: AppContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Chat]:

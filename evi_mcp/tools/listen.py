@@ -1,11 +1,10 @@
 """Reading what happens: by cursor, by waiting, and as a transcript."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
 import anyio
-import mcp_types as types
+from mcp_types import CallToolResult
 from pydantic import Field
 
 from evi_mcp.app import App
@@ -14,9 +13,10 @@ from evi_mcp.chat.pages import Filter, Page, read_page
 from evi_mcp.config import Access
 from evi_mcp.errors import InvalidArgument
 from evi_mcp.registry.live_chat import LiveChat
-from evi_mcp.registry.waiting import Wait, WokenBy, ends_chat
+from evi_mcp.registry.waiting import Wait, WokenBy
 from evi_mcp.tools.spec import AppContext, ChatId, Limit, MaxChars, ToolSpec, Types, app_of, result
 from evi_mcp.views import shapes, structure, text
+from evi_mcp.views.lines import fit, line_length
 
 HEARTBEAT_S = 5.0
 
@@ -33,11 +33,11 @@ async def read_events(
     types: Types = None,
     limit: Limit = 50,
     max_chars: MaxChars = 8000,
-) -> Annotated[types.CallToolResult, shapes.EventPage]:
+) -> Annotated[CallToolResult, shapes.EventPage]:
     """Read a chat's events after a cursor, without waiting; reading consumes nothing."""
     app = app_of(ctx)
-    reading = _Reading(app, [app.chat(chat_id)], app.registry.cursors.read(after), _filter(types), limit, max_chars)
-    return reading.result(ctx)
+    position = app.registry.cursors.read(after)
+    return _Reading(app, [app.chat(chat_id)], [chat_id], position, types or [], limit, max_chars).result(ctx)
 
 
 async def wait_for_events(
@@ -48,22 +48,23 @@ async def wait_for_events(
     timeout_s: Annotated[float, Field(ge=0, le=50, description="Seconds to wait at most.")] = 25,
     limit: Limit = 50,
     max_chars: MaxChars = 8000,
-) -> Annotated[types.CallToolResult, shapes.WaitPage]:
+) -> Annotated[CallToolResult, shapes.WaitPage]:
     """Wait until any of the chats has an event after the cursor, or ends; returns at once if there is one."""
     app = app_of(ctx)
-    position, wanted = app.registry.cursors.read(after), _filter(types)
-    chats = app.chats(chat_ids)
+    position = app.registry.cursors.read(after)
+    chats = app.chats(chat_ids or None)
     if not chats:
         raise InvalidArgument(
             "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."
         )
-    reading = _Reading(app, chats, position, wanted, limit, max_chars)
-    page = reading.page()
-    if page.events or all(chat.over for chat in chats):
-        ended = not page.events or any(map(ends_chat, page.events))
-        return reading.result(ctx, WokenBy.CHAT_ENDED if ended else WokenBy.EVENT)
-    wait = await _sleep(ctx, chats, everywhere=chat_ids is None, wanted=wanted, seconds=timeout_s)
-    if chat_ids is None:
+    reading = _Reading(app, chats, chat_ids or [], position, types or [], limit, max_chars)
+    # A chat that ended since the cursor ends the wait, whatever types it asks for.
+    if any((chat.record.over_seq or 0) > position.seq for chat in chats) or all(chat.over for chat in chats):
+        return reading.result(ctx, WokenBy.CHAT_ENDED)
+    if reading.page().events:
+        return reading.result(ctx, WokenBy.EVENT)
+    wait = await _sleep(ctx, chats, everywhere=not chat_ids, wanted=reading.wanted, seconds=timeout_s)
+    if not chat_ids:
         reading.chats = list(dict.fromkeys([*chats, *app.chats()]))
     return reading.result(ctx, wait.by, wait.reason)
 
@@ -93,16 +94,11 @@ async def get_transcript(
     chat_id: ChatId,
     last_turns: Annotated[int, Field(ge=1, le=2000, description="Most turns to return, the newest ones.")] = 20,
     max_chars: MaxChars = 8000,
-) -> Annotated[types.CallToolResult, shapes.Transcript]:
+) -> Annotated[CallToolResult, shapes.Transcript]:
     """Show what was said, turn by turn, with the strongest expressions of each voice."""
     app = app_of(ctx)
     shown = text.transcript_within(app.chat(chat_id).record, app.registry.cursors, last_turns, max_chars)
-    return result(ctx, text.transcript(shown), shown)
-
-
-def _filter(wanted: Iterable[str] | None) -> Filter:
-    names = frozenset(wanted or ())
-    return Filter(names or None)
+    return result(ctx, text.transcript(chat_id, shown), shown)
 
 
 @dataclass
@@ -111,10 +107,16 @@ class _Reading:
 
     app: App
     chats: list[LiveChat]
+    chat_ids: list[str]
     position: Position
-    wanted: Filter
+    types: list[str]
     limit: int
     max_chars: int
+
+    @property
+    def wanted(self) -> Filter:
+        """The events that belong on the page."""
+        return Filter(frozenset(self.types) or None)
 
     def page(self, room: int | None = None) -> Page:
         """The next page, with at most `room` characters of events; `None` is all that may be."""
@@ -125,28 +127,26 @@ class _Reading:
             self.wanted,
             limit=self.limit,
             max_chars=self.max_chars if room is None else room,
-            length=lambda item: text.line_length(item, with_chat_id=several),
+            length=lambda item: line_length(item, with_chat_id=several),
             upto=self.app.registry.cursors.last_seq,
         )
 
-    def result(
-        self, ctx: AppContext, woken_by: WokenBy | None = None, reason: str | None = None
-    ) -> types.CallToolResult:
+    def result(self, ctx: AppContext, woken_by: WokenBy | None = None, reason: str | None = None) -> CallToolResult:
         """The page as a result. Its own lines count too, so it is read again, shorter, until all of it fits."""
         room = self.max_chars
         while True:
             page = self.page(room)
             events = page.events
             if len(events) == 1:  # the one event that may be larger than a page
-                events = [text.fit(events[0], room, with_chat_id=len(self.chats) > 1)]
+                events = [fit(events[0], room, with_chat_id=len(self.chats) > 1)]
             records = [chat.record for chat in self.chats]
             shown: dict[str, Any] = {**structure.page(page, events, records, self.app.registry.cursors)}
             if woken_by is not None:
                 shown["woken_by"] = woken_by.value
             if reason is not None:
                 shown["reason"] = reason
-            next_call = "read_events" if page.more and woken_by is None else "wait_for_events"
-            written = text.page(cast(shapes.EventPage, shown), next_call=next_call)
+            tool = "read_events" if page.more and woken_by is None else "wait_for_events"
+            written = text.page(cast(shapes.EventPage, shown), tool=tool, chat_ids=self.chat_ids, types=self.types)
             over = len(written) - self.max_chars
             if over <= 0 or room <= 1:
                 return result(ctx, written, shown)

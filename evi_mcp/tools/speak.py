@@ -10,7 +10,7 @@ from evi_mcp.protocol.commands import AssistantInput, UserInput
 from evi_mcp.registry import actions
 from evi_mcp.registry.live_chat import Receipt
 from evi_mcp.tools.spec import AppContext, ChatId, ToolSpec, WaitForEffect, agent_of, app_of, result
-from evi_mcp.views import shapes, text
+from evi_mcp.views import shapes, structure, text
 
 UnlessUserSpoke = Annotated[
     str, Field(description="A cursor: refuse if the user has said anything after it, since it may no longer fit.")
@@ -69,7 +69,8 @@ async def pause(
 
 async def resume(ctx: AppContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Let EVI speak again after a pause; it answers the last thing the user said."""
-    return receipt(ctx, await actions.resume(app_of(ctx).chat(chat_id), by=agent_of(ctx)))
+    app = app_of(ctx)
+    return receipt(ctx, await actions.resume(app.registry, app.chat(chat_id), by=agent_of(ctx)))
 
 
 def receipt(ctx: AppContext, done: Receipt) -> types.CallToolResult:
@@ -83,6 +84,8 @@ def receipt(ctx: AppContext, done: Receipt) -> types.CallToolResult:
     }
     if done.confirmed_by is not None:
         shown["confirmed_by"] = done.confirmed_by
+    if done.resumes_at is not None:
+        shown["resumes_at"] = structure.iso(done.resumes_at)
     if done.warning is not None:
         shown["warning"] = done.warning
     return result(ctx, text.receipt(shown), shown)

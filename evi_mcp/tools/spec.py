@@ -21,8 +21,9 @@ WaitForEffect = Annotated[
 Types = Annotated[
     list[str] | None,
     Field(
-        description="Event types to show, such as `user_message`; omit for all but audio, late prosody and interim"
-        " transcripts."
+        description="Event types to show: user_message, assistant_message, assistant_end, user_interruption, tool_call,"
+        " tool_response, tool_error, session_settings, error, chat_metadata, chat_state, command, or audio_output,"
+        " assistant_prosody; omit for all but the last two and interim transcripts."
     ),
 ]
 Limit = Annotated[int, Field(ge=1, le=200, description="Most events to return.")]

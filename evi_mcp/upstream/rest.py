@@ -102,10 +102,12 @@ class RestClient:
             response = await self._client.get(path, params=query)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ServiceUnavailable(
-                f"the service cannot be asked ({type(error).__name__}); check EVI_MCP_BASE_URL and the network."
+                f"the service cannot be asked ({_why(error)}); check EVI_MCP_BASE_URL and the network."
             ) from None
         if response.status_code in (401, 403):
             raise ServiceUnavailable(f"the service refuses the key (HTTP {response.status_code}); check HUME_API_KEY.")
+        if response.status_code == 404:
+            raise ServiceUnavailable("the service knows no such address (HTTP 404); check EVI_MCP_BASE_URL.")
         if response.status_code != 200:
             raise ServiceUnavailable(f"the service answered with HTTP {response.status_code}; try again later.")
         try:
@@ -117,6 +119,16 @@ class RestClient:
         return answer
 
 
+def _why(error: Exception) -> str:
+    """What the system said, if anything; the text of other errors may repeat the request."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
+
+
 def _service_chat(item: Any) -> ServiceChat | None:
     """An entry of `chats_page`; `None` if it has no id."""
     if not isinstance(item, dict) or not isinstance(item.get("id"), str):
@@ -124,11 +136,13 @@ def _service_chat(item: Any) -> ServiceChat | None:
 
     def number(name: str) -> int | None:
         value = item.get(name)
-        return value if isinstance(value, int) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     started = number("start_timestamp")
-    if started is not None and started < 10**11:
-        started *= 1000  # documented as seconds, milliseconds in every sample: both are read
+    if started is not None:
+        # Documented as seconds, milliseconds in every sample: both are read, and nothing else.
+        started = started * 1000 if started < 10**11 else started
+        started = started if 0 < started < 10**14 else None
     group = item.get("chat_group_id")
     return ServiceChat(
         item["id"], group if isinstance(group, str) else None, str(item.get("status")), started, number("event_count")

@@ -16,7 +16,7 @@ from evi_mcp.protocol.codec import MAX_FRAME_BYTES
 from evi_mcp.upstream.rest import RestClient
 from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, Refused, Transport, Unreachable, is_loopback
 
-OPEN_TIMEOUT_S = 10.0
+OPEN_TIMEOUT_S = 8.0  # less than an attach waits, so that it can say why
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
@@ -153,5 +153,5 @@ def _closed(error: ConnectionClosed) -> Closed:
     if error.rcvd is not None:
         return Closed(error.rcvd.code, error.rcvd.reason)
     if error.sent is not None and error.sent.code != NORMAL_CLOSURE:
-        return Closed(error.sent.code, error.sent.reason or "closed from this side")
+        return Closed(None, error.sent.reason or f"closed from this side with {error.sent.code}")
     return Closed(None)

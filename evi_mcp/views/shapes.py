@@ -92,6 +92,7 @@ class Turn(TypedDict):
 
     speaker: str
     text: str
+    at: Annotated[str, Field(description="When its first words reached this server, UTC.")]
     begin_ms: NotRequired[int]
     expression: NotRequired[Expression]
     interrupted: NotRequired[bool]
@@ -121,6 +122,7 @@ class Chat(TypedDict):
     chat_group_id: NotRequired[str]
     reason: NotRequired[str]
     last_event_at: NotRequired[str]
+    resumes_at: NotRequired[str]
 
 
 class ChatSummary(TypedDict):
@@ -153,4 +155,5 @@ class Receipt(TypedDict):
     status: str
     cursor: Annotated[str, Field(description="Just before the command.")]
     confirmed_by: NotRequired[Seq]
+    resumes_at: NotRequired[str]
     warning: NotRequired[str]

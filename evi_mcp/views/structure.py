@@ -93,7 +93,7 @@ def tool_call(call: TrackedCall, now: float, *, with_chat_id: bool) -> shapes.To
 
 def turn(item: ChatTurn) -> shapes.Turn:
     """One turn, with the three strongest expressions of its voice."""
-    shown: shapes.Turn = {"speaker": item.speaker, "text": item.text}
+    shown: shapes.Turn = {"speaker": item.speaker, "text": item.text, "at": iso(item.at)}
     if item.begin_ms is not None:
         shown["begin_ms"] = item.begin_ms
     if scores := item.scores:
@@ -124,6 +124,8 @@ def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
         shown["reason"] = record.lifecycle.reason
     if record.last_event_at is not None:
         shown["last_event_at"] = iso(record.last_event_at)
+    if record.resumes_at is not None:
+        shown["resumes_at"] = iso(record.resumes_at)
     return shown
 
 
@@ -163,7 +165,10 @@ def transcript(
         if room < 0:
             if taken:
                 break
-            shown["text"] = the_end_of(shown["text"], max(0, len(shown["text"]) + room - 60))
+            whole, kept = shown["text"], len(shown["text"])
+            while kept and length(shown) > max_chars:
+                kept = kept * 4 // 5  # what a character takes in the text differs, so it is tried
+                shown["text"] = the_end_of(whole, kept)
         taken.append(shown)
     result: shapes.Transcript = {
         "turns": taken[::-1],

@@ -1,120 +1,39 @@
-"""The same facts as text: one line an event, speech in quotes, and the next call to make.
+"""Results as text, in short lines that end with the next call to make, complete and for the same chats."""
 
-A line that starts with `[` and a number is the server's; whatever a caller said stands between double quotes, in
-which nothing can end the quote or begin a line (`evi_mcp.quoting`).
-"""
+import re
+from collections.abc import Mapping, Sequence
+from typing import cast
 
-import json
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, cast
-
-from evi_mcp.chat import events as chat_events
+from evi_mcp.chat.events import CHAT_STATE, COMMAND, PROTOCOL_FAULT
 from evi_mcp.chat.log import Cursors
 from evi_mcp.chat.record import ChatRecord
+from evi_mcp.protocol.messages import KNOWN_TYPES
 from evi_mcp.quoting import name, quote
 from evi_mcp.views import shapes, structure
+from evi_mcp.views.lines import event_line, expression, tool_call_line, turn_line
 
-_CUT_FIELDS = ("text", "parameters", "content", "error", "reason")
+MANY = 3
+"""From so many chats on, a call is shown without repeating their ids."""
 
+OVER = ("ended", "failed")
 
-def expression(scores: Mapping[str, float]) -> str:
-    """`Anger 0.21, Joy 0.10`; the names come from the wire, so odd ones are quoted."""
-    return ", ".join(f"{_score_name(key)} {value:g}" for key, value in scores.items())
-
-
-def _score_name(key: str) -> str:
-    return key if key.isascii() and key.replace(" ", "").replace("(", "").replace(")", "").isalpha() else quote(key, 40)
+KNOWN_EVENTS = frozenset({*KNOWN_TYPES, CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 
 
-def event_line(item: shapes.Event) -> str:
-    """One event, whole, in one line."""
-    mark = "*" if item.get("replayed") else ""
-    parts = [f"[{item['seq']}{mark} {item['at'][11:19]}]"]
-    if "chat_id" in item:
-        parts.append(name(item["chat_id"]))
-    parts.append(_what(item))
-    flags = [
-        word for word, key in (("interim", "interim"), ("from text", "from_text"), ("quick", "quick")) if item.get(key)
-    ]
-    if flags:
-        parts.append(f"({', '.join(flags)})")
-    if "text" in item:
-        parts.append(quote(item["text"]))
-    if "expression" in item:
-        parts.append(f"({expression(item['expression'])})")
-    parts += [f"{label} {quote(str(item[key]))}" for key, label in _QUOTED if key in item]  # type: ignore[literal-required]
-    if "settings" in item:
-        parts.append(quote(json.dumps(item["settings"], ensure_ascii=False, separators=(",", ":"))))
-    if item.get("response_required"):
-        parts.append("needs an answer")
-    if "begin_ms" in item and "speaker" in item:
-        parts.append(f"at {item['begin_ms']}-{item.get('end_ms', '?')} ms")
-    if "message_id" in item and item["type"] != "assistant_message":
-        parts.append(f"of {name(item['message_id'])}")
-    if "by" in item:
-        parts.append(f"by {name(item['by'])}")
-    return " ".join(parts)
+def page(shown: shapes.EventPage, *, tool: str, chat_ids: Sequence[str], types: Sequence[str]) -> str:
+    """A page, or that of a wait.
 
-
-_QUOTED = (
-    ("parameters", "parameters"),
-    ("content", "content"),
-    ("error", "error"),
-    ("code", "code"),
-    ("slug", "slug"),
-    ("reason", "reason"),
-)
-
-
-def _what(item: shapes.Event) -> str:
-    kind = item["type"]
-    match kind:
-        case "user_message" | "assistant_message":
-            return item.get("speaker", kind)
-        case "chat_state":
-            return f"chat_state {item.get('state')}"
-        case "command":
-            words = ["command", item.get("command", "")]
-        case _:
-            words = [name(kind)]
-    if "name" in item:
-        words.append(name(item["name"]))
-    if "tool_call_id" in item:
-        words.append(name(item["tool_call_id"]))
-    return " ".join(words)
-
-
-def line_length(item: chat_events.Event, *, with_chat_id: bool) -> int:
-    """How many characters an event takes on a page, its line break included."""
-    return len(event_line(structure.event(item, with_chat_id=with_chat_id))) + 1
-
-
-def fit(item: chat_events.Event, room: int, *, with_chat_id: bool) -> chat_events.Event:
-    """The event, its longest fields cut so that its line takes at most `room` characters; what is cut is counted."""
-    for _ in range(20):
-        over = line_length(item, with_chat_id=with_chat_id) - room
-        if over <= 0:
-            return item
-        longest = max(_CUT_FIELDS, key=lambda field: len(getattr(item, field) or ""))
-        value: str = getattr(item, longest) or ""
-        if len(value) < 100:
-            return replace(item, settings={"left out": "too long; raise max_chars"}) if item.settings else item
-        kept = max(0, min(len(value) - over - 80, len(value) * 3 // 4))
-        cut: dict[str, Any] = {longest: f"{value[:kept]}[{len(value) - kept} characters left out; raise max_chars]"}
-        item = replace(item, **cut)
-    return item
-
-
-def page(shown: shapes.EventPage, *, next_call: str) -> str:
-    """A page, or that of a wait. `next_call` is the name of the tool that goes on from here."""
-    count = len(shown["events"])
-    head = f"{count} event{'' if count == 1 else 's'}; {_states(shown['state'])}"
+    Args:
+        tool: The name of the tool that goes on from here.
+        chat_ids: The chats that were asked for; none for all.
+        types: The types that were asked for; none for all that are shown.
+    """
+    head = f"{counted(len(shown['events']), 'event')}; {_states(shown['state'])}"
     wait = cast(Mapping[str, str], shown)
     if "woken_by" in wait:
         head += f"; woken by {wait['woken_by']}"
     if "reason" in wait:
-        head += f" ({quote(wait['reason'], 80)})"
+        head += f" ({wait['reason']})"
     lines = [head]
     if gap := shown.get("gap"):
         what = "this server restarted" if gap["reason"] == "restarted" else "the log was full"
@@ -123,11 +42,44 @@ def page(shown: shapes.EventPage, *, next_call: str) -> str:
     if any(item.get("replayed") for item in shown["events"]):
         lines.append("* came with the history")
     if omitted := shown.get("omitted"):
-        counts = [f"{count} {name(kind)}" for kind, count in omitted.items()]
-        rest = f" and {len(counts) - 5} more types" if len(counts) > 5 else ""
-        lines.append(f"left out: {', '.join(counts[:5])}{rest}")
-    lines.append(f'{"more: " if shown["more"] else "next: "}{next_call}(after="{shown["cursor"]}")')
+        lines.append(_left_out(omitted, asked=bool(types)))
+    if unknown := [kind for kind in types if kind not in KNOWN_EVENTS]:
+        lines.append(f"note: no such type is known: {_listed(unknown)}; known are {', '.join(sorted(KNOWN_EVENTS))}")
+    if not shown["more"] and shown["state"] and all(state in OVER for state in shown["state"].values()):
+        lines.append("nothing more will come of what is over; detach_chat drops its log")
+    else:
+        call = next_call(tool, shown["cursor"], chat_ids=chat_ids, types=types)
+        lines.append(f"{'more' if shown['more'] else 'next'}: {call}")
     return "\n".join(lines)
+
+
+def next_call(tool: str, cursor: str, *, chat_ids: Sequence[str] = (), types: Sequence[str] = ()) -> str:
+    """A call as an agent would write it, with its scope, which is that of the cursor too."""
+    arguments = []
+    if tool == "read_events":
+        arguments.append(f'chat_id="{chat_ids[0]}"')
+    elif chat_ids:
+        arguments.append(f"chat_ids=[{_listed(chat_ids)}]")
+    if types:
+        arguments.append(f"types=[{_listed(types)}]")
+    return f"{tool}({', '.join([*arguments, f'after={chr(34)}{cursor}{chr(34)}'])})"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(quote(text, 80) for text in texts) if len(texts) <= MANY else "the same as before"
+
+
+def _left_out(omitted: Mapping[str, int], *, asked: bool) -> str:
+    """What is not on a page. User messages that nobody filtered out can only be interim transcripts."""
+    kinds = {kind if asked or kind != "user_message" else "interim user_message": n for kind, n in omitted.items()}
+    counts = [f"{number} {kind if ' ' in kind else name(kind)}" for kind, number in kinds.items()]
+    rest = f" and {counted(len(counts) - 5, 'more type')}" if len(counts) > 5 else ""
+    return f"{'not asked for' if asked else 'left out'}: {', '.join(counts[:5])}{rest}"
+
+
+def counted(number: int, word: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _states(states: Mapping[str, str]) -> str:
@@ -136,21 +88,7 @@ def _states(states: Mapping[str, str]) -> str:
     counts: dict[str, int] = {}
     for state in states.values():
         counts[state] = counts.get(state, 0) + 1
-    return ", ".join(f"{count} chats {state}" for state, count in counts.items())
-
-
-def tool_call_line(call: shapes.ToolCall) -> str:
-    """One tool call in one line."""
-    parts = [name(call["tool_call_id"])]
-    if "chat_id" in call:
-        parts.append(f"of {name(call['chat_id'])}")
-    parts.append(name(call["name"]) if "name" in call else "without a name")
-    if "parameters" in call:
-        parts.append(quote(call["parameters"]))
-    parts.append(f"{call['status']}, {call['waiting_s']:g} s")
-    if "answered_by" in call:
-        parts.append(f"by {name(call['answered_by'])}")
-    return " ".join(parts)
+    return ", ".join(f"{counted(count, 'chat')} {state}" for state, count in counts.items())
 
 
 def tool_calls(shown: shapes.ToolCallList, status: str) -> str:
@@ -163,50 +101,53 @@ def tool_calls(shown: shapes.ToolCallList, status: str) -> str:
     return "\n".join(lines)
 
 
-def turn_line(item: shapes.Turn) -> str:
-    """One turn in one line."""
-    parts = [item["speaker"]]
-    if item.get("from_text"):
-        parts.append("(from text)")
-    parts.append(quote(item["text"]))
-    if "expression" in item:
-        parts.append(f"({expression(item['expression'])})")
-    if item.get("interrupted"):
-        parts.append("(interrupted)")
-    if "begin_ms" in item:
-        parts.append(f"at {item['begin_ms']} ms")
-    return " ".join(parts)
-
-
 def transcript_within(record: ChatRecord, cursors: Cursors, last_turns: int, max_chars: int) -> shapes.Transcript:
     """The newest turns whose lines, with those around them, take at most `max_chars` characters."""
     return structure.transcript(record, cursors, last_turns, max_chars - 160, lambda item: len(turn_line(item)) + 1)
 
 
-def transcript(shown: shapes.Transcript) -> str:
+def transcript(chat_id: str, shown: shapes.Transcript) -> str:
     """A transcript."""
     lines = list(map(turn_line, shown["turns"])) or ["nobody has spoken yet"]
     if earlier := shown.get("earlier_turns"):
-        lines.insert(0, f"{earlier} earlier turns are not shown; raise last_turns or max_chars")
-    lines.append(f'next: wait_for_events(after="{shown["cursor"]}")')
+        lines.insert(0, f"{counted(earlier, 'earlier turn')} not shown; raise last_turns or max_chars")
+    lines.append(f"next: {next_call('wait_for_events', shown['cursor'], chat_ids=[chat_id])}")
     return "\n".join(lines)
 
 
 def chat(shown: shapes.Chat) -> str:
     """A chat."""
-    reason = f" ({quote(shown['reason'])})" if "reason" in shown else ""
+    state = shown["state"]
+    if "reason" in shown:
+        state += f" ({shown['reason']})"
+    if shown["state"] in ("connecting", "reconnecting"):
+        state += ", still trying"
+    if shown["paused"]:
+        until = f"until {shown['resumes_at'][11:19]}" if "resumes_at" in shown else "until resume"
+        state += f", paused by this server {until}"
     group = f", group {name(shown['chat_group_id'])}" if "chat_group_id" in shown else ""
     last = f", last event {shown['last_event_at'][11:19]}" if "last_event_at" in shown else ""
+    counts = f"{counted(shown['event_count'], 'event')}, {counted(shown['reconnects'], 'reconnect')}"
     lines = [
-        f"chat {name(shown['chat_id'])}{group}: {shown['state']}{reason}{', paused' if shown['paused'] else ''}",
+        f"chat {name(shown['chat_id'])}{group}: {state}",
+        f"{counts}, attached {shown['attached_at'][11:19]}{last}",
+        *(f"pending tool call: {tool_call_line(call)}" for call in shown["pending_tool_calls"]),
+        *map(turn_line, shown["last_turns"]),
     ]
-    lines.append(
-        f"{shown['event_count']} events, {shown['reconnects']} reconnects, attached {shown['attached_at'][11:19]}{last}"
-    )
-    lines += [f"pending tool call: {tool_call_line(call)}" for call in shown["pending_tool_calls"]]
-    lines += map(turn_line, shown["last_turns"])
-    if shown["state"] not in ("ended", "failed"):
-        lines.append(f'next: wait_for_events(after="{shown["cursor"]}")')
+    if shown["state"] not in OVER:
+        lines.append(f"next: {next_call('wait_for_events', shown['cursor'], chat_ids=[shown['chat_id']])}")
+    return "\n".join(lines)
+
+
+def detached(shown: shapes.Chat) -> str:
+    """A chat that was detached from."""
+    if shown.get("reason") != "detached":
+        return f"detached from chat {name(shown['chat_id'])}, which was {shown['state']}; its log is dropped"
+    lines = [f"detached from chat {name(shown['chat_id'])}: its log here is dropped, the chat itself goes on"]
+    if waiting := len(shown["pending_tool_calls"]):
+        lines.append(f"{counted(waiting, 'tool call')} in it had no answer from here")
+    if shown["paused"]:
+        lines.append("warning: EVI was left paused, as was asked for; attach_chat and resume end that")
     return "\n".join(lines)
 
 
@@ -214,7 +155,7 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
     """A list of chats."""
     if not shown["chats"]:
         hint = "; list_chats(scope='active') asks the service" if scope == "attached" else ""
-        return f"no chats are {scope}{hint}"
+        return f"no chats are {scope}{hint}" + (f"\n{shown['note']}" if "note" in shown else "")
     lines = []
     for item in shown["chats"]:
         parts = [name(item["chat_id"]), item.get("state") or name(item.get("status", "unknown"))]
@@ -237,16 +178,28 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
     return "\n".join(lines)
 
 
+_MARKUP = re.compile(r"[\\`*_\[\]()<>!#|~]")
+
+_UNSEEN = {
+    "pause_assistant_message": "it was written to the chat; EVI acknowledges no pause",
+    "resume_assistant_message": "it was written to the chat; EVI acknowledges no resume, but will answer what was said",
+}
+
+
 def receipt(shown: shapes.Receipt) -> str:
     """A receipt."""
     if shown["status"] == "confirmed":
         proof = f"its effect was seen in event {shown['confirmed_by']}"
     else:
-        proof = "it was written to the chat; no effect was seen yet"
+        proof = _UNSEEN.get(
+            shown["command"], "it was written to the chat; no effect was seen yet, do not send it again"
+        )
     lines = [f"{shown['command']} {shown['status']}: {proof} (event {shown['seq']})"]
+    if "resumes_at" in shown:
+        lines.append(f"EVI is resumed by itself at {shown['resumes_at'][11:19]}, if not before")
     if "warning" in shown:
         lines.append(f"warning: {shown['warning']}")
-    lines.append(f'next: wait_for_events(after="{shown["cursor"]}")')
+    lines.append(f"next: {next_call('wait_for_events', shown['cursor'], chat_ids=[shown['chat_id']])}")
     return "\n".join(lines)
 
 
@@ -258,8 +211,10 @@ def markdown_transcript(chat_id: str, shown: shapes.Transcript) -> str:
     for item in shown["turns"]:
         tags = [word for word, key in (("from text", "from_text"), ("interrupted", "interrupted")) if item.get(key)]
         speaker = f"**{item['speaker']}**" + (f" ({', '.join(tags)})" if tags else "")
+        speaker = f"{item['at'][11:19]} {speaker}"
         voice = f" _({expression(item['expression'])})_" if "expression" in item else ""
-        lines.append(f"- {speaker}: {quote(item['text'])}{voice}")
+        said = _MARKUP.sub(r"\\\g<0>", quote(item["text"]))
+        lines.append(f"- {speaker}: {said}{voice}")
     if not shown["turns"]:
         lines.append("_Nobody has spoken yet._")
     return "\n".join(lines) + "\n"

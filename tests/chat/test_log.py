@@ -112,7 +112,8 @@ def test_cursors_name_their_process() -> None:
     assert cursors.read(cursors.at(5)) == Position(5)
     assert cursors.read("earliest") == Position(0)
     assert cursors.read("latest") == Position(7)
-    assert cursors.read("k3f9-99") == Position(7)
+    with pytest.raises(InvalidCursor):
+        cursors.read("k3f9-99")
     assert cursors.read("zzzz-5") == Position(0, foreign=True)
 
 

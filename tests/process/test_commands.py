@@ -46,7 +46,7 @@ async def test_served_with_the_simulator_inside_there_are_live_chats_at_once() -
     [
         ({}, "HUME_API_KEY is not set"),
         ({"HUME_API_KEY": "wrong"}, "refuses the key (HTTP 401)"),
-        ({"HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": "http://127.0.0.1:9"}, "cannot be asked (ConnectError)"),
+        ({"HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": "http://127.0.0.1:9"}, "the service cannot be asked"),
     ],
 )
 async def test_the_doctor_says_what_to_fix(evi: FakeEvi, environment: dict[str, str], said: str) -> None:

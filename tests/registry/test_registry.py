@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from evi_mcp.chat.events import Event
+from evi_mcp.chat.log import Position
 from evi_mcp.errors import AttachRefused, InvalidArgument, MaybeSent, NotSent
 from evi_mcp.protocol.commands import UserInput
 from evi_mcp.registry import actions, live_chat
@@ -134,8 +135,8 @@ async def test_a_frame_that_arrives_slowly_is_no_gap() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(registry.attach, "c")
             await anyio.sleep(0.2)
-            [chat] = registry.chats()
-            assert chat.state == "connecting"
+            chat = registry.get("c")
+            assert (chat.state, registry.chats()) == ("connecting", [])
             transport.push(frames.user("the large one", 1))
             transport.trickle = False
         assert chat.state == "live"
@@ -233,7 +234,7 @@ async def test_reconnecting_goes_on_until_the_time_is_up_and_then_fails() -> Non
         assert chat.record.lifecycle.reason == "gave up after 0.2 s without a connection; last: no route"
         assert connector.attempts > 3
         reasons = [event.reason for event in chat.record.log if event.state == "reconnecting"]
-        assert reasons == ["the service closed the connection with 1012: restart", "no route"]
+        assert reasons == ['the service closed the connection with 1012: "restart"', "no route"]
 
 
 async def test_a_condition_on_a_cursor_that_is_too_old_to_tell_refuses() -> None:
@@ -243,8 +244,8 @@ async def test_a_condition_on_a_cursor_that_is_too_old_to_tell_refuses() -> None
         chat = await registry.attach("c")
         for cursor in (registry.cursors.at(2), "zzz-7"):
             with pytest.raises(InvalidArgument, match="too old to tell"):
-                actions.refuse_if_user_spoke(registry, chat, cursor)
-        actions.refuse_if_user_spoke(registry, chat, registry.cursors.at(chat.record.log.dropped_seq))
+                actions.refuse_if_user_spoke(registry, chat, registry.cursors.read(cursor))
+        actions.refuse_if_user_spoke(registry, chat, Position(chat.record.log.dropped_seq))
 
 
 async def test_the_timer_of_a_pause_tries_until_a_resume_is_written() -> None:

@@ -47,9 +47,14 @@ async def test_a_user_input_is_confirmed_by_the_message_that_comes_back(evi: Fak
 
 async def test_an_assistant_input_is_confirmed_by_what_is_spoken(evi: FakeEvi, agent: Agent, live: str) -> None:
     """Hume: it comes back as an `assistant_message` with `from_text`; perhaps in parts, which is not documented."""
-    answering(evi, frames.assistant("One moment,", "m-5", from_text=True))
-    receipt = await agent.call("send_assistant_input", chat_id=CHAT, text="One moment, a colleague is joining us.")
-    assert receipt["status"] == "confirmed"
+    parts = ("One moment,", "a colleague is joining us.")
+    answering(evi, *(frames.assistant(part, f"m-{part}", from_text=True) for part in parts))
+    receipt = await agent.call("send_assistant_input", chat_id=CHAT, text=" ".join(parts))
+    events = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"]))["events"]
+    assert (receipt["status"], receipt["confirmed_by"]) == ("confirmed", events[-1]["seq"])
+    answering(evi, frames.assistant("Wait", "m-9", from_text=True))
+    receipt = await agent.call("send_assistant_input", chat_id=CHAT, text="Wait a bit.", wait_for_effect_s=0.1)
+    assert receipt["status"] == "sent", "a part of it is no proof of all"
 
 
 async def test_without_an_effect_a_receipt_says_only_that_it_was_sent(evi: FakeEvi, agent: Agent, live: str) -> None:

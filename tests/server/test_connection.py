@@ -55,7 +55,7 @@ async def test_a_close_with_1000_ends_the_chat_and_nothing_reconnects(evi: FakeE
     await agent.call("attach_chat", chat_id=CHAT)
     await evi.close(CHAT, 1000, "hung up")
     chat = await agent.until_state("ended")
-    assert chat["reason"] == "EVI closed the chat: hung up"
+    assert chat["reason"] == 'EVI closed the chat: "hung up"'
     assert len(evi.handshakes) == 1
 
 

@@ -37,7 +37,7 @@ async def test_an_attached_chat_has_its_resources_and_loses_them_with_detaching(
         assert rest["events"] == []
         newest = json.loads(await read(agent, f"evi://chats/{CHAT}/events?limit=1"))
         assert newest["events"] == page["events"][-1:]
-        assert '- **user**: "Hello?"' in await read(agent, f"evi://chats/{CHAT}/transcript")
+        assert '**user**: "Hello?"' in await read(agent, f"evi://chats/{CHAT}/transcript")
         assert json.loads(await read(agent, f"evi://chats/{CHAT}/tool-calls"))["tool_calls"][0]["status"] == "pending"
         await agent.call("detach_chat", chat_id=CHAT)
         assert len((await agent.client.list_resources()).resources) == 1

@@ -1,0 +1,136 @@
+"""One line for one thing: an event, a tool call, a turn. Whole facts, speech in quotes.
+
+A line that starts with `[` and a number is the server's; whatever a caller said stands between double quotes, in
+which nothing can end the quote or begin a line (`evi_mcp.quoting`).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from evi_mcp.chat import events as chat_events
+from evi_mcp.quoting import name, quote
+from evi_mcp.views import shapes, structure
+
+_CUT_FIELDS = ("text", "parameters", "content", "error", "reason")
+
+
+def expression(scores: Mapping[str, float]) -> str:
+    """`Anger 0.21, Joy 0.10`; the names come from the wire, so odd ones are quoted."""
+    return ", ".join(f"{_score_name(key)} {value:g}" for key, value in scores.items())
+
+
+def _score_name(key: str) -> str:
+    return key if key.isascii() and key.replace(" ", "").replace("(", "").replace(")", "").isalpha() else quote(key, 40)
+
+
+def event_line(item: shapes.Event) -> str:
+    """One event, whole, in one line."""
+    mark = "*" if item.get("replayed") else ""
+    parts = [f"[{item['seq']}{mark} {item['at'][11:19]}]"]
+    if "chat_id" in item:
+        parts.append(name(item["chat_id"]))
+    parts.append(_what(item))
+    flags = [
+        word for word, key in (("interim", "interim"), ("from text", "from_text"), ("quick", "quick")) if item.get(key)
+    ]
+    if flags:
+        parts.append(f"({', '.join(flags)})")
+    if "text" in item:
+        parts.append(quote(item["text"]))
+    if "expression" in item:
+        parts.append(f"({expression(item['expression'])})")
+    parts += [f"{label} {quote(str(item[key]))}" for key, label in _QUOTED if key in item]  # type: ignore[literal-required]
+    if "settings" in item:
+        parts.append(quote(json.dumps(item["settings"], ensure_ascii=False, separators=(",", ":"))))
+    if "reason" in item:
+        parts.append(f"({item['reason']})")  # our own words; what is not stands in quotes in it
+    if item.get("response_required"):
+        parts.append("needs an answer")
+    if "begin_ms" in item and "speaker" in item:
+        parts.append(f"at {item['begin_ms']}-{item.get('end_ms', '?')} ms")
+    if "message_id" in item and item["type"] != "assistant_message":
+        parts.append(f"of {name(item['message_id'])}")
+    if "by" in item:
+        parts.append(f"by {name(item['by'])}")
+    return " ".join(parts)
+
+
+_QUOTED = (
+    ("parameters", "parameters"),
+    ("content", "content"),
+    ("error", "error"),
+    ("code", "code"),
+    ("slug", "slug"),
+)
+
+
+def _what(item: shapes.Event) -> str:
+    kind = item["type"]
+    match kind:
+        case "user_message" | "assistant_message":
+            return item.get("speaker", kind)
+        case "chat_state":
+            return f"chat_state {item.get('state')}"
+        case "command":
+            words = ["command", item.get("command", "")]
+        case _:
+            words = [name(kind)]
+    if "name" in item:
+        words.append(name(item["name"]))
+    if "tool_call_id" in item:
+        words.append(name(item["tool_call_id"]))
+    return " ".join(words)
+
+
+def line_length(item: chat_events.Event, *, with_chat_id: bool) -> int:
+    """How many characters an event takes on a page, its line break included."""
+    return len(event_line(structure.event(item, with_chat_id=with_chat_id))) + 1
+
+
+def fit(item: chat_events.Event, room: int, *, with_chat_id: bool) -> chat_events.Event:
+    """The event, its longest fields cut so that its line takes at most `room` characters; what is cut is counted."""
+    whole = {field: getattr(item, field) or "" for field in _CUT_FIELDS}
+    for _ in range(20):
+        over = line_length(item, with_chat_id=with_chat_id) - room
+        if over <= 0:
+            break
+        shown = {field: getattr(item, field) or "" for field in _CUT_FIELDS}
+        longest = max(_CUT_FIELDS, key=lambda field: len(shown[field]))
+        if len(shown[longest]) < 80:
+            return replace(item, settings={"left out": "too long; raise max_chars"}) if item.settings else item
+        # Quoting makes it longer, JSON most of all, so what is to go is reckoned in quoted characters.
+        quoted = len(quote(shown[longest]))
+        kept = max(0, int(len(shown[longest]) * (quoted - over - 60) / quoted))
+        rest = len(whole[longest]) - kept
+        cut: dict[str, Any] = {longest: f"{whole[longest][:kept]}[{rest} characters left out; raise max_chars]"}
+        item = replace(item, **cut)
+    return item
+
+
+def tool_call_line(call: shapes.ToolCall) -> str:
+    """One tool call in one line."""
+    parts = [name(call["tool_call_id"])]
+    if "chat_id" in call:
+        parts.append(f"of {name(call['chat_id'])}")
+    parts.append(name(call["name"]) if "name" in call else "without a name")
+    if "parameters" in call:
+        parts.append(quote(call["parameters"]))
+    parts.append(f"{call['status']}, {call['waiting_s']:g} s")
+    if "answered_by" in call:
+        parts.append(f"by {name(call['answered_by'])}")
+    return " ".join(parts)
+
+
+def turn_line(item: shapes.Turn) -> str:
+    """One turn in one line."""
+    parts = [f"[{item['at'][11:19]}]", item["speaker"]]
+    if item.get("from_text"):
+        parts.append("(from text)")
+    parts.append(quote(item["text"]))
+    if "expression" in item:
+        parts.append(f"({expression(item['expression'])})")
+    if item.get("interrupted"):
+        parts.append("(interrupted)")
+    return " ".join(parts)
