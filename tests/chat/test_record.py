@@ -148,3 +148,18 @@ def test_a_complete_replay_changes_nothing(kinds: list[str]) -> None:
     for frame in made:
         assert chat.receive(frame, 1000.0) == []
     assert (turns(chat), statuses(chat), [event.seq for event in chat.log]) == before
+
+
+def test_a_call_that_the_user_talked_past_before_we_attached_may_still_be_answered() -> None:
+    """Nobody can tell whether it was answered or dropped: who asks may try."""
+    chat = record(frames.tool_call("a"), frames.user("hello?", 1), frames.assistant("Yes?", "m-1"), live=False)
+    assert statuses(chat) == {"a": "superseded"}
+
+
+def test_the_size_of_the_log_is_counted_as_it_was_and_never_below_what_is_kept() -> None:
+    """Scores join their event later; counting them out but not in would undo the limit."""
+    chat = ChatRecord("chat-1", Cursors("k"), max_events=50, now=0.0)
+    for n in range(500):
+        chat.receive(frames.assistant("x", f"m-{n}"), 0.0)
+        chat.receive(frames.prosody(f"m-{n}"), 0.0)
+    assert chat.log._size == sum(chat.log._sizes[chat.log._start :]) > 0

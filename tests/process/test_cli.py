@@ -20,6 +20,10 @@ pytestmark = pytest.mark.anyio
         ([], {"EVI_MCP_ACCESS": "root"}, "EVI_MCP_ACCESS: input should be 'monitor', 'coach' or 'barge'"),
         ([], {"EVI_MCP_ACESS": "monitor"}, "EVI_MCP_ACESS is not a setting"),
         (["simulate", "--port", "70000"], {}, "70000"),
+        ([], {"EVI_MCP_ALLOWED_CHATS": ","}, 'EVI_MCP_ALLOWED_CHATS: "" in it is not a chat id'),
+        ([], {"EVI_MCP_ALLOWED_CHATS": "a b"}, 'EVI_MCP_ALLOWED_CHATS: "a b" in it is not a chat id'),
+        (["--max-chats", "0", "--log-events", "0"], {}, "EVI_MCP_LOG_EVENTS: input should be"),
+        (["serve", "--simulate", "--base-url", "http://x"], {}, "leave --base-url away"),
     ],
 )
 async def test_misuse_is_status_two_and_one_line_on_stderr(

@@ -174,3 +174,23 @@ async def test_updates_of_a_resource_arrive_over_stdio_in_both_eras(evi: FakeEvi
                 async for event in stream:
                     if getattr(event, "uri", None) == uri:
                         break
+
+
+async def test_at_the_end_of_stdin_a_client_that_stopped_reading_holds_nothing(evi: FakeEvi) -> None:
+    """The end of stdin is the usual way to stop; a full pipe or a call in flight must not delay it past 2 s."""
+    evi.history[CHAT] = [frames.metadata(), *(frames.user("word " * 100, n) for n in range(200))]
+    async with evi_mcp(evi=evi) as server:
+        await server.initialize()
+        await server.call("attach_chat", chat_id=CHAT)
+        assert server.process.stdout is not None and server.process.stdin is not None
+        server.process.stdout._transport.pause_reading()  # type: ignore[attr-defined]
+        for n in range(100, 200):
+            arguments = {"chat_id": CHAT, "limit": 200, "max_chars": 50000}
+            params = {"name": "read_events", "arguments": arguments}
+            server.write(json.dumps({"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": params}))
+        server.process.stdin.close()
+        began = time.monotonic()
+        await exited(server)
+        assert time.monotonic() - began < 2.5
+    await evi.until(lambda: evi.closes[CHAT])
+    assert evi.closes[CHAT] == [1000]

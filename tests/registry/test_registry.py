@@ -9,9 +9,10 @@ import pytest
 
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.log import Position
-from evi_mcp.errors import AttachRefused, InvalidArgument, MaybeSent, NotSent
+from evi_mcp.errors import AttachRefused, ChatNotAttached, InvalidArgument, MaybeSent, NotSent
 from evi_mcp.protocol.commands import UserInput
 from evi_mcp.registry import actions, live_chat
+from evi_mcp.registry import registry as registry_module
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.pump import Pace
 from evi_mcp.registry.registry import ChatRegistry
@@ -293,3 +294,131 @@ def test_delays_grow_from_a_quarter_to_thirty_seconds() -> None:
     assert all(0.25 <= delay <= 30 for delay in taken)
     assert taken[0] == 0.25 and min(taken[20:]) >= 15
     assert len(set(taken[20:])) > 100
+
+
+async def test_an_answer_of_which_nobody_knows_whether_it_arrived_can_be_given_again() -> None:
+    """If it was lost, somebody has to be able to free the caller; the ledger says who perhaps did."""
+    transport = BreaksOnWrite((frames.metadata(), frames.tool_call("call_1")))
+    async with following(Handing(transport)) as registry:
+        chat = await registry.attach("c")
+        with pytest.raises(MaybeSent):
+            await actions.answer_tool_call(chat, "call_1", "x", by="me")
+        [call] = chat.record.tool_calls.pending()
+        assert call.answered_by == "perhaps me"
+
+
+async def test_the_timer_of_an_earlier_pause_does_not_end_a_later_one() -> None:
+    """The last pause counts: here one that is not to end by itself, asked for while the first timer ran out."""
+    connector = MemoryConnector((frames.metadata(),), Unreachable("down"), (frames.metadata(),))
+    async with following(connector, Pace(first_frame=0.05, quiet=0.02, delays=lambda: repeat(0.1))) as registry:
+        chat = await registry.attach("c")
+        await actions.pause(registry, chat, by="a", resume_after_s=0.05)
+        connector.connections["c"][0].shut(None)
+        await until(chat, "reconnecting")
+        await actions.pause(registry, chat, by="b", resume_after_s=0)
+        await anyio.wait_all_tasks_blocked()
+        sent = [event.command for event in chat.record.log if event.type == "command"]
+        assert sent[-1] == "pause_assistant_message" and chat.record.paused
+        await actions.resume(registry, chat, by="a")
+        await actions.pause(registry, chat, by="a", resume_after_s=60)
+        await actions.pause(registry, chat, by="b", resume_after_s=0)
+        assert (chat.dead_man, chat.record.resumes_at) == (None, None)
+
+
+async def test_a_pause_that_is_being_written_while_its_chat_is_detached_is_resumed() -> None:
+    """Whenever the detach comes, the caller is not left with a mute assistant."""
+
+    class Slow(MemoryTransport):
+        async def send(self, frame: str) -> None:
+            self.sent.append(frame)
+            await anyio.sleep(0.05)
+
+    transport = Slow((frames.metadata(),))
+    async with following(Handing(transport)) as registry:
+        chat = await registry.attach("c")
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: actions.pause(registry, chat, by="a", resume_after_s=60))
+            await anyio.wait_all_tasks_blocked()
+            await registry.detach("c")
+    assert [frame.split('"')[3] for frame in transport.sent] == [
+        "pause_assistant_message",
+        "resume_assistant_message",
+    ]
+
+
+async def test_a_replay_that_stalls_in_the_middle_doubles_nothing() -> None:
+    """One lost packet is enough for a gap; what is known to follow shows that the replay is not over."""
+    said = [
+        frames.metadata(),
+        *(item for n in range(4) for item in (frames.assistant(f"{n}", f"m-{n}"), frames.end(), frames.typed("yes"))),
+    ]
+    connector = MemoryConnector(tuple(said), tuple(said[:5]), ())
+    async with following(connector) as registry:
+        chat = await registry.attach("c")
+        before = chat.record.log.appended
+        connector.connections["c"][0].shut(None)
+        while len(connector.connections["c"]) < 2:
+            await chat.changed()
+        await anyio.sleep(QUICK.quiet * 4)
+        assert chat.state == "reconnecting"
+        for frame in said[5:]:
+            connector.connections["c"][1].push(frame)
+        await until(chat, "live")
+        events = list(chat.record.log)[before:]
+        assert [event.type for event in events] == ["chat_state", "chat_state"]
+
+
+async def test_a_chat_that_speaks_on_is_live_again_soon_after_its_history_is_back() -> None:
+    """Audio leaves no gap; commands must not wait for one."""
+    said = [frames.metadata(), frames.assistant("a", "m-1"), frames.end()]
+    connector = MemoryConnector(tuple(said))
+    async with following(connector, Pace(first_frame=0.05, quiet=0.02, replay=60, delays=at_once)) as registry:
+        chat = await registry.attach("c")
+        connector.connections["c"][0].shut(None)
+        await until(chat, "reconnecting")
+        while len(connector.connections["c"]) < 2:
+            await chat.changed()
+        number = 0
+        while chat.state != "live":
+            number += 1
+            connector.connections["c"][1].push(frames.audio("m-2", number))
+            await anyio.sleep(0.005)
+
+
+async def test_a_chat_that_failed_before_it_was_live_can_be_tried_again() -> None:
+    """There is nothing in it to read; what was refused before may be allowed by now."""
+    connector = MemoryConnector(Unreachable("down"), Refused(401), (frames.metadata(),))
+    pace = Pace(first_frame=0.05, quiet=0.02, delays=lambda: repeat(0.2))
+    async with following(connector, pace) as registry:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(registry_module, "ATTACH_PATIENCE_S", 0.05)
+            chat = await registry.attach("c")
+        await until(chat, "failed")
+        assert registry.chats() == [chat]
+        assert (await registry.attach("c")).state == "live"
+
+
+async def test_an_attach_that_its_agent_gave_up_on_leaves_nothing_if_it_fails() -> None:
+    """Our contract (section 3)."""
+    connector = MemoryConnector(Unreachable("down"), Refused(404))
+    async with following(connector, Pace(delays=lambda: repeat(0.05))) as registry:
+        with anyio.move_on_after(0.01):
+            await registry.attach("c")
+        chat = registry.get("c")
+        await until(chat, "failed")
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(ChatNotAttached):
+            registry.get("c")
+
+
+async def test_what_runs_beside_the_chats_fails_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """A fault in a notification must not end the supervision of every call."""
+    connector = MemoryConnector((frames.metadata(),))
+    async with following(connector) as registry:
+
+        async def faulty() -> None:
+            raise RuntimeError("a bug")
+
+        registry.start(faulty)
+        assert (await registry.attach("c")).state == "live"
+    assert "a bug" in caplog.text

@@ -306,3 +306,72 @@ async def test_an_agent_that_gives_up_while_waiting_for_an_effect_unsends_nothin
     page = await agent.call("read_events", chat_id=CHAT, types=["command"])
     assert [event["text"] for event in page["events"]] == ["hello?"]
     assert json.dumps(evi.received[CHAT]).count("hello?") == 1
+
+
+async def test_an_answer_that_evi_refuses_is_not_confirmed_by_what_it_says_instead(
+    evi: FakeEvi, agent: Agent, live: str
+) -> None:
+    """Hume: a late or malformed answer gets a `tool_error` from the service, and the fallback is spoken."""
+    answering(evi, frames.tool_error("call_1", "the answer came too late"), frames.assistant("I cannot see it.", "m-9"))
+    receipt = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="Lyon")
+    assert receipt["status"] == "sent"
+    events = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"]))["events"]
+    assert receipt["warning"] == f"it had no effect: see event {events[1]['seq']}"
+
+
+async def test_what_evi_says_to_the_users_next_words_proves_no_answer(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """`confirmed` is never a guess: a filler, or a reply to something newer, shows nothing of the tool's answer."""
+    filler = frames.assistant("Hm.", "m-7", quick=True)
+    answering(evi, filler, frames.user("Hello?", 9000), frames.assistant("Yes, I am here.", "m-8"))
+    receipt = await agent.call(
+        "answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="Lyon", wait_for_effect_s=0.3
+    )
+    assert receipt["status"] == "sent"
+
+
+async def test_a_late_effect_is_no_proof_of_the_next_equal_command(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """Two agents may say the same after one another; the echo of the first belongs to the first."""
+    await agent.call("send_user_input", chat_id=CHAT, text="hello", wait_for_effect_s=0)
+    answering(evi, frames.typed("hello"))
+    receipt = await agent.call("send_user_input", chat_id=CHAT, text="hello", wait_for_effect_s=0.3)
+    assert receipt["status"] == "sent"
+
+
+async def test_a_condition_is_read_before_the_chat_is_waited_for(
+    evi: FakeEvi, agent: Agent, live: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in a cursor is told at once; and `latest` means the time of the call, not that of the write."""
+    evi.refuse[CHAT] = 503
+    evi.cut(CHAT)
+    await agent.until_state("reconnecting")
+    text = await agent.error("send_user_input", chat_id=CHAT, text="x", unless_user_spoke_after="zz")
+    assert "is not a cursor" in text
+    monkeypatch.setattr(live_chat, "WAIT_FOR_LIVE_S", 20)
+    async with anyio.create_task_group() as group:
+
+        async def send() -> None:
+            text = await agent.error("send_user_input", chat_id=CHAT, text="x", unless_user_spoke_after="latest")
+            assert "No, stop!" in text
+
+        group.start_soon(send)
+        await anyio.wait_all_tasks_blocked()
+        evi.history[CHAT].append(frames.user("No, stop!", 7000))
+        del evi.refuse[CHAT]
+
+
+async def test_the_next_call_that_a_result_names_keeps_its_scope(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """A cursor that comes with one chat would skip what happened in the others, if it were used for all."""
+    for tool, arguments in (
+        ("get_chat", {}),
+        ("get_transcript", {}),
+        ("pause", {}),
+        ("resume", {}),
+        ("read_events", {}),
+    ):
+        text = await agent.text(tool, chat_id=CHAT, **arguments)
+        assert f'next: wait_for_events(chat_ids=["{CHAT}"], after="' in text, tool
+    text = await agent.text("read_events", chat_id=CHAT, limit=1)
+    assert f'more: read_events(chat_id="{CHAT}", after="' in text
+    text = await agent.text("wait_for_events", chat_ids=[CHAT], types=["tool_call"], after="latest", timeout_s=0)
+    assert f'next: wait_for_events(chat_ids=["{CHAT}"], types=["tool_call"], after="' in text
+    assert "next: wait_for_events(after=" in await agent.text("wait_for_events", timeout_s=0)
