@@ -85,6 +85,8 @@ class LiveChat:
         self._listeners: list[Listener] = []
         self._proofs: deque[_Proof] = deque(maxlen=MAX_PROOFS)
         self._news = anyio.Event()
+        self.joined = False
+        """Whether it has become one of the attached chats, which everybody hears of; the registry sets it."""
         self.dead_man: anyio.CancelScope | None = None
         """The timer that ends a pause by itself, while one runs."""
 

@@ -5,13 +5,14 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
-from evi_mcp.chat.events import Event
+from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.chat.log import Cursors
 from evi_mcp.errors import AttachRefused, ChatNotAttached, TooManyChats
 from evi_mcp.protocol.chat_id import check_chat_id
@@ -48,7 +49,7 @@ class ChatRegistry:
         self._max_chats, self._max_events = max_chats, max_events
         self._pace = pace or Pace()
         self._chats: dict[str, LiveChat] = {}
-        self._joined: dict[str, LiveChat] = {}  # those of them that an attach has returned
+        self._joined: dict[str, LiveChat] = {}  # those of them that were live, or were returned as still connecting
         self._detached: dict[str, int] = {}  # the number of the last event when they were, to say so to old cursors
         self._tasks: dict[LiveChat, _Task] = {}
         self._listeners: list[Callable[[Event], None]] = []
@@ -133,7 +134,7 @@ class ChatRegistry:
                 break
             with anyio.move_on_after(left):
                 await chat.changed()
-        if _never_was(chat) and chat.chat_id not in self._joined:
+        if _never_was(chat) and not chat.joined:
             raise AttachRefused(chat_id, chat.record.lifecycle.reason or "it failed")
         self._join(chat)
         return chat
@@ -150,6 +151,7 @@ class ChatRegistry:
             assert self._group is not None, "enter the registry first"
             chat = LiveChat(chat_id, self.cursors, max_events=self._max_events)
             chat.record.log.dropped_seq = self._detached.pop(chat_id, 0)
+            chat.add_listener(partial(self._hear, chat))
             self._chats[chat_id] = chat
             task = self._tasks[chat] = _Task()
             self._group.start_soon(self._run, chat, task, name=f"chat {chat_id}")
@@ -157,13 +159,18 @@ class ChatRegistry:
 
     def _join(self, chat: LiveChat) -> None:
         """From now on the chat is one of those that are attached, and everybody hears of it."""
-        if self._joined.get(chat.chat_id) is chat or self._chats.get(chat.chat_id) is not chat:
-            return
-        self._joined[chat.chat_id] = chat
-        self._chats_changed()
-        for event in chat.record.log:
+        if not chat.joined and self._chats.get(chat.chat_id) is chat:
+            chat.joined = True
+            self._joined[chat.chat_id] = chat
+            self._chats_changed()
+            for event in chat.record.log:
+                self._tell(event)
+
+    def _hear(self, chat: LiveChat, event: Event) -> None:
+        if chat.joined:
             self._tell(event)
-        chat.add_listener(self._tell)
+        elif event.type == CHAT_STATE and not _never_was(chat) and chat.state is not State.CONNECTING:
+            self._join(chat)  # also if the agent that asked for it did not wait
 
     def _drop(self, chat: LiveChat) -> None:
         if self._chats.get(chat.chat_id) is chat:
@@ -220,7 +227,7 @@ class ChatRegistry:
             _log.exception("chat %s: following it failed", chat.chat_id)
             chat.change(chat.record.lifecycle.broke("this server failed while following the chat; see its log"))
         finally:
-            if _never_was(chat) and chat.chat_id not in self._joined:
+            if _never_was(chat) and not chat.joined:
                 self._drop(chat)  # an attempt that can never succeed leaves nothing behind
             self._tasks.pop(chat, None)
             task.done.set()

@@ -422,3 +422,18 @@ async def test_what_runs_beside_the_chats_fails_alone(caplog: pytest.LogCaptureF
         registry.start(faulty)
         assert (await registry.attach("c")).state == "live"
     assert "a bug" in caplog.text
+
+
+async def test_a_chat_whose_agent_did_not_wait_is_attached_all_the_same() -> None:
+    """Others would not see it, and nobody could tell why the limit of chats is reached."""
+    connector = MemoryConnector(Unreachable("down"), (frames.metadata(), frames.user("hi", 1)))
+    async with following(connector, Pace(first_frame=0.05, quiet=0.02, delays=lambda: repeat(0.05))) as registry:
+        heard: list[str] = []
+        registry.add_listener(lambda event: heard.append(event.type))
+        with anyio.move_on_after(0.01):
+            await registry.attach("c")
+        chat = registry.get("c")
+        assert registry.chats() == []
+        await until(chat, "live")
+        assert registry.chats() == [chat]
+        assert heard == [event.type for event in chat.record.log]
