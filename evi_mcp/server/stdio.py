@@ -28,12 +28,23 @@ LAST_RESORT_S = 1.9
 _log = logging.getLogger(__name__)
 
 
+class _Reader(asyncio.StreamReader):
+    """Says at once when the client has closed stdin, be there ever so many lines of it still to be read."""
+
+    def __init__(self, on_eof: Callable[[], None]) -> None:
+        super().__init__(limit=MAX_LINE_BYTES)
+        self._on_eof = on_eof
+
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        self._on_eof()
+
+
 class _Lines:
     """Lines of stdin, as the SDK wants them."""
 
-    def __init__(self, reader: asyncio.StreamReader, at_end: Callable[[], None]) -> None:
+    def __init__(self, reader: asyncio.StreamReader) -> None:
         self._reader = reader
-        self._at_end = at_end
 
     def __aiter__(self) -> "_Lines":
         return self
@@ -47,23 +58,22 @@ class _Lines:
         except OSError:
             line = b""
         if not line:
-            self._at_end()
             raise StopAsyncIteration
         if not line.lstrip().startswith((b"{", b"[")):
             _log.warning("a line on stdin is not JSON-RPC and is ignored (%d bytes)", len(line))
         return line.decode("utf-8", errors="replace")
 
 
-async def _open_stdin(at_end: Callable[[], None]) -> _Lines | None:
-    """A cancellable stdin, or `None` where there is no such thing. `at_end` is called when the client closes it."""
+async def _open_stdin(on_eof: Callable[[], None]) -> _Lines | None:
+    """A cancellable stdin, or `None` where there is no such thing. `on_eof` is called when the client closes it."""
     mode = os.fstat(0).st_mode
     if sys.platform == "win32" or not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return None
-    reader = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+    reader = _Reader(on_eof)
     pipe = os.fdopen(os.dup(0), "rb", 0)
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-    return _Lines(reader, at_end)
+    return _Lines(reader)
 
 
 async def serve(settings: Settings) -> int:
@@ -85,12 +95,17 @@ async def serve(settings: Settings) -> int:
                     group.cancel_scope.cancel()
                     return
 
-        def at_end() -> None:
-            # A call that is still running, or a client that no longer reads, must not hold the chats.
+        def on_eof() -> None:
+            # What was asked before may still be done. But neither a call that goes on nor a client that does not read
+            # its answer may hold the chats, and clients wait for 2 s only before they kill.
             _last_resort(status)
-            group.start_soon(app.registry.stop)
+            asyncio.get_running_loop().call_later(LAST_RESORT_S / 2, stop_following)
 
-        stdin = await _open_stdin(at_end)
+        def stop_following() -> None:
+            if not group.cancel_scope.cancel_called:
+                group.start_soon(app.registry.stop)
+
+        stdin = await _open_stdin(on_eof)
         if sys.platform != "win32":
             group.start_soon(end_on_signal)
         try:
@@ -104,7 +119,6 @@ async def serve(settings: Settings) -> int:
 
 def _last_resort(status: int) -> None:
     """Ends the process even if a thread of the SDK's still sits on stdin or on a stdout that nobody reads."""
-
     asyncio.get_running_loop().call_later(LAST_RESORT_S, _end_now, status)
 
 
