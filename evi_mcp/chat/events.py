@@ -123,7 +123,8 @@ def facts_of(message: Message) -> dict[str, Any]:
         case ErrorMessage():
             facts |= {"code": _name(message.code), "slug": _name(message.slug), "error": _kept(message.message)}
         case SessionSettings():
-            facts["settings"] = message.shown
+            large = len(json.dumps(message.shown, default=str)) > MAX_TEXT
+            facts["settings"] = {"too_large": "these settings were not kept"} if large else message.shown
         case ProtocolFault():
             unit = "bytes" if message.binary else "characters"
             facts["reason"] = f"{message.reason} ({message.size} {unit})"

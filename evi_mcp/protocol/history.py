@@ -54,7 +54,8 @@ class History:
     @property
     def has_come_back(self) -> bool:
         """Whether a replay runs that has given back all that was known before it, which was something."""
-        return self._replay is not None and self._replay.known > 0 and self._replay.is_complete
+        replay = self._replay
+        return replay is not None and replay.known > 0 and replay.is_complete and replay.adrift_left <= 0
 
     @property
     def replay_has_passed(self) -> bool:
@@ -63,7 +64,9 @@ class History:
 
     def begin_replay(self) -> None:
         """A connection was made: what comes next is the history, perhaps with live events in it."""
-        self._replay = _Replay(self._places, {kind: last for kind, (_, last) in self._own_range.items()})
+        self._replay = _Replay(
+            self._places, {kind: last for kind, (_, last) in self._own_range.items()}, sum(self._adrift.values())
+        )
 
     def end_replay(self) -> None:
         """The replay has ended: what comes from here on is live. Calling it again does nothing."""
@@ -139,6 +142,7 @@ class History:
             return True
         if replay.adrift_taken[event.digest] < self._adrift[event.digest] - replay.adrift_since[event.digest]:
             replay.adrift_taken[event.digest] += 1
+            replay.adrift_left -= 1
             return True
         return False
 
@@ -152,8 +156,9 @@ class History:
 class _Replay:
     """What one connection has given back so far."""
 
-    def __init__(self, known: int, last_own: dict[str, int]) -> None:
+    def __init__(self, known: int, last_own: dict[str, int], adrift: int) -> None:
         self.known = known  # how many events with a certain place were known when it began
+        self.adrift_left = adrift  # how many without one, and without an identity, have yet to come
         self.last_own = last_own  # and the last certain place of those with their own identity, by type
         self.start = _NOWHERE  # the place at which a cut replay began
         self.reached = _NOWHERE  # the furthest place of a known event that came

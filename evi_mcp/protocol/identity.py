@@ -29,7 +29,10 @@ from evi_mcp.protocol.messages import (
 
 
 class Identity(NamedTuple):
-    """`digest` is equal for equal events. `own`: it names one event; else it names all that look alike."""
+    """`digest` is equal for equal events. `own`: it names one event; else it names all that look alike.
+
+    `type` is what a replay may leave out as a whole: EVI's type, but that interim transcripts are one by themselves.
+    """
 
     type: str
     digest: int
@@ -39,7 +42,8 @@ class Identity(NamedTuple):
 def identify(message: Message) -> Identity:
     """The identity of a message as received."""
     facts, own = _facts(message)
-    return Identity(message.type, _digest(message.type, facts), own)
+    kind = "interim user_message" if isinstance(message, UserMessage) and message.interim else message.type
+    return Identity(kind, _digest(message.type, facts), own)
 
 
 def _facts(message: Message) -> tuple[Any, bool]:

@@ -28,6 +28,8 @@ from evi_mcp.registry.registry import ChatRegistry
 
 DEAD_MAN = "the timer of pause"
 
+_ANSWERS = ("tool_response", "tool_error")
+
 
 async def speak(
     registry: ChatRegistry,
@@ -63,8 +65,8 @@ async def speak(
 def _heard_as_user(command: UserInput) -> Effect:
     words = command.text.split()
 
-    def effect(event: Event) -> Verdict | None:
-        heard = event.type == "user_message" and event.from_text and (event.text or "").split() == words
+    def effect(event: Event, claimed: bool) -> Verdict | None:
+        heard = not claimed and event.type == "user_message" and event.from_text and (event.text or "").split() == words
         return Verdict.PROOF if heard else None
 
     return effect
@@ -74,10 +76,16 @@ def _spoken_by_evi(command: AssistantInput) -> Effect:
     """EVI may split a long text (not documented): the last part of it is the proof."""
     left = command.text.split()
 
-    def effect(event: Event) -> Verdict | None:
+    def effect(event: Event, claimed: bool) -> Verdict | None:
         nonlocal left
         words = (event.text or "").split()
-        if event.type != "assistant_message" or not event.from_text or not words or left[: len(words)] != words:
+        if (
+            claimed
+            or event.type != "assistant_message"
+            or not event.from_text
+            or not words
+            or left[: len(words)] != words
+        ):
             return None
         left = left[len(words) :]
         return Verdict.PART if left else Verdict.PROOF
@@ -123,7 +131,11 @@ async def answer_tool_call(
             **({"tool_name": call.name} if call.name else {}),
         )
 
+    claimed_at = 0
+
     def claim() -> None:
+        nonlocal claimed_at
+        claimed_at = chat.record.log.last.seq if chat.record.log.last else 0
         _open_call(chat, tool_call_id).close(Status.FAILED if is_error else Status.ANSWERED, by, time.time())
 
     try:
@@ -141,27 +153,32 @@ async def answer_tool_call(
         )
     except MaybeSent:
         # Nobody would ever answer the caller if this one was lost: it may be answered again, knowingly.
-        if call.answered_by == by:
+        since = chat.record.log.after(claimed_at)
+        if not any(event.tool_call_id == tool_call_id and event.type in _ANSWERS for event in since):
             call.reopen(by)
         raise
     return _warn_if_paused(chat, receipt)
 
 
 def _taken_by_evi(command: ToolResponse | ToolError) -> Effect:
-    """Proof is an answer that EVI mirrors, or EVI going on to speak, unless the user has spoken since.
+    """Proof is our answer, mirrored, or EVI going on: with words or another call, unless the user has spoken since.
 
-    A `tool_error` that is not our own says that EVI could not use the answer (Hume: malformed or late).
+    Another answer to the call, or a `tool_error` that is not ours, says that this one counted for nothing (Hume: a
+    malformed or late one gets a `tool_error`).
     """
     moved_on = False
 
-    def effect(event: Event) -> Verdict | None:
+    def effect(event: Event, claimed: bool) -> Verdict | None:
         nonlocal moved_on
-        if event.tool_call_id == command.tool_call_id and event.type in ("tool_response", "tool_error"):
-            same = event.type == command.type and (isinstance(command, ToolResponse) or event.error == command.error)
+        if event.tool_call_id == command.tool_call_id and event.type in _ANSWERS:
+            same = event.type == command.type and event.content == command.content
+            if isinstance(command, ToolError):
+                same = same and event.error == command.error
             return Verdict.PROOF if same else Verdict.REFUTED
         moved_on = moved_on or (event.type == "user_message" and not event.interim)
-        goes_on = event.type == "assistant_message" and not (event.from_text or event.replayed or event.quick)
-        return Verdict.PROOF if goes_on and not moved_on else None
+        spoke = event.type == "assistant_message" and not (event.from_text or event.quick)
+        goes_on = (spoke or event.type == "tool_call") and not (event.replayed or moved_on or claimed)
+        return Verdict.PROOF if goes_on else None
 
     return effect
 
@@ -183,10 +200,11 @@ async def resume(registry: ChatRegistry, chat: LiveChat, *, by: str) -> Receipt:
     Raises:
         NotSent, MaybeSent: As `LiveChat.send`. After them the timer of the pause goes on.
     """
-    left = 0.0
+    was_paused, left = False, 0.0
 
     def note() -> None:
-        nonlocal left
+        nonlocal was_paused, left
+        was_paused = chat.record.paused
         if chat.record.resumes_at is not None:
             left = max(1.0, chat.record.resumes_at - time.time())
         _note_resume(chat)
@@ -194,7 +212,7 @@ async def resume(registry: ChatRegistry, chat: LiveChat, *, by: str) -> Receipt:
     try:
         return await chat.send(ResumeAssistantMessage(), by=by, guard=note)
     except MaybeSent:
-        if left:
+        if was_paused and not chat.record.paused:
             _note_pause(registry, chat, left)
         raise
 

@@ -22,6 +22,8 @@ WRITE_TIMEOUT_S = 5.0
 
 _log = logging.getLogger(__name__)
 
+LATE_EFFECT_S = 30.0
+"""How long after an agent has stopped waiting an effect still counts as that of its command."""
 MAX_PROOFS = 50
 """Commands of which the effect is looked for; the oldest is given up first."""
 
@@ -35,7 +37,8 @@ class Verdict(Enum):
 
 
 Listener = Callable[[Event], None]
-Effect = Callable[[Event], Verdict | None]
+Effect = Callable[[Event, bool], Verdict | None]
+"""What an event means for a command; `None`: nothing. The flag says that an older command has claimed the event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,16 @@ class _Proof:
     """A command whose effect is looked for, also after its agent has stopped waiting: a late effect is still its own,
     and must not pass for that of an equal command."""
 
-    def __init__(self, effect: Effect) -> None:
+    def __init__(self, effect: Effect, expires_at: float) -> None:
         self._effect = effect
+        self.expires_at = expires_at
         self.event: Event | None = None
         self.verdict: Verdict | None = None
         self.settled = anyio.Event()
 
-    def claims(self, event: Event) -> bool:
-        """Whether the event speaks of this command."""
-        verdict = self._effect(event)
+    def sees(self, event: Event, claimed: bool) -> bool:
+        """Takes in an event; whether it is this command's."""
+        verdict = self._effect(event, claimed)
         if verdict in (Verdict.PROOF, Verdict.REFUTED):
             self.event, self.verdict = event, verdict
             self.settled.set()
@@ -85,8 +89,8 @@ class LiveChat:
         self._listeners: list[Listener] = []
         self._proofs: deque[_Proof] = deque(maxlen=MAX_PROOFS)
         self._news = anyio.Event()
-        self.joined = False
-        """Whether it has become one of the attached chats, which everybody hears of; the registry sets it."""
+        self.proven = False
+        """Whether it is more than an attempt: it was live or over, or an agent was told of it; the registry sets it."""
         self.dead_man: anyio.CancelScope | None = None
         """The timer that ends a pause by itself, while one runs."""
 
@@ -102,6 +106,16 @@ class LiveChat:
     def over(self) -> bool:
         """Whether nothing more will come."""
         return self.record.lifecycle.over
+
+    @property
+    def never_was(self) -> bool:
+        """Whether it failed before there was anything to follow."""
+        return self.state is State.FAILED and not self.record.lifecycle.was_live
+
+    @property
+    def came_to_nothing(self) -> bool:
+        """Whether it is an attempt that failed, of which nobody was told: nothing of it is to be seen."""
+        return self.never_was and not self.proven
 
     # What happens to it
 
@@ -132,16 +146,19 @@ class LiveChat:
     def publish(self, events: list[Event]) -> None:
         """Hands new events of the record to the listeners, in order."""
         for event in events:
-            for proof in self._proofs:
-                if proof.claims(event):
-                    if proof.settled.is_set():
-                        self._proofs.remove(proof)
-                    break
+            self._look_for_effects(event)
             for listener in tuple(self._listeners):
                 listener(event)
             if event.type == CHAT_STATE:
                 _log.info("chat %s is %s%s", self.chat_id, event.state, _bracketed(event.reason))
                 self._notify_change()
+
+    def _look_for_effects(self, event: Event) -> None:
+        claimed, now = False, time.monotonic()
+        for proof in tuple(self._proofs):
+            claimed = proof.sees(event, claimed) or claimed
+            if proof.settled.is_set() or proof.expires_at < now:
+                self._proofs.remove(proof)
 
     def add_listener(self, listener: Listener) -> None:
         """From now on `listener` gets every event, as it is logged. It must be quick and must not raise."""
@@ -194,10 +211,15 @@ class LiveChat:
         cursor_seq = self._cursors.last_seq
         event = self.record.command(kind, time.time(), by=by, **facts)
         self.publish([event])
-        proof = _Proof(effect) if effect else None
+        proof = _Proof(effect, time.monotonic() + wait_for_effect_s + LATE_EFFECT_S) if effect else None
         if proof:
             self._proofs.append(proof)
-        await self._write(transport, frame, kind)
+        try:
+            await self._write(transport, frame, kind)
+        except MaybeSent:
+            if proof and proof in self._proofs:
+                self._proofs.remove(proof)
+            raise
         receipt = Receipt(self.chat_id, kind, event.seq, cursor_seq)
         if proof is None:
             return receipt
@@ -231,17 +253,19 @@ class LiveChat:
         if written.cancelled_caught:
             raise MaybeSent(kind)
 
-    async def write_parting(self, command: Command, *, by: str) -> None:
-        """Writes a last command before the socket is closed, if it is open; never raises, never waits long."""
+    async def write_parting(self, command: Command, *, by: str) -> bool:
+        """Writes a last command before the socket is closed, if it is open; whether it did. Never waits long."""
         transport = self._transport
         if transport is None or not transport.is_open:
-            return
+            return False
         self.publish([self.record.command(command.type, time.time(), by=by)])
         with anyio.move_on_after(0.5):
             try:
                 await transport.send(command.frame())
             except Closed:
-                return
+                return False
+            return True
+        return False
 
     def call_off_dead_man(self) -> None:
         """Stops the timer that would end a pause, if one runs."""

@@ -23,7 +23,9 @@ class Pace:
     """Failed connecting for this long makes a chat `failed`."""
     first_frame: float = 2.0
     quiet: float = 0.25
-    """A replay has ended when nothing has arrived for this long."""
+    """A replay has ended when nothing has arrived for this long,"""
+    long_quiet: float = 1.0
+    """or for this long, if it shows that something is missing."""
     replay: float = 4.5
     """And at the latest after this long, as far as the state is concerned. Less than a command waits for it."""
     last_words: float = 1.0
@@ -83,17 +85,18 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace) -> bool:
 async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace) -> None:
     """Takes in the history that opens a connection; on the way the chat becomes live.
 
-    EVI marks no end of it. Taken for one is a gap in what arrives, unless known events of a type that this replay
-    holds have yet to come back (bytes count, not frames: a large one on a slow line takes longer than the gap); or
-    that for as long as a gap all that was known has been back, since a chat that speaks leaves no gap. A replay that
-    outlasts `pace.replay` holds no agent up any more, but is told from live events until it is past what was known.
+    EVI marks no end of it. Taken for one is a gap in what arrives (bytes count, not frames: a large one on a slow line
+    takes longer), a longer gap while known events of a type that this replay holds have yet to come back. A chat that
+    speaks leaves no gap: there it is the same long time after all that was known has been back. A replay that outlasts
+    `pace.replay` holds no agent up any more, but is told from live events until it is past what was known.
     """
     history, lifecycle = chat.record.history, chat.record.lifecycle
     opened = time.monotonic()
     heard, all_back_since = False, math.inf
     while history.replaying and not chat.over:
-        quiet_at = max(opened, transport.heard_at) + pace.quiet if heard else opened + pace.first_frame
-        wake_at = min(quiet_at, all_back_since + pace.quiet)
+        gap = pace.long_quiet if history.expects_more else pace.quiet
+        quiet_at = max(opened, transport.heard_at) + gap if heard else opened + pace.first_frame
+        wake_at = min(quiet_at, all_back_since + pace.long_quiet)
         if chat.state is not State.LIVE:
             wake_at = min(wake_at, opened + pace.replay)
         with anyio.move_on_after(max(_SHORTEST_WAIT_S, wake_at - time.monotonic())) as patience:
@@ -104,13 +107,9 @@ async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace) -> N
         now = time.monotonic()
         if history.has_come_back:
             all_back_since = min(all_back_since, now)
-        quiet = patience.cancelled_caught and now >= quiet_at and now >= transport.heard_at + pace.quiet
+        quiet = patience.cancelled_caught and now >= quiet_at and now >= transport.heard_at + gap
         late = now >= opened + pace.replay
-        if (
-            (quiet and (late or not history.expects_more))
-            or now >= all_back_since + pace.quiet
-            or (late and history.replay_has_passed)
-        ):
+        if quiet or now >= all_back_since + pace.long_quiet or (late and history.replay_has_passed):
             history.end_replay()
         if late or not history.replaying:
             chat.change(lifecycle.caught_up())

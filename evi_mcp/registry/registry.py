@@ -4,7 +4,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -49,7 +49,6 @@ class ChatRegistry:
         self._max_chats, self._max_events = max_chats, max_events
         self._pace = pace or Pace()
         self._chats: dict[str, LiveChat] = {}
-        self._joined: dict[str, LiveChat] = {}  # those of them that were live, or were returned as still connecting
         self._detached: dict[str, int] = {}  # the number of the last event when they were, to say so to old cursors
         self._tasks: dict[LiveChat, _Task] = {}
         self._listeners: list[Callable[[Event], None]] = []
@@ -85,12 +84,12 @@ class ChatRegistry:
         """
         chat = self._chats.get(check_chat_id(chat_id))
         if chat is None:
-            raise ChatNotAttached(chat_id, self._joined)
+            raise ChatNotAttached(chat_id, self._chats)
         return chat
 
     def chats(self) -> list[LiveChat]:
-        """All attached chats, in the order in which they were attached; not those still being tried."""
-        return list(self._joined.values())
+        """All attached chats, in the order in which they were attached, those that are being tried included."""
+        return list(self._chats.values())
 
     def add_listener(self, listener: Callable[[Event], None]) -> None:
         """From now on `listener` gets every event of every chat, also of those attached later."""
@@ -134,15 +133,15 @@ class ChatRegistry:
                 break
             with anyio.move_on_after(left):
                 await chat.changed()
-        if _never_was(chat) and not chat.joined:
+        if chat.came_to_nothing:
             raise AttachRefused(chat_id, chat.record.lifecycle.reason or "it failed")
-        self._join(chat)
+        chat.proven = True
         return chat
 
     def _claim(self, chat_id: str) -> LiveChat:
         """The chat, made and started if it is new. Plain code: two agents cannot both make it."""
         chat = self._chats.get(chat_id)
-        if chat is not None and _never_was(chat):
+        if chat is not None and chat.never_was:
             self._drop(chat)  # there is nothing in it to read: who asks again wants a new attempt
             chat = None
         if chat is None:
@@ -150,33 +149,26 @@ class ChatRegistry:
                 raise TooManyChats(len(self._chats), sum(chat.over for chat in self._chats.values()))
             assert self._group is not None, "enter the registry first"
             chat = LiveChat(chat_id, self.cursors, max_events=self._max_events)
-            chat.record.log.dropped_seq = self._detached.pop(chat_id, 0)
+            chat.record.log.dropped_seq = self._detached.get(chat_id, 0)
             chat.add_listener(partial(self._hear, chat))
             self._chats[chat_id] = chat
+            self._chats_changed()
             task = self._tasks[chat] = _Task()
             self._group.start_soon(self._run, chat, task, name=f"chat {chat_id}")
         return chat
 
-    def _join(self, chat: LiveChat) -> None:
-        """From now on the chat is one of those that are attached, and everybody hears of it."""
-        if not chat.joined and self._chats.get(chat.chat_id) is chat:
-            chat.joined = True
-            self._joined[chat.chat_id] = chat
-            self._chats_changed()
-            for event in chat.record.log:
-                self._tell(event)
-
     def _hear(self, chat: LiveChat, event: Event) -> None:
-        if chat.joined:
+        """Passes an event on. Of an attempt that may come to nothing, only what shows that it came to something."""
+        news = event.type == CHAT_STATE
+        if news and chat.state in (State.LIVE, State.ENDED):
+            chat.proven = True
+        still_followed = self._chats.get(chat.chat_id) is chat
+        if chat.proven if news else still_followed:
             self._tell(event)
-        elif event.type == CHAT_STATE and not _never_was(chat) and chat.state is not State.CONNECTING:
-            self._join(chat)  # also if the agent that asked for it did not wait
 
     def _drop(self, chat: LiveChat) -> None:
         if self._chats.get(chat.chat_id) is chat:
             del self._chats[chat.chat_id]
-        if self._joined.get(chat.chat_id) is chat:
-            del self._joined[chat.chat_id]
             self._chats_changed()
 
     async def detach(self, chat_id: str) -> LiveChat:
@@ -198,17 +190,18 @@ class ChatRegistry:
         """Closes every socket with 1000, in less than 2 s whatever the other side does."""
         chats = list(self._chats.values())
         self._chats.clear()
-        self._joined.clear()
         await self._stop(chats)
 
-    async def _stop(self, chats: Iterable[LiveChat]) -> None:
+    async def _stop(self, chats: Sequence[LiveChat]) -> None:
+        for chat in chats:
+            chat.change(chat.record.lifecycle.detached())
+
         async def stop(chat: LiveChat) -> None:
             if chat.dead_man is not None:
                 # Nobody would be left to keep the promise that the pause ends by itself.
                 chat.call_off_dead_man()
-                await chat.write_parting(ResumeAssistantMessage(), by="this server, on detaching")
-                chat.record.paused = False
-            chat.change(chat.record.lifecycle.detached())
+                if await chat.write_parting(ResumeAssistantMessage(), by="this server, on detaching"):
+                    chat.record.paused = False
             if task := self._tasks.get(chat):
                 task.scope.cancel()
                 await task.done.wait()
@@ -227,7 +220,7 @@ class ChatRegistry:
             _log.exception("chat %s: following it failed", chat.chat_id)
             chat.change(chat.record.lifecycle.broke("this server failed while following the chat; see its log"))
         finally:
-            if _never_was(chat) and not chat.joined:
+            if chat.came_to_nothing:
                 self._drop(chat)  # an attempt that can never succeed leaves nothing behind
             self._tasks.pop(chat, None)
             task.done.set()
@@ -243,11 +236,6 @@ class ChatRegistry:
 
         assert self._group is not None, "enter the registry first"
         self._group.start_soon(run)
-
-
-def _never_was(chat: LiveChat) -> bool:
-    """Whether it failed before there was anything to follow."""
-    return chat.state is State.FAILED and not chat.record.lifecycle.was_live
 
 
 class _Task:

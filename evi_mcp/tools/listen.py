@@ -1,5 +1,6 @@
 """Reading what happens: by cursor, by waiting, and as a transcript."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
 
@@ -61,11 +62,13 @@ async def wait_for_events(
     # A chat that ended since the cursor ends the wait, whatever types it asks for.
     if any((chat.record.over_seq or 0) > position.seq for chat in chats) or all(chat.over for chat in chats):
         return reading.result(ctx, WokenBy.CHAT_ENDED)
-    if reading.page().events:
+    page = reading.page()
+    if page.events or page.more:
         return reading.result(ctx, WokenBy.EVENT)
     wait = await _sleep(ctx, chats, everywhere=not chat_ids, wanted=reading.wanted, seconds=timeout_s)
     if not chat_ids:
-        reading.chats = list(dict.fromkeys([*chats, *app.chats()]))
+        every = dict.fromkeys([*chats, *app.chats()])
+        reading.chats = [chat for chat in every if not chat.came_to_nothing]
     return reading.result(ctx, wait.by, wait.reason)
 
 
@@ -133,7 +136,7 @@ class _Reading:
 
     def result(self, ctx: AppContext, woken_by: WokenBy | None = None, reason: str | None = None) -> CallToolResult:
         """The page as a result. Its own lines count too, so it is read again, shorter, until all of it fits."""
-        room = self.max_chars
+        room, shortest = self.max_chars, math.inf
         while True:
             page = self.page(room)
             events = page.events
@@ -148,9 +151,9 @@ class _Reading:
             tool = "read_events" if page.more and woken_by is None else "wait_for_events"
             written = text.page(cast(shapes.EventPage, shown), tool=tool, chat_ids=self.chat_ids, types=self.types)
             over = len(written) - self.max_chars
-            if over <= 0 or room <= 1:
+            if over <= 0 or room <= 1 or (len(events) <= 1 and len(written) >= shortest):
                 return result(ctx, written, shown)
-            room = max(1, room - over)
+            room, shortest = max(1, room - over), len(written)
 
 
 TOOLS = (

@@ -147,7 +147,9 @@ def detached(shown: shapes.Chat) -> str:
     if waiting := len(shown["pending_tool_calls"]):
         lines.append(f"{counted(waiting, 'tool call')} in it had no answer from here")
     if shown["paused"]:
-        lines.append("warning: EVI was left paused, as was asked for; attach_chat and resume end that")
+        lines.append(
+            "warning: EVI is left paused, and will not speak until somebody resumes it: attach_chat and resume"
+        )
     return "\n".join(lines)
 
 
