@@ -79,13 +79,8 @@ def _spoken_by_evi(command: AssistantInput) -> Effect:
     def effect(event: Event, claimed: bool) -> Verdict | None:
         nonlocal left
         words = (event.text or "").split()
-        if (
-            claimed
-            or event.type != "assistant_message"
-            or not event.from_text
-            or not words
-            or left[: len(words)] != words
-        ):
+        spoken = event.type == "assistant_message" and event.from_text and not claimed
+        if not spoken or not words or left[: len(words)] != words:
             return None
         left = left[len(words) :]
         return Verdict.PART if left else Verdict.PROOF

@@ -6,7 +6,8 @@ from typing import Any, TypeVar
 
 import mcp_types as types
 from mcp.server import MCPServer
-from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
+from mcp.server.mcpserver.exceptions import ResourceNotFoundError
+from mcp.shared.exceptions import MCPError
 
 from evi_mcp.app import App
 from evi_mcp.chat.log import EARLIEST
@@ -71,11 +72,11 @@ def register(server: MCPServer[Any], app: App) -> None:
     async def events(chat_id: str, after: str = "", limit: str = str(_EVENTS)) -> str:
         record, cursors = _find(app, chat_id).record, app.registry.cursors
         if not limit.isdecimal() or not 1 <= int(limit[:9]) <= _MAX_EVENTS:
-            raise ResourceError(f"limit must be a number from 1 to {_MAX_EVENTS}.")
+            raise MCPError(types.INVALID_PARAMS, f"limit must be a number from 1 to {_MAX_EVENTS}.")
         try:
             position = cursors.read(after or EARLIEST)
         except EviMcpError as error:
-            raise ResourceError(str(error)) from error
+            raise MCPError(types.INVALID_PARAMS, str(error)) from error
         if not after:
             # Without a cursor, the newest: this is what a subscriber reads again on each update.
             shown = [event for event in record.log if not event.hidden]

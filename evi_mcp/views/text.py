@@ -147,9 +147,7 @@ def detached(shown: shapes.Chat) -> str:
     if waiting := len(shown["pending_tool_calls"]):
         lines.append(f"{counted(waiting, 'tool call')} in it had no answer from here")
     if shown["paused"]:
-        lines.append(
-            "warning: EVI is left paused, and will not speak until somebody resumes it: attach_chat and resume"
-        )
+        lines.append("warning: EVI is left paused and silent; attach_chat and resume let it speak")
     return "\n".join(lines)
 
 

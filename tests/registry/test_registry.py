@@ -438,3 +438,60 @@ async def test_a_chat_whose_agent_did_not_wait_is_attached_all_the_same() -> Non
         await until(chat, "live")
         assert registry.chats() == [chat]
         assert ["chat_state", *heard] == [event.type for event in chat.record.log]
+
+
+async def test_a_cursor_over_all_chats_loses_nothing_of_one_that_is_being_attached() -> None:
+    """Its history takes numbers while it comes in; a reader of all chats must not be moved past them."""
+    connector = MemoryConnector((frames.metadata(),))
+    async with following(connector, Pace(first_frame=0.05, quiet=0.1)) as registry:
+        await registry.attach("a")
+        async with anyio.create_task_group() as group:
+            group.start_soon(registry.attach, "b")
+            await anyio.wait_all_tasks_blocked()
+            connector.connections["b"][0].push(frames.tool_call("early"))
+            await anyio.wait_all_tasks_blocked()
+            seen = [event.tool_call_id for chat in registry.chats() for event in chat.record.log]
+            assert "early" in seen
+
+
+async def test_a_paused_chat_that_is_detached_while_it_cannot_be_resumed_says_so() -> None:
+    """The timer goes with it, and there is no socket to resume on: the agent has to know."""
+    connector = MemoryConnector((frames.metadata(),), Unreachable("down"))
+    async with following(connector, Pace(first_frame=0.05, quiet=0.02)) as registry:
+        chat = await registry.attach("c")
+        await actions.pause(registry, chat, by="a", resume_after_s=60)
+        connector.connections["c"][0].shut(None)
+        await until(chat, "reconnecting")
+        assert (await registry.detach("c")).record.paused
+
+
+@pytest.mark.parametrize("resume_after_s", [0, 60])
+async def test_a_resume_of_which_nobody_knows_leaves_the_pause_as_it_was(resume_after_s: float) -> None:
+    """Whether it ends by itself or not: what is not known to be over is not called over."""
+
+    class BreaksOnResume(MemoryTransport):
+        async def send(self, frame: str) -> None:
+            await super().send(frame)
+            if "resume" in frame:
+                self.shut(None)
+                raise Closed(None)
+
+    async with following(Handing(BreaksOnResume((frames.metadata(),)))) as registry:
+        chat = await registry.attach("c")
+        await actions.pause(registry, chat, by="a", resume_after_s=resume_after_s)
+        with pytest.raises(MaybeSent):
+            await actions.resume(registry, chat, by="a")
+        assert chat.record.paused
+        assert (chat.dead_man is not None) == (resume_after_s > 0)
+
+
+async def test_a_replay_that_lacks_the_newest_interim_transcript_holds_nobody_up() -> None:
+    """A cut in mid-sentence leaves an interim transcript that no replay has to repeat."""
+    connector = MemoryConnector((frames.metadata(), frames.user("Hello", 1)))
+    pace = Pace(first_frame=0.05, quiet=0.02, long_quiet=60, replay=60, delays=at_once)
+    async with following(connector, pace) as registry:
+        chat = await registry.attach("c")
+        connector.connections["c"][0].push(frames.user("My par", 2000, interim=True))
+        connector.connections["c"][0].shut(None)
+        await until(chat, "reconnecting")
+        await until(chat, "live")

@@ -375,3 +375,29 @@ async def test_the_next_call_that_a_result_names_keeps_its_scope(evi: FakeEvi, a
     text = await agent.text("wait_for_events", chat_ids=[CHAT], types=["tool_call"], after="latest", timeout_s=0)
     assert f'next: wait_for_events(chat_ids=["{CHAT}"], types=["tool_call"], after="' in text
     assert "next: wait_for_events(after=" in await agent.text("wait_for_events", timeout_s=0)
+
+
+async def test_a_second_tool_call_proves_the_answer_to_the_first(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """EVI went on with it; and the words that follow prove the second answer, not the first."""
+    answering(evi, frames.tool_call("call_2"))
+    first = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="free at 8")
+    answering(evi, frames.assistant("It is booked.", "m-9"))
+    second = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_2", content="booked")
+    assert [first["status"], second["status"]] == ["confirmed", "confirmed"]
+
+
+async def test_an_answer_of_somebody_else_is_no_proof_of_ours(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """Two clients may answer at the same time; which one EVI took is seen in what it mirrors."""
+    answering(evi, frames.tool_response("call_1", "SOMEBODY ELSE'S"))
+    receipt = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="ours")
+    assert (receipt["status"], "it had no effect" in receipt["warning"]) == ("sent", True)
+
+
+async def test_the_reply_to_a_user_input_proves_no_tool_answer(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """What an older command claims still tells a younger one that the conversation has moved on."""
+    await agent.call("send_user_input", chat_id=CHAT, text="forget it", wait_for_effect_s=0)
+    answering(evi, frames.typed("forget it"), frames.assistant("Fine, forgotten.", "m-9"))
+    receipt = await agent.call(
+        "answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="x", wait_for_effect_s=0.3
+    )
+    assert receipt["status"] == "sent"

@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from tests import frames
-from tests.fake_evi import FakeEvi
+from tests.fake_evi import KEY, FakeEvi
 from tests.supervision import CHAT, Agent, agent_on, supervising
 
 pytestmark = pytest.mark.anyio
@@ -210,10 +210,12 @@ async def test_an_inbound_secret_is_gone_before_it_is_stored(evi: FakeEvi, agent
     evi.history[CHAT] = [
         frames.settings(system_prompt="Be kind.", language_model_api_key="sk-secret", metadata={"api_key": "sk-2"}),
         frames.frame("brand_new", access_token="sk-3"),
+        frames.error("E0100", "echo", f"your key {KEY} is odd"),
     ]
     await agent.call("attach_chat", chat_id=CHAT)
     page = await agent.call("read_events", chat_id=CHAT)
     assert page["events"][0]["settings"]["system_prompt"] == "Be kind."
+    assert KEY not in str(page) + await agent.text("read_events", chat_id=CHAT)
     assert "sk-" not in str(page) + await agent.text("read_events", chat_id=CHAT)
 
 

@@ -70,8 +70,9 @@ async def test_a_resource_that_cannot_be_read_says_why(evi: FakeEvi, agent: Agen
     """A protocol error, as MCP has it for resources, with a sentence in it."""
     evi.history[CHAT] = [frames.metadata()]
     await agent.call("attach_chat", chat_id=CHAT)
-    with pytest.raises(MCPError, match=said):
+    with pytest.raises(MCPError, match=said) as caught:
         await agent.client.read_resource(uri)
+    assert caught.value.error.code == types.INVALID_PARAMS, "a mistake of the caller's, not of this server"
 
 
 async def test_a_client_of_2026_hears_of_changes_on_its_listen_stream(evi: FakeEvi) -> None:
