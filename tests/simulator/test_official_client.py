@@ -26,7 +26,7 @@ def client_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("the official client needs node and npm, which are not installed here")
-    cache = request.config.cache
+    cache = getattr(request.config, "cache", None)  # the plugin may be switched off
     folder = cache.mkdir("hume-client") if cache else tmp_path_factory.mktemp("hume-client")
     if not (folder / "installed").exists():
         (folder / "package.json").write_text('{"private": true}')
