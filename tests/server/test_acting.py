@@ -401,3 +401,11 @@ async def test_the_reply_to_a_user_input_proves_no_tool_answer(evi: FakeEvi, age
         "answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="x", wait_for_effect_s=0.3
     )
     assert receipt["status"] == "sent"
+
+
+@pytest.mark.parametrize("content", ["", "x" * 300_000])
+async def test_our_own_answer_is_known_when_it_comes_back(evi: FakeEvi, agent: Agent, live: str, content: str) -> None:
+    """Whether a service mirrors an answer to its sender is not documented; an empty or huge one is ours, too."""
+    answering(evi, frames.tool_response("call_1", content))
+    receipt = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content=content)
+    assert receipt["status"] == "confirmed"
