@@ -81,7 +81,10 @@ async def _simulated(settings: Settings) -> int:
 @click.option("--speed", default=1.0, show_default=True, type=click.FloatRange(0.1, 100), help="Of the scripted calls.")
 @click.option("--api-key", default=None, help="The only key accepted; any is, if not given.")
 def simulate(host: str, port: int, speed: float, api_key: str | None) -> int:
-    """Run the simulated EVI alone; the first line on stdout is its base URL."""
+    """Run the simulated EVI alone.
+
+    The first line on stdout is its base URL, for EVI_MCP_BASE_URL. Ctrl-C ends it.
+    """
     _configure_logging("INFO")
     return asyncio.run(_simulate(host, port, speed, api_key))
 
@@ -104,7 +107,11 @@ async def _simulate(host: str, port: int, speed: float, api_key: str | None) -> 
 
 @_evi_mcp.command()
 def demo() -> int:
-    """Show a supervised call: simulator, server and client as real processes; no account, under a minute."""
+    """Show a supervised call; no account.
+
+    Starts the simulated EVI and this server as a real process, attaches as a real MCP client, and follows one call to
+    its end, in about 40 seconds. Status 0 only if each of its steps really happened.
+    """
     from evi_mcp.demo import run
 
     return run()
@@ -113,7 +120,10 @@ def demo() -> int:
 @_evi_mcp.command()
 @_with_settings
 def doctor(**flags: str | None) -> int:
-    """Check the settings, the service and the key, and say what to fix."""
+    """Check settings, service and key.
+
+    One line for each check, with what to fix; status 1 if something is.
+    """
     from evi_mcp.doctor import run
 
     return run(_settings(flags))
