@@ -329,3 +329,22 @@ def test_a_live_event_amid_a_replay_does_not_end_it() -> None:
     history.begin_replay()
     live = frames.user("live", 1)
     assert new_in(history, [*known[:2], live, *known[2:]]) == [live]
+
+
+def test_all_is_back_only_when_what_was_learnt_late_is_back_too() -> None:
+    """Else what still comes of it would be taken for live, and logged again. Nothing is back where nothing was known."""
+    history = History()
+    history.begin_replay()
+    assert not history.has_come_back
+    known = [frames.metadata(), frames.assistant("a", "m-1"), frames.assistant("b", "m-2")]
+    late = frames.typed("learnt late")
+    new_in(history, known)
+    history.begin_replay()
+    assert new_in(history, [*known[:2], late, known[2]]) == [late]
+    history.begin_replay()
+    assert new_in(history, known) == []
+    assert not history.has_come_back
+    assert new_in(history, [late]) == []
+    assert history.has_come_back
+    history.end_replay()
+    assert not history.has_come_back
