@@ -332,7 +332,7 @@ def test_a_live_event_amid_a_replay_does_not_end_it() -> None:
 
 
 def test_all_is_back_only_when_what_was_learnt_late_is_back_too() -> None:
-    """Else what still comes of it would be taken for live, and logged again. Nothing is back where nothing was known."""
+    """Else what still comes of it would be taken for live and logged again. Where nothing was known nothing is back."""
     history = History()
     history.begin_replay()
     assert not history.has_come_back
