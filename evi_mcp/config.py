@@ -164,7 +164,7 @@ def load(flags: Mapping[str, str | None] | None = None) -> Settings:
             raise InvalidSetting(f"{variable} is not a setting of this version; see `evi-mcp serve --help`.")
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        return Settings(**given)  # type: ignore[arg-type]  # strings, as in the environment; pydantic converts them
     except ValidationError as error:
         problems = []
         for problem in error.errors(include_url=False, include_input=False, include_context=False):

@@ -80,3 +80,12 @@ class Agent:
 async def agent_on(server: EviServer, era: str = "auto", **options: Any) -> AsyncIterator[Agent]:
     async with Client(server, mode=era, **options) as client:
         yield Agent(client)
+
+
+def answering(evi: FakeEvi, *made: str) -> None:
+    """From now on the service answers any command with these frames."""
+
+    async def answer(chat_id: str, _: dict[str, Any]) -> None:
+        await evi.push(chat_id, *made)
+
+    evi.on_command = answer

@@ -60,7 +60,7 @@ def serve_subscriptions(server: MCPServer[Any], subscribe: Subscribe, unsubscrib
     def options(notification_options: Any = None, *args: Any, **kwargs: Any) -> Any:
         return base(notification_options or flags, *args, **kwargs)
 
-    low.create_initialization_options = options  # type: ignore[method-assign]
+    low.create_initialization_options = options  # type: ignore[method-assign]  # there is no other way in
 
 
 def report_clients(server: MCPServer[Any], on_client: Callable[[Connection], None]) -> None:

@@ -62,7 +62,7 @@ async def wait_for_events(
     # A chat that ended since the cursor ends the wait, whatever types it asks for.
     if any((chat.record.over_seq or 0) > position.seq for chat in chats) or all(chat.over for chat in chats):
         return reading.result(ctx, WokenBy.CHAT_ENDED)
-    page = reading.page()
+    page = reading.page(max_chars)
     if page.events or page.more:
         return reading.result(ctx, WokenBy.EVENT)
     wait = await _sleep(ctx, chats, everywhere=not chat_ids, wanted=reading.wanted, seconds=timeout_s)
@@ -121,15 +121,15 @@ class _Reading:
         """The events that belong on the page."""
         return Filter(frozenset(self.types) or None)
 
-    def page(self, room: int | None = None) -> Page:
-        """The next page, with at most `room` characters of events; `None` is all that may be."""
+    def page(self, room: int) -> Page:
+        """The next page, with at most `room` characters of events."""
         several = len(self.chats) > 1
         return read_page(
             [chat.record.log for chat in self.chats],
             self.position,
             self.wanted,
             limit=self.limit,
-            max_chars=self.max_chars if room is None else room,
+            max_chars=room,
             length=lambda item: line_length(item, with_chat_id=several),
             upto=self.app.registry.cursors.last_seq,
         )

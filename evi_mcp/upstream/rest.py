@@ -28,7 +28,6 @@ class ServiceChat(NamedTuple):
     chat_group_id: str | None
     status: str
     started_ms: int | None
-    event_count: int | None
 
 
 class RestClient:
@@ -134,19 +133,14 @@ def _service_chat(item: Any) -> ServiceChat | None:
     if not isinstance(item, dict) or not isinstance(item.get("id"), str):
         return None
 
-    def number(name: str) -> int | None:
-        value = item.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-    started = number("start_timestamp")
-    if started is not None:
+    started, group = item.get("start_timestamp"), item.get("chat_group_id")
+    if not isinstance(started, int) or isinstance(started, bool):
+        started = None
+    else:
         # Documented as seconds, milliseconds in every sample: both are read, and nothing else.
         started = started * 1000 if started < 10**11 else started
         started = started if 0 < started < 10**14 else None
-    group = item.get("chat_group_id")
-    return ServiceChat(
-        item["id"], group if isinstance(group, str) else None, str(item.get("status")), started, number("event_count")
-    )
+    return ServiceChat(item["id"], group if isinstance(group, str) else None, str(item.get("status")), started)
 
 
 def _newest_first(found: dict[str, ServiceChat]) -> list[ServiceChat]:

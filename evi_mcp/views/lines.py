@@ -7,7 +7,7 @@ which nothing can end the quote or begin a line (`evi_mcp.quoting`).
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from evi_mcp.chat import events as chat_events
 from evi_mcp.quoting import name, quote
@@ -41,7 +41,8 @@ def event_line(item: shapes.Event) -> str:
         parts.append(quote(item["text"]))
     if "expression" in item:
         parts.append(f"({expression(item['expression'])})")
-    parts += [f"{label} {quote(str(item[key]))}" for key, label in _QUOTED if key in item]  # type: ignore[literal-required]
+    facts = cast(Mapping[str, Any], item)
+    parts += [f"{key} {quote(facts[key])}" for key in _QUOTED if key in facts]
     if "settings" in item:
         parts.append(quote(json.dumps(item["settings"], ensure_ascii=False, separators=(",", ":"))))
     if "reason" in item:
@@ -57,13 +58,7 @@ def event_line(item: shapes.Event) -> str:
     return " ".join(parts)
 
 
-_QUOTED = (
-    ("parameters", "parameters"),
-    ("content", "content"),
-    ("error", "error"),
-    ("code", "code"),
-    ("slug", "slug"),
-)
+_QUOTED = ("parameters", "content", "error", "code", "slug")
 
 
 def _what(item: shapes.Event) -> str:

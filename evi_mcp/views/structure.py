@@ -11,6 +11,7 @@ from evi_mcp.chat.pages import Page
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.tool_calls import TrackedCall
 from evi_mcp.chat.turns import Turn as ChatTurn
+from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.prosody import strongest
 from evi_mcp.views import shapes
 
@@ -69,7 +70,7 @@ def states(items: Page, records: list[ChatRecord]) -> dict[str, str]:
     return {
         record.chat_id: record.lifecycle.state.value
         for record in records
-        if few or record.chat_id in here or record.lifecycle.state != "live"
+        if few or record.chat_id in here or record.lifecycle.state is not State.LIVE
     }
 
 

@@ -7,6 +7,7 @@ from typing import cast
 from evi_mcp.chat.events import CHAT_STATE, COMMAND, PROTOCOL_FAULT
 from evi_mcp.chat.log import Cursors
 from evi_mcp.chat.record import ChatRecord
+from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.protocol.messages import KNOWN_TYPES
 from evi_mcp.quoting import name, quote
 from evi_mcp.views import shapes, structure
@@ -14,8 +15,6 @@ from evi_mcp.views.lines import event_line, expression, tool_call_line, turn_lin
 
 MANY = 3
 """From so many chats on, a call is shown without repeating their ids."""
-
-OVER = ("ended", "failed")
 
 KNOWN_EVENTS = frozenset({*KNOWN_TYPES, CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 
@@ -120,7 +119,7 @@ def chat(shown: shapes.Chat) -> str:
     state = shown["state"]
     if "reason" in shown:
         state += f" ({shown['reason']})"
-    if shown["state"] in ("connecting", "reconnecting"):
+    if shown["state"] in (State.CONNECTING, State.RECONNECTING):
         state += ", still trying"
     if shown["paused"]:
         until = f"until {shown['resumes_at'][11:19]}" if "resumes_at" in shown else "until resume"

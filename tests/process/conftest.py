@@ -92,4 +92,4 @@ async def evi_mcp(*arguments: str, evi: FakeEvi | None = None, **environment: st
         if process.returncode is None:
             process.kill()
             await process.wait()
-        process._transport.close()  # type: ignore[attr-defined]
+        process._transport.close()  # type: ignore[attr-defined]  # else its pipes outlive the loop

@@ -116,6 +116,12 @@ def took(began: float) -> None:
     print(f"ended after {time.monotonic() - began:.2f} s")
 
 
+def stop_reading(server: Process) -> None:
+    """From now on nobody reads the server's stdout, and its pipe fills up."""
+    assert server.process.stdout is not None
+    server.process.stdout._transport.pause_reading()  # type: ignore[attr-defined]  # no public way to stop reading
+
+
 async def exited(server: Process) -> None:
     """Returns when the process has ended; `wait` would wait for a pipe that nobody reads, too."""
     while server.process.returncode is None:  # noqa: ASYNC110 - nothing tells of it
@@ -128,8 +134,7 @@ async def test_it_ends_although_its_client_has_stopped_reading(evi: FakeEvi) -> 
     async with evi_mcp(evi=evi) as server:
         await server.initialize()
         await server.call("attach_chat", chat_id=CHAT)
-        assert server.process.stdout is not None
-        server.process.stdout._transport.pause_reading()  # type: ignore[attr-defined]
+        stop_reading(server)
         for n in range(100, 200):
             arguments = {"chat_id": CHAT, "limit": 200, "max_chars": 50000}
             params = {"name": "read_events", "arguments": arguments}
@@ -188,7 +193,7 @@ async def test_at_the_end_of_stdin_a_client_that_stopped_reading_holds_nothing(e
         await server.initialize()
         await server.call("attach_chat", chat_id=CHAT)
         assert server.process.stdout is not None and server.process.stdin is not None
-        server.process.stdout._transport.pause_reading()  # type: ignore[attr-defined]
+        stop_reading(server)
         for n in range(100, 200):
             arguments = {"chat_id": CHAT, "limit": 200, "max_chars": 50000}
             params = {"name": "read_events", "arguments": arguments}

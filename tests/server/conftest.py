@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 
+from tests import frames
 from tests.fake_evi import FakeEvi, fake_evi
-from tests.supervision import Agent, agent_on, supervising
+from tests.supervision import CHAT, Agent, agent_on, supervising
 
 
 @pytest.fixture(params=["auto", "legacy"])
@@ -26,3 +27,10 @@ async def agent(evi: FakeEvi) -> AsyncIterator[Agent]:
     with anyio.fail_after(30):
         async with supervising(evi) as server, agent_on(server) as agent:
             yield agent
+
+
+@pytest.fixture
+async def live(evi: FakeEvi, agent: Agent) -> str:
+    """An attached chat; the cursor after its history."""
+    evi.history[CHAT] = [frames.metadata(), frames.user("Hello?", 100), frames.tool_call("call_1")]
+    return str((await agent.call("attach_chat", chat_id=CHAT))["cursor"])

@@ -1,7 +1,6 @@
-"""Commands: written once or not at all, with proof of effect, and refused with a sentence."""
+"""Speaking, pausing and resuming: written once or not at all, with proof of effect."""
 
 import json
-from typing import Any
 
 import anyio
 import pytest
@@ -9,25 +8,9 @@ import pytest
 from evi_mcp.registry import live_chat
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.supervision import CHAT, Agent, agent_on, supervising
+from tests.supervision import CHAT, Agent, answering
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def live(evi: FakeEvi, agent: Agent) -> str:
-    """An attached chat; the cursor after its history."""
-    evi.history[CHAT] = [frames.metadata(), frames.user("Hello?", 100), frames.tool_call("call_1")]
-    return str((await agent.call("attach_chat", chat_id=CHAT))["cursor"])
-
-
-def answering(evi: FakeEvi, *made: str) -> None:
-    """From now on the service answers any command with these frames."""
-
-    async def answer(chat_id: str, _: dict[str, Any]) -> None:
-        await evi.push(chat_id, *made)
-
-    evi.on_command = answer
 
 
 async def test_a_user_input_is_confirmed_by_the_message_that_comes_back(evi: FakeEvi, agent: Agent, live: str) -> None:
@@ -81,37 +64,6 @@ async def test_one_message_confirms_one_of_two_equal_commands(evi: FakeEvi, agen
     assert sorted(receipt["status"] for receipt in receipts) == ["confirmed", "sent"]
 
 
-async def test_a_tool_answer_goes_out_as_text_and_is_confirmed_when_evi_goes_on(
-    evi: FakeEvi, agent: Agent, live: str
-) -> None:
-    """Hume: `content` is text, `tool_name` equals the call's name; the sender gets no copy of its answer."""
-    answering(evi, frames.assistant("It is in Lyon.", "m-9"))
-    content = '{"place": "Lyon"}'
-    receipt = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content=content)
-    assert receipt["status"] == "confirmed"
-    assert evi.received[CHAT] == [
-        {
-            "type": "tool_response",
-            "tool_call_id": "call_1",
-            "content": content,
-            "tool_type": "function",
-            "tool_name": "parcel_status",
-        }
-    ]
-    [call] = (await agent.call("list_tool_calls", chat_id=CHAT, status="all"))["tool_calls"]
-    assert (call["status"], call["answered_by"], call["parameters"]) == ("answered", "mcp", '{"number":"LY-4471"}')
-
-
-@pytest.mark.parametrize("content", ["null", '{"ok": true}', "[1]", "7", "", "ok"])
-async def test_whatever_an_answer_looks_like_it_arrives_as_the_same_text(
-    evi: FakeEvi, agent: Agent, live: str, content: str
-) -> None:
-    """The SDK parses JSON in arguments that are not plainly strings; a tool's answer must not be touched."""
-    await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content=content, wait_for_effect_s=0)
-    await evi.until(lambda: evi.received[CHAT])
-    assert evi.received[CHAT][0]["content"] == content
-
-
 async def test_an_error_for_the_record_and_words_for_the_assistant(evi: FakeEvi, agent: Agent, live: str) -> None:
     """Hume: `error` is seen by neither LLM nor user, `content` is what the LLM gets."""
     await agent.call(
@@ -136,70 +88,6 @@ async def test_an_error_for_the_record_and_words_for_the_assistant(evi: FakeEvi,
             "code": "upstream",
         }
     ]
-
-
-async def test_of_two_agents_the_first_answer_goes_out_and_each_sees_the_other(evi: FakeEvi) -> None:
-    """Our contract (sections 3 to 5): one connection, one answer, and `command` events for all."""
-    evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1")]
-    with anyio.fail_after(20):
-        async with supervising(evi) as server, agent_on(server) as one, agent_on(server, "legacy") as other:
-            cursor = (await one.call("attach_chat", chat_id=CHAT))["cursor"]
-            await other.call("attach_chat", chat_id=CHAT)
-            results = []
-
-            async def answer(agent: Agent, content: str) -> None:
-                results.append(
-                    await agent.client.call_tool(
-                        "answer_tool_call",
-                        {"chat_id": CHAT, "tool_call_id": "call_1", "content": content, "wait_for_effect_s": 0},
-                    )
-                )
-
-            async with anyio.create_task_group() as group:
-                group.start_soon(answer, one, "A")
-                group.start_soon(answer, other, "B")
-            await evi.until(lambda: evi.received[CHAT])
-            assert sorted(result.is_error or False for result in results) == [False, True]
-            [refused] = [result.content[0].text for result in results if result.is_error]
-            assert "the first answer counts" in refused and "was answered by" in refused
-            assert len(evi.received[CHAT]) == 1
-            for agent in (one, other):
-                page = await agent.call("read_events", chat_id=CHAT, after=cursor)
-                assert [event["command"] for event in page["events"]] == ["tool_response"]
-            assert len(evi.handshakes) == 1
-
-
-async def test_an_unknown_tool_call_is_refused_with_those_that_are_pending(
-    evi: FakeEvi, agent: Agent, live: str
-) -> None:
-    """Our contract (section 5)."""
-    text = await agent.error("answer_tool_call", chat_id=CHAT, tool_call_id="call_9", content="x")
-    assert '"call_1"' in text and "nothing was sent" in text
-    assert evi.received[CHAT] == []
-
-
-async def test_an_answer_seen_from_somebody_else_closes_the_call(evi: FakeEvi, agent: Agent, live: str) -> None:
-    """Our contract (section 5): the caller's own app may have answered first."""
-    await evi.push(CHAT, frames.tool_response("call_1", "from the app"))
-    await agent.call("wait_for_events", after=live, types=["tool_response"])
-    text = await agent.error("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="x")
-    assert "was answered by someone else" in text
-    assert (await agent.call("list_tool_calls", chat_id=CHAT))["tool_calls"] == []
-
-
-async def test_a_call_that_was_answered_before_we_attached_is_not_pending(evi: FakeEvi, agent: Agent) -> None:
-    """The answers of others may be missing from a replay (not documented), but EVI went on after one."""
-    evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1"), frames.assistant("It is in Lyon.", "m-1")]
-    chat = await agent.call("attach_chat", chat_id=CHAT)
-    assert chat["pending_tool_calls"] == []
-
-
-async def test_a_built_in_tool_is_nobodys_to_answer(evi: FakeEvi, agent: Agent, live: str) -> None:
-    """Hume: built-in tools come with `response_required: false`; the server answers them itself."""
-    call = frames.tool_call("call_web", "web_search", response_required=False, tool_type="builtin")
-    await evi.push(CHAT, call)
-    await agent.call("wait_for_events", after=live, types=["tool_call"])
-    assert "built-in" in await agent.error("answer_tool_call", chat_id=CHAT, tool_call_id="call_web", content="x")
 
 
 async def test_a_command_is_refused_if_the_user_has_spoken_since(evi: FakeEvi, agent: Agent, live: str) -> None:
@@ -308,27 +196,6 @@ async def test_an_agent_that_gives_up_while_waiting_for_an_effect_unsends_nothin
     assert json.dumps(evi.received[CHAT]).count("hello?") == 1
 
 
-async def test_an_answer_that_evi_refuses_is_not_confirmed_by_what_it_says_instead(
-    evi: FakeEvi, agent: Agent, live: str
-) -> None:
-    """Hume: a late or malformed answer gets a `tool_error` from the service, and the fallback is spoken."""
-    answering(evi, frames.tool_error("call_1", "the answer came too late"), frames.assistant("I cannot see it.", "m-9"))
-    receipt = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="Lyon")
-    assert receipt["status"] == "sent"
-    events = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"]))["events"]
-    assert receipt["warning"] == f"it had no effect: see event {events[1]['seq']}"
-
-
-async def test_what_evi_says_to_the_users_next_words_proves_no_answer(evi: FakeEvi, agent: Agent, live: str) -> None:
-    """`confirmed` is never a guess: a filler, or a reply to something newer, shows nothing of the tool's answer."""
-    filler = frames.assistant("Hm.", "m-7", quick=True)
-    answering(evi, filler, frames.user("Hello?", 9000), frames.assistant("Yes, I am here.", "m-8"))
-    receipt = await agent.call(
-        "answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="Lyon", wait_for_effect_s=0.3
-    )
-    assert receipt["status"] == "sent"
-
-
 async def test_a_late_effect_is_no_proof_of_the_next_equal_command(evi: FakeEvi, agent: Agent, live: str) -> None:
     """Two agents may say the same after one another; the echo of the first belongs to the first."""
     await agent.call("send_user_input", chat_id=CHAT, text="hello", wait_for_effect_s=0)
@@ -375,37 +242,3 @@ async def test_the_next_call_that_a_result_names_keeps_its_scope(evi: FakeEvi, a
     text = await agent.text("wait_for_events", chat_ids=[CHAT], types=["tool_call"], after="latest", timeout_s=0)
     assert f'next: wait_for_events(chat_ids=["{CHAT}"], types=["tool_call"], after="' in text
     assert "next: wait_for_events(after=" in await agent.text("wait_for_events", timeout_s=0)
-
-
-async def test_a_second_tool_call_proves_the_answer_to_the_first(evi: FakeEvi, agent: Agent, live: str) -> None:
-    """EVI went on with it; and the words that follow prove the second answer, not the first."""
-    answering(evi, frames.tool_call("call_2"))
-    first = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="free at 8")
-    answering(evi, frames.assistant("It is booked.", "m-9"))
-    second = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_2", content="booked")
-    assert [first["status"], second["status"]] == ["confirmed", "confirmed"]
-
-
-async def test_an_answer_of_somebody_else_is_no_proof_of_ours(evi: FakeEvi, agent: Agent, live: str) -> None:
-    """Two clients may answer at the same time; which one EVI took is seen in what it mirrors."""
-    answering(evi, frames.tool_response("call_1", "SOMEBODY ELSE'S"))
-    receipt = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="ours")
-    assert (receipt["status"], "it had no effect" in receipt["warning"]) == ("sent", True)
-
-
-async def test_the_reply_to_a_user_input_proves_no_tool_answer(evi: FakeEvi, agent: Agent, live: str) -> None:
-    """What an older command claims still tells a younger one that the conversation has moved on."""
-    await agent.call("send_user_input", chat_id=CHAT, text="forget it", wait_for_effect_s=0)
-    answering(evi, frames.typed("forget it"), frames.assistant("Fine, forgotten.", "m-9"))
-    receipt = await agent.call(
-        "answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="x", wait_for_effect_s=0.3
-    )
-    assert receipt["status"] == "sent"
-
-
-@pytest.mark.parametrize("content", ["", "x" * 300_000])
-async def test_our_own_answer_is_known_when_it_comes_back(evi: FakeEvi, agent: Agent, live: str, content: str) -> None:
-    """Whether a service mirrors an answer to its sender is not documented; an empty or huge one is ours, too."""
-    answering(evi, frames.tool_response("call_1", content))
-    receipt = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content=content)
-    assert receipt["status"] == "confirmed"
