@@ -10,7 +10,7 @@ from evi_mcp.simulator.voice import THINKING_S, Voice
 
 _WORD_S = 0.36
 _PATIENCE_S = 6.0  # how long a user waits for an EVI that is paused before speaking again
-_INTERIMS = 2  # provisional transcripts of an utterance
+_INTERIM_WORDS = 3  # a provisional transcript comes about once a second
 
 
 class Caller:
@@ -56,17 +56,18 @@ class Caller:
         begin_ms = self._stage.position_ms
         words = user.says.split()
         spoken = 0
-        for part in range(1, _INTERIMS + 1):
-            until = len(words) * part // (_INTERIMS + 1)
-            if until == spoken:
-                continue
-            yield self._stage.after(_WORD_S * (until - spoken))
-            spoken = until
+        while len(words) - spoken > _INTERIM_WORDS:
+            yield self._stage.after(_WORD_S * _INTERIM_WORDS)
+            spoken += _INTERIM_WORDS
             if self._verbose:
-                text = " ".join(words[:spoken])
-                self._stage.user_message(text, begin_ms=begin_ms, models={}, from_text=False, interim=True)
+                # `models` is the prosody of the utterance; Hume excepts typed messages only, so here it is so far.
+                self._say(" ".join(words[:spoken]), begin_ms, user, interim=True)
         yield self._stage.after(_WORD_S * (len(words) - spoken))
-        self._stage.user_message(user.says, begin_ms=begin_ms, models=self._models(user.expression), from_text=False)
+        self._say(user.says, begin_ms, user, interim=False)
+
+    def _say(self, text: str, begin_ms: int, user: User, *, interim: bool) -> None:
+        models = self._models(user.expression)
+        self._stage.user_message(text, begin_ms=begin_ms, models=models, from_text=False, interim=interim)
 
     def _interrupt(self) -> None:
         if self._voice.interrupt():

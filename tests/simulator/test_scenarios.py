@@ -134,7 +134,7 @@ def test_interim_transcripts_grow_into_the_final_one() -> None:
     play = Play("support")
     final = play.until("user_message", lambda event: not event["interim"])
     interims = [event for event in play.of("user_message") if event["interim"]]
-    assert len(interims) == 2
+    assert len(interims) >= 2
     for interim in interims:
         assert final["message"]["content"].startswith(interim["message"]["content"])
         assert interim["time"]["begin"] == final["time"]["begin"]
