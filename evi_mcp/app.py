@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from evi_mcp.config import Settings
 from evi_mcp.errors import ChatNotAllowed, MissingApiKey
 from evi_mcp.protocol.chat_id import check_chat_id
+from evi_mcp.protocol.redaction import Mask
+from evi_mcp.registry.actions.answering import answer_after
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.pump import Pace
 from evi_mcp.registry.registry import ChatRegistry
@@ -97,9 +99,12 @@ async def open_app(settings: Settings, connector: Connector | None = None) -> As
         max_chats=settings.max_chats,
         max_events=settings.log_events,
         pace=Pace(reconnect_for=settings.reconnect_for),
+        mask=Mask(secret.get_secret_value() for secret in settings.all_secrets),
     )
     try:
         async with registry:
+            if settings.tool_call_fallback is not None:
+                registry.add_listener(answer_after(registry, settings.tool_call_fallback))
             yield App(settings, registry, rest)
     finally:
         if rest is not None:

@@ -67,6 +67,14 @@ class Settings(BaseSettings):
     reconnect_for: float = Field(
         default=300.0, ge=0, le=86_400, description="Seconds of failed reconnecting before a chat is failed."
     )
+    tool_call_fallback: float | None = Field(
+        default=None,
+        gt=0,
+        le=3600,
+        json_schema_extra={"shown": "off"},
+        description="Seconds after which a tool call that nobody has answered gets a tool_error, at any access level,"
+        " so that no caller is left waiting; off answers none.",
+    )
     results: Literal["structured", "text"] = Field(
         default="structured",
         description="structured gives text and structured content, text leaves the latter and the output schemas away.",
@@ -74,6 +82,15 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="Level of the log on stderr."
     )
+
+    secrets: dict[str, SecretStr] = Field(
+        default_factory=dict, description="By name, from the variables EVI_MCP_SECRET_<NAME>; not a setting of its own."
+    )
+
+    @field_validator("tool_call_fallback", mode="before")
+    @classmethod
+    def _off_is_none(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and value.strip().lower() in ("off", "0") else value
 
     @field_validator("hume_api_key", mode="before")
     @classmethod
@@ -122,6 +139,11 @@ class Settings(BaseSettings):
         """The chats that may be touched; `None` means any."""
         return frozenset(self.allowed_chats.split(",")) if self.allowed_chats else None
 
+    @property
+    def all_secrets(self) -> list[SecretStr]:
+        """Every value that must not be seen: the API key and the named secrets."""
+        return [*self.secrets.values(), *([self.hume_api_key] if self.hume_api_key else [])]
+
 
 class Row(NamedTuple):
     """A setting as users see it. `default` is `None` where there is none."""
@@ -136,8 +158,11 @@ class Row(NamedTuple):
 def rows() -> Iterator[Row]:
     """Every setting, in the order of the docs."""
     for name, info in Settings.model_fields.items():
+        if name == "secrets":
+            continue
         alias = info.validation_alias
-        default = info.default if info.default not in (None, "") else None
+        extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+        default = info.default if info.default not in (None, "") else extra.get("shown")
         text = f"{default:g}" if isinstance(default, float) else None if default is None else str(default)
         yield Row(
             name,
@@ -162,9 +187,14 @@ def load(flags: Mapping[str, str | None] | None = None) -> Settings:
     for variable in os.environ:
         if variable.startswith(PREFIX) and variable not in variables.values() and not variable.startswith(SECRETS):
             raise InvalidSetting(f"{variable} is not a setting of this version; see `evi-mcp serve --help`.")
-    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in (flags or {}).items() if value is not None}
+    given["secrets"] = {
+        variable.removeprefix(SECRETS): SecretStr(value)
+        for variable, value in os.environ.items()
+        if variable.startswith(SECRETS) and value
+    }
     try:
-        return Settings(**given)  # type: ignore[arg-type]  # strings, as in the environment; pydantic converts them
+        return Settings(**given)  # strings, as in the environment; pydantic converts them
     except ValidationError as error:
         problems = []
         for problem in error.errors(include_url=False, include_input=False, include_context=False):

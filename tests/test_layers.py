@@ -17,7 +17,7 @@ OURS = {
     "registry": {"upstream", "chat", "protocol", "errors", "quoting"},
     "views": {"chat", "protocol", "quoting"},
     "app": {"registry", "upstream", "protocol", "config", "errors"},
-    "tools": {"app", "views", "registry", "chat", "protocol", "config", "errors"},
+    "tools": {"app", "views", "registry", "chat", "protocol", "config", "errors", "quoting"},
     "server": {"tools", "app", "views", "registry", "chat", "config", "errors", "quoting"},
     "simulator": {"protocol", "errors", "quoting"},
     "doctor": {"upstream", "config", "errors"},

@@ -15,13 +15,17 @@ from evi_mcp.protocol.history import History
 from evi_mcp.protocol.identity import identify
 from evi_mcp.protocol.lifecycle import Change, Lifecycle
 from evi_mcp.protocol.messages import ChatMetadata, ErrorMessage
+from evi_mcp.protocol.redaction import Mask
 
 
 class ChatRecord:
     """What this server knows of one chat. Times are Unix seconds."""
 
-    def __init__(self, chat_id: str, cursors: Cursors, *, max_events: int, now: float) -> None:
+    def __init__(
+        self, chat_id: str, cursors: Cursors, *, max_events: int, now: float, mask: Mask | None = None
+    ) -> None:
         self.chat_id = chat_id
+        self._mask = mask or Mask()
         self.attached_at = now
         self.chat_group_id: str | None = None
         self.paused = False
@@ -32,7 +36,7 @@ class ChatRecord:
         self.last_event_at: float | None = None
         self.over_seq: int | None = None
         """The `chat_state` event with which the chat was over; `None` while it is not."""
-        self.lifecycle = Lifecycle()
+        self.lifecycle = Lifecycle(self._mask)
         self.history = History()
         self.log = EventLog(max_events)
         self.tool_calls = ToolCalls()
@@ -73,7 +77,7 @@ class ChatRecord:
         return self._log(now, type=COMMAND, command=command, by=by, **facts)
 
     def _log(self, now: float, **facts: Any) -> Event:
-        event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **facts)
+        event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **self._mask(facts))
         self.log.append(event)
         self.turns.see(event)
         self.tool_calls.see(event)

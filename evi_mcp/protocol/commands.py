@@ -12,14 +12,18 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    FiniteFloat,
     SecretStr,
     TypeAdapter,
     ValidationError,
     field_serializer,
+    field_validator,
 )
 
 from evi_mcp.errors import InvalidCommand
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
+from evi_mcp.protocol.json_schema import schema_problem
+from evi_mcp.protocol.redaction import REDACTED, redact
 
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Id = Annotated[str, Field(min_length=1)]
@@ -85,6 +89,13 @@ class Tool(BaseModel):
     description: str | None = None
     fallback_content: str | None = None
 
+    @field_validator("parameters")
+    @classmethod
+    def _is_a_json_schema(cls, value: str) -> str:
+        if problem := schema_problem(value):
+            raise ValueError(problem)
+        return value
+
 
 class BuiltinTool(BaseModel):
     """A tool that EVI brings along; `fallback_content` is what the LLM gets if it fails."""
@@ -112,7 +123,7 @@ class SessionSettings(Command):
     type: Literal["session_settings"] = "session_settings"
     system_prompt: str | None = None
     context: Context | None = None
-    variables: dict[str, str | float | bool] | None = None
+    variables: dict[str, str | bool | int | FiniteFloat] | None = None
     voice_id: str | None = None
     tools: list[Tool] | None = None
     builtin_tools: list[BuiltinTool] | None = None
@@ -123,6 +134,12 @@ class SessionSettings(Command):
     @field_serializer("language_model_api_key", when_used="json-unless-none")
     def _on_the_wire(self, key: SecretStr) -> str:
         return key.get_secret_value()  # the frame is the one place where it is written out
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The fields that were set, as plain data without secrets; `None` stands for one that is cleared."""
+        fields = self.model_dump(exclude_unset=True, exclude={"type", "custom_session_id"})
+        return {name: REDACTED if isinstance(value, SecretStr) else redact(value) for name, value in fields.items()}
 
 
 class UserInput(Command):
@@ -203,5 +220,5 @@ def _plain(problem: Any) -> str:
         "string_too_short": "must not be empty",
         "string_pattern_mismatch": "must not be empty",
     }
-    message: str = kinds.get(problem["type"], problem["msg"])
+    message: str = kinds.get(problem["type"], problem["msg"]).removeprefix("Value error, ")
     return message[:1].lower() + message[1:]

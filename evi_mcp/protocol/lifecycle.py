@@ -10,6 +10,7 @@ except refusals that no waiting heals.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from evi_mcp.protocol.redaction import Mask
 from evi_mcp.quoting import name, quote
 
 
@@ -56,9 +57,14 @@ class Change:
 
 
 class Lifecycle:
-    """Owns the state of one chat. Every method returns the change it made, or `None`."""
+    """Owns the state of one chat. Every method returns the change it made, or `None`.
 
-    def __init__(self) -> None:
+    Args:
+        mask: Takes secrets out of what the service says; by default there are none.
+    """
+
+    def __init__(self, mask: Mask | None = None) -> None:
+        self._mask = mask or Mask()
         self.state = State.CONNECTING
         self.reason: str | None = None
         self.was_live = False
@@ -76,13 +82,15 @@ class Lifecycle:
 
     def heard_error(self, code: str | None, slug: str | None) -> Change | None:
         """An `error` event came; most of them leave the chat alive."""
-        self._last_error = name((slug or code or "without a code")[:80])
+        said = self._mask(slug or code or "without a code")
+        self._last_error = name(said[:80])
         if code in FATAL_ERRORS or slug in FATAL_ERRORS.values():
-            return self._go(State.ENDED, name((slug or FATAL_ERRORS[code or ""])[:80]))
+            return self._go(State.ENDED, name(said[:80] if slug else FATAL_ERRORS[code or ""]))
         return None
 
     def closed(self, code: int | None, reason: str) -> Change | None:
         """The connection was closed by the service; `None` if it broke without a close frame."""
+        reason = self._mask(reason)
         if code == 1000:
             return self._go(State.ENDED, f"EVI closed the chat{': ' + quote(reason, 125) if reason else ''}")
         what = "the connection broke" if code is None else f"the service closed the connection with {code}"
@@ -95,12 +103,12 @@ class Lifecycle:
         if status in GONE_STATUS and self.was_live:
             return self._go(State.ENDED, f"the service no longer knows the chat (HTTP {status})")
         if 300 <= status < 500 and status not in _PASSING_STATUS:
-            return self._go(State.FAILED, cause)
-        return self._trouble(cause)
+            return self._go(State.FAILED, self._mask(cause))
+        return self._trouble(self._mask(cause))
 
     def unreachable(self, why: str) -> Change | None:
         """No answer at all: network, TLS, time-out."""
-        return self._trouble(why)
+        return self._trouble(self._mask(why))
 
     def gave_up(self, after_s: float) -> Change | None:
         """Reconnecting has failed for as long as the settings allow."""

@@ -1,16 +1,20 @@
-"""Removing secrets from what EVI echoes, before it is stored, logged or shown.
+"""Removing secrets from what EVI echoes, before it is stored, logged or shown: by name, and by value.
 
 `session_settings` may come inbound with `language_model_api_key` in it (Python SDK, December 2025).
 Names that only look like secrets are redacted too, since the set of fields is open.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 REDACTED = "[redacted]"
 TOO_DEEP = "[nested too deeply]"
 MAX_DEPTH = 32
 """Values below are not kept: nothing of EVI's nests so deeply, and what does cannot be serialised again."""
+
+SHORTEST_SECRET = 6
+"""Shorter values are not looked for: they would be found in the middle of words."""
 
 _SECRET_NAME = re.compile(
     r"((api|private)[_-]?key|secret|token|password|passwd|authorization|credential|jwt|bearer)s?$|^key$", re.IGNORECASE
@@ -29,3 +33,28 @@ def redact(value: Any, depth: int = 0) -> Any:
     if isinstance(value, list):
         return [redact(item, depth + 1) for item in value]
     return value
+
+
+class Mask:
+    """Takes the values of known secrets out of whatever is kept of a chat, wherever a service repeats them."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets = tuple(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
+
+    def __repr__(self) -> str:
+        return f"<Mask of {len(self._secrets)} secrets>"
+
+    def __call__(self, value: Any) -> Any:
+        """A copy of plain data without the secrets; the same object if there is nothing to mask."""
+        if not self._secrets:
+            return value
+        if isinstance(value, str):
+            for secret in self._secrets:
+                if secret in value:
+                    value = value.replace(secret, REDACTED)
+            return value
+        if isinstance(value, dict):
+            return {self(key): self(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self(item) for item in value]
+        return value

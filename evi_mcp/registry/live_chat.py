@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
 import anyio
 
@@ -15,6 +16,7 @@ from evi_mcp.chat.record import ChatRecord
 from evi_mcp.errors import MaybeSent, NotSent
 from evi_mcp.protocol.commands import Command
 from evi_mcp.protocol.lifecycle import Change, State
+from evi_mcp.protocol.redaction import Mask
 from evi_mcp.upstream.transport import Closed, Transport
 
 WAIT_FOR_LIVE_S = 5.0
@@ -81,9 +83,9 @@ class _Proof:
 class LiveChat:
     """A chat that is followed. What changes it happens in plain functions, which nothing can cut in half."""
 
-    def __init__(self, chat_id: str, cursors: Cursors, *, max_events: int) -> None:
+    def __init__(self, chat_id: str, cursors: Cursors, *, max_events: int, mask: Mask | None = None) -> None:
         self.chat_id = chat_id
-        self.record = ChatRecord(chat_id, cursors, max_events=max_events, now=time.time())
+        self.record = ChatRecord(chat_id, cursors, max_events=max_events, now=time.time(), mask=mask)
         self._cursors = cursors
         self._transport: Transport | None = None
         self._listeners: list[Listener] = []
@@ -187,7 +189,7 @@ class LiveChat:
         effect: Effect | None = None,
         wait_for_effect_s: float = 0.0,
         guard: Callable[[], None] | None = None,
-        **facts: str | None,
+        **facts: Any,
     ) -> Receipt:
         """Writes a command once or not at all, and waits for its effect.
 

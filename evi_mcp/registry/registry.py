@@ -18,6 +18,7 @@ from evi_mcp.errors import AttachRefused, ChatNotAttached, TooManyChats
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.commands import ResumeAssistantMessage
 from evi_mcp.protocol.lifecycle import State
+from evi_mcp.protocol.redaction import Mask
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.pump import Pace, follow
 from evi_mcp.upstream.transport import Connector
@@ -39,15 +40,23 @@ class ChatRegistry:
         max_chats: The most that may be attached at once, chats that are over included.
         max_events: The most events kept for each chat.
         pace: Time limits of following a chat.
+        mask: Takes secrets out of whatever is kept.
     """
 
     def __init__(
-        self, connector: Connector, *, max_chats: int = 1000, max_events: int = 10_000, pace: Pace | None = None
+        self,
+        connector: Connector,
+        *,
+        max_chats: int = 1000,
+        max_events: int = 10_000,
+        pace: Pace | None = None,
+        mask: Mask | None = None,
     ) -> None:
         self.cursors = Cursors(secrets.token_hex(4))
         self._connector = connector
         self._max_chats, self._max_events = max_chats, max_events
         self._pace = pace or Pace()
+        self._mask = mask
         self._chats: dict[str, LiveChat] = {}
         self._detached: dict[str, int] = {}  # the number of the last event when they were, to say so to old cursors
         self._tasks: dict[LiveChat, _Task] = {}
@@ -86,6 +95,10 @@ class ChatRegistry:
         if chat is None:
             raise ChatNotAttached(chat_id, self._chats)
         return chat
+
+    def find(self, chat_id: str) -> LiveChat | None:
+        """The attached chat of this id, or `None`."""
+        return self._chats.get(chat_id)
 
     def chats(self) -> list[LiveChat]:
         """All attached chats, in the order in which they were attached, those that are being tried included."""
@@ -148,7 +161,7 @@ class ChatRegistry:
             if len(self._chats) >= self._max_chats:
                 raise TooManyChats(len(self._chats), sum(chat.over for chat in self._chats.values()))
             assert self._group is not None, "enter the registry first"
-            chat = LiveChat(chat_id, self.cursors, max_events=self._max_events)
+            chat = LiveChat(chat_id, self.cursors, max_events=self._max_events, mask=self._mask)
             chat.record.log.dropped_seq = self._detached.get(chat_id, 0)
             chat.add_listener(partial(self._hear, chat))
             self._chats[chat_id] = chat

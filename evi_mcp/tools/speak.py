@@ -7,10 +7,9 @@ from pydantic import Field
 
 from evi_mcp.config import Access
 from evi_mcp.protocol.commands import AssistantInput, UserInput
-from evi_mcp.registry import actions
-from evi_mcp.registry.live_chat import Receipt
-from evi_mcp.tools.spec import AppContext, ChatId, ToolSpec, WaitForEffect, agent_of, app_of, result
-from evi_mcp.views import shapes, structure, text
+from evi_mcp.registry.actions import pausing, speaking
+from evi_mcp.tools.spec import AppContext, ChatId, ToolSpec, WaitForEffect, agent_of, app_of, receipt
+from evi_mcp.views import shapes
 
 UnlessUserSpoke = Annotated[
     str, Field(description="A cursor: refuse if the user has said anything after it, since it may no longer fit.")
@@ -43,7 +42,7 @@ async def _speak(
     ctx: AppContext, chat_id: str, command: UserInput | AssistantInput, unless_user_spoke_after: str, wait_s: float
 ) -> types.CallToolResult:
     app = app_of(ctx)
-    done = await actions.speak(
+    done = await speaking.speak(
         app.registry,
         app.chat(chat_id),
         command,
@@ -63,32 +62,14 @@ async def pause(
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Silence EVI; it goes on listening but neither speaks nor uses tools until `resume`."""
     app = app_of(ctx)
-    done = await actions.pause(app.registry, app.chat(chat_id), by=agent_of(ctx), resume_after_s=resume_after_s)
+    done = await pausing.pause(app.registry, app.chat(chat_id), by=agent_of(ctx), resume_after_s=resume_after_s)
     return receipt(ctx, done)
 
 
 async def resume(ctx: AppContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Let EVI speak again after a pause; it answers the last thing the user said."""
     app = app_of(ctx)
-    return receipt(ctx, await actions.resume(app.registry, app.chat(chat_id), by=agent_of(ctx)))
-
-
-def receipt(ctx: AppContext, done: Receipt) -> types.CallToolResult:
-    """The result of any command."""
-    shown: shapes.Receipt = {
-        "chat_id": done.chat_id,
-        "command": done.command,
-        "seq": done.seq,
-        "status": "sent" if done.confirmed_by is None else "confirmed",
-        "cursor": app_of(ctx).registry.cursors.at(done.cursor_seq),
-    }
-    if done.confirmed_by is not None:
-        shown["confirmed_by"] = done.confirmed_by
-    if done.resumes_at is not None:
-        shown["resumes_at"] = structure.iso(done.resumes_at)
-    if done.warning is not None:
-        shown["warning"] = done.warning
-    return result(ctx, text.receipt(shown), shown)
+    return receipt(ctx, await pausing.resume(app.registry, app.chat(chat_id), by=agent_of(ctx)))
 
 
 TOOLS = (

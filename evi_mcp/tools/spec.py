@@ -11,6 +11,9 @@ from pydantic import Field
 
 from evi_mcp.app import App
 from evi_mcp.config import Access
+from evi_mcp.registry.live_chat import Receipt
+from evi_mcp.views import shapes, structure
+from evi_mcp.views import text as views_text
 
 AppContext = Context[App]
 
@@ -73,6 +76,24 @@ def result(ctx: AppContext, text: str, structure: Mapping[str, Any]) -> types.Ca
     """Both forms of a result, or the text alone where the settings say so."""
     structured = dict(structure) if app_of(ctx).settings.results == "structured" else None
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=structured)
+
+
+def receipt(ctx: AppContext, done: Receipt) -> types.CallToolResult:
+    """The result of any command."""
+    shown: shapes.Receipt = {
+        "chat_id": done.chat_id,
+        "command": done.command,
+        "seq": done.seq,
+        "status": "sent" if done.confirmed_by is None else "confirmed",
+        "cursor": app_of(ctx).registry.cursors.at(done.cursor_seq),
+    }
+    if done.confirmed_by is not None:
+        shown["confirmed_by"] = done.confirmed_by
+    if done.resumes_at is not None:
+        shown["resumes_at"] = structure.iso(done.resumes_at)
+    if done.warning is not None:
+        shown["warning"] = done.warning
+    return result(ctx, views_text.receipt(shown), shown)
 
 
 def now() -> float:

@@ -6,9 +6,8 @@ import mcp_types as types
 from pydantic import Field
 
 from evi_mcp.config import Access
-from evi_mcp.registry import actions
-from evi_mcp.tools.speak import receipt
-from evi_mcp.tools.spec import AppContext, ChatId, ToolSpec, WaitForEffect, agent_of, app_of, now, result
+from evi_mcp.registry.actions import answering
+from evi_mcp.tools.spec import AppContext, ChatId, ToolSpec, WaitForEffect, agent_of, app_of, now, receipt, result
 from evi_mcp.views import shapes, structure, text
 
 
@@ -45,7 +44,7 @@ async def answer_tool_call(
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Answer a pending tool call of the chat; the first answer wins, a later one is refused."""
     app = app_of(ctx)
-    done = await actions.answer_tool_call(
+    done = await answering.answer_tool_call(
         app.chat(chat_id),
         tool_call_id,
         content,

@@ -180,6 +180,7 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
 _MARKUP = re.compile(r"[\\`*_\[\]()<>!#|~]")
 
 _UNSEEN = {
+    "session_settings": "it was written to the chat; EVI need not show settings to who sent them",
     "pause_assistant_message": "it was written to the chat; EVI acknowledges no pause",
     "resume_assistant_message": "it was written to the chat; EVI acknowledges no resume, but will answer what was said",
 }

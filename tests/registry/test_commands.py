@@ -8,7 +8,8 @@ import pytest
 from evi_mcp.chat.log import Position
 from evi_mcp.errors import InvalidArgument, MaybeSent, NotSent
 from evi_mcp.protocol.commands import UserInput
-from evi_mcp.registry import actions, live_chat
+from evi_mcp.registry import live_chat
+from evi_mcp.registry.actions import answering, pausing, speaking
 from evi_mcp.registry.pump import Pace
 from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
 from evi_mcp.upstream.transport import Closed, Unreachable
@@ -74,8 +75,8 @@ async def test_a_condition_on_a_cursor_that_is_too_old_to_tell_refuses() -> None
         chat = await registry.attach("c")
         for cursor in (registry.cursors.at(2), "zzz-7"):
             with pytest.raises(InvalidArgument, match="too old to tell"):
-                actions.refuse_if_user_spoke(registry, chat, registry.cursors.read(cursor))
-        actions.refuse_if_user_spoke(registry, chat, Position(chat.record.log.dropped_seq))
+                speaking.refuse_if_user_spoke(registry, chat, registry.cursors.read(cursor))
+        speaking.refuse_if_user_spoke(registry, chat, Position(chat.record.log.dropped_seq))
 
 
 async def test_the_timer_of_a_pause_tries_until_a_resume_is_written() -> None:
@@ -83,7 +84,7 @@ async def test_the_timer_of_a_pause_tries_until_a_resume_is_written() -> None:
     connector = MemoryConnector((frames.metadata(),), Unreachable("down"), Unreachable("down"), (frames.metadata(),))
     async with following(connector, Pace(first_frame=0.05, quiet=0.02, delays=lambda: repeat(0.05))) as registry:
         chat = await registry.attach("c")
-        await actions.pause(registry, chat, by="me", resume_after_s=0.01)
+        await pausing.pause(registry, chat, by="me", resume_after_s=0.01)
         connector.connections["c"][0].shut(None)
         while len(connector.connections["c"]) < 2:
             await chat.changed()
@@ -96,7 +97,7 @@ async def test_an_answer_of_which_nobody_knows_whether_it_arrived_can_be_given_a
     async with following(Handing(transport)) as registry:
         chat = await registry.attach("c")
         with pytest.raises(MaybeSent):
-            await actions.answer_tool_call(chat, "call_1", "x", by="me")
+            await answering.answer_tool_call(chat, "call_1", "x", by="me")
         [call] = chat.record.tool_calls.pending()
         assert call.answered_by == "perhaps me"
 
@@ -106,16 +107,16 @@ async def test_the_timer_of_an_earlier_pause_does_not_end_a_later_one() -> None:
     connector = MemoryConnector((frames.metadata(),), Unreachable("down"), (frames.metadata(),))
     async with following(connector, Pace(first_frame=0.05, quiet=0.02, delays=lambda: repeat(0.1))) as registry:
         chat = await registry.attach("c")
-        await actions.pause(registry, chat, by="a", resume_after_s=0.05)
+        await pausing.pause(registry, chat, by="a", resume_after_s=0.05)
         connector.connections["c"][0].shut(None)
         await until(chat, "reconnecting")
-        await actions.pause(registry, chat, by="b", resume_after_s=0)
+        await pausing.pause(registry, chat, by="b", resume_after_s=0)
         await anyio.wait_all_tasks_blocked()
         sent = [event.command for event in chat.record.log if event.type == "command"]
         assert sent[-1] == "pause_assistant_message" and chat.record.paused
-        await actions.resume(registry, chat, by="a")
-        await actions.pause(registry, chat, by="a", resume_after_s=60)
-        await actions.pause(registry, chat, by="b", resume_after_s=0)
+        await pausing.resume(registry, chat, by="a")
+        await pausing.pause(registry, chat, by="a", resume_after_s=60)
+        await pausing.pause(registry, chat, by="b", resume_after_s=0)
         assert (chat.dead_man, chat.record.resumes_at) == (None, None)
 
 
@@ -131,7 +132,7 @@ async def test_a_pause_that_is_being_written_while_its_chat_is_detached_is_resum
     async with following(Handing(transport)) as registry:
         chat = await registry.attach("c")
         async with anyio.create_task_group() as group:
-            group.start_soon(lambda: actions.pause(registry, chat, by="a", resume_after_s=60))
+            group.start_soon(lambda: pausing.pause(registry, chat, by="a", resume_after_s=60))
             await anyio.wait_all_tasks_blocked()
             await registry.detach("c")
     assert [frame.split('"')[3] for frame in transport.sent] == [
@@ -145,7 +146,7 @@ async def test_a_paused_chat_that_is_detached_while_it_cannot_be_resumed_says_so
     connector = MemoryConnector((frames.metadata(),), Unreachable("down"))
     async with following(connector, Pace(first_frame=0.05, quiet=0.02)) as registry:
         chat = await registry.attach("c")
-        await actions.pause(registry, chat, by="a", resume_after_s=60)
+        await pausing.pause(registry, chat, by="a", resume_after_s=60)
         connector.connections["c"][0].shut(None)
         await until(chat, "reconnecting")
         assert (await registry.detach("c")).record.paused
@@ -164,8 +165,8 @@ async def test_a_resume_of_which_nobody_knows_leaves_the_pause_as_it_was(resume_
 
     async with following(Handing(BreaksOnResume((frames.metadata(),)))) as registry:
         chat = await registry.attach("c")
-        await actions.pause(registry, chat, by="a", resume_after_s=resume_after_s)
+        await pausing.pause(registry, chat, by="a", resume_after_s=resume_after_s)
         with pytest.raises(MaybeSent):
-            await actions.resume(registry, chat, by="a")
+            await pausing.resume(registry, chat, by="a")
         assert chat.record.paused
         assert (chat.dead_man is not None) == (resume_after_s > 0)

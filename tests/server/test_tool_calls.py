@@ -158,3 +158,37 @@ async def test_our_own_answer_is_known_when_it_comes_back(evi: FakeEvi, agent: A
     answering(evi, frames.tool_response("call_1", content))
     receipt = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content=content)
     assert receipt["status"] == "confirmed"
+
+
+async def test_an_unanswered_call_falls_back_to_an_error_that_evi_can_speak_about(evi: FakeEvi) -> None:
+    """Our contract (section 2): no caller is left waiting; a call that came with the history counts too."""
+    evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1")]
+    async with supervising(evi, tool_call_fallback=0.1) as server, agent_on(server) as agent:
+        await agent.call("attach_chat", chat_id=CHAT)
+        await evi.push(CHAT, frames.tool_call("call_2"), frames.tool_call("call_3", response_required=False))
+        await evi.until(lambda: len(evi.received[CHAT]) == 2)
+        assert sorted(command["tool_call_id"] for command in evi.received[CHAT]) == ["call_1", "call_2"]
+        assert {command["type"] for command in evi.received[CHAT]} == {"tool_error"}
+        assert all(command["content"] and command["error"] for command in evi.received[CHAT])
+        [first, second] = (await agent.call("list_tool_calls", status="failed"))["tool_calls"]
+        assert first["answered_by"] == second["answered_by"] == "the fallback of this server"
+        text = await agent.error("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="late")
+        assert "the fallback of this server" in text
+
+
+async def test_the_fallback_leaves_an_answered_call_alone_and_waits_for_a_lost_chat(evi: FakeEvi) -> None:
+    """The first answer wins, and one that cannot be sent now is sent when the chat is back, if it still has to be."""
+    evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1"), frames.tool_call("call_2")]
+    async with supervising(evi, tool_call_fallback=0.3) as server, agent_on(server) as agent:
+        await agent.call("attach_chat", chat_id=CHAT)
+        await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="ok", wait_for_effect_s=0)
+        evi.refuse[CHAT] = 503
+        evi.cut(CHAT)
+        await agent.until_state("reconnecting")
+        await anyio.sleep(0.4)
+        del evi.refuse[CHAT]
+        await evi.until(lambda: len(evi.received[CHAT]) == 2)
+        assert [(command["type"], command["tool_call_id"]) for command in evi.received[CHAT]] == [
+            ("tool_response", "call_1"),
+            ("tool_error", "call_2"),
+        ]

@@ -1,0 +1,27 @@
+"""Whether a text is a JSON Schema, as the `parameters` of a tool have to be."""
+
+import json
+
+from evi_mcp.quoting import quote
+
+
+def schema_problem(text: str) -> str | None:
+    """What is wrong with the text as a JSON Schema of an object's form; `None` if nothing is.
+
+    The dialect is the one that `$schema` names, 2020-12 if it names none or an unknown one. Nothing is fetched.
+    """
+    # Here, since it takes a tenth of a second to load and most processes never need it.
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+
+    try:
+        schema = json.loads(text)
+        if not isinstance(schema, dict):
+            return "is to be a JSON Schema, which is a JSON object"
+        validator_for(schema, default=Draft202012Validator).check_schema(schema)
+    except SchemaError as error:
+        where = ".".join(map(str, error.path)) or "the schema"
+        return f"is no JSON Schema: at {quote(where, 80)}, {quote(error.message, 200)}"
+    except (ValueError, RecursionError):
+        return "is not JSON; give the JSON Schema as an object, or as its JSON text"
+    return None

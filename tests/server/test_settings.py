@@ -1,0 +1,175 @@
+"""Changing the running chat's settings: every field as Hume documents it, checked before the network."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from tests import frames
+from tests.fake_evi import FakeEvi
+from tests.supervision import CHAT, Agent, agent_on, supervising
+
+pytestmark = pytest.mark.anyio
+
+SCHEMA = {"type": "object", "properties": {"number": {"type": "string"}}, "required": ["number"]}
+SECRET = "sk-live-0123456789"
+
+EVERY_FIELD: dict[str, Any] = {
+    "system_prompt": "You help {{customer}}.",
+    "context": "The parcel left at 09:40.",
+    "context_type": "persistent",
+    "variables": {"customer": "Ines", "tier": 2, "vip": False, "share": 0.5},
+    "voice_id": "voice-1",
+    "tools": [
+        {"name": "parcel_status", "parameters": SCHEMA, "description": "Where it is.", "fallback_content": "Down."},
+        {"name": "refund", "parameters": json.dumps(SCHEMA)},
+    ],
+    "builtin_tools": [{"name": "web_search"}, {"name": "hang_up", "fallback_content": "Say goodbye."}],
+    "metadata": {"desk": ["returns", 3]},
+    "custom_session_id": "mine-1",
+}
+AS_A_FRAME: dict[str, Any] = {
+    "type": "session_settings",
+    "system_prompt": "You help {{customer}}.",
+    "context": {"text": "The parcel left at 09:40.", "type": "persistent"},
+    "variables": {"customer": "Ines", "tier": 2, "vip": False, "share": 0.5},
+    "voice_id": "voice-1",
+    "tools": [
+        {
+            "type": "function",
+            "name": "parcel_status",
+            "parameters": json.dumps(SCHEMA, separators=(",", ":")),
+            "description": "Where it is.",
+            "fallback_content": "Down.",
+        },
+        {"type": "function", "name": "refund", "parameters": json.dumps(SCHEMA)},
+    ],
+    "builtin_tools": [{"name": "web_search"}, {"name": "hang_up", "fallback_content": "Say goodbye."}],
+    "metadata": {"desk": ["returns", 3]},
+    "custom_session_id": "mine-1",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evi_mcp.registry.actions.settings.WAIT_FOR_EFFECT_S", 0.2)
+
+
+async def test_every_field_goes_out_as_hume_documents_it(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """A schema given as an object is serialised, since the wire has it as a string; numbers stay what they are."""
+    receipt = await agent.call("update_session_settings", chat_id=CHAT, **EVERY_FIELD)
+    assert (receipt["command"], receipt["status"]) == ("session_settings", "sent")
+    await evi.until(lambda: evi.received[CHAT])
+    assert evi.received[CHAT] == [AS_A_FRAME]
+    [event] = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"]))["events"]
+    left_out = ("type", "custom_session_id")
+    assert event["settings"] == {name: value for name, value in AS_A_FRAME.items() if name not in left_out}
+    assert event["by"] == "mcp"
+
+
+async def test_only_what_is_given_is_sent(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """Hume: fields left out keep their value, and a null context clears; an empty list is a list."""
+    await agent.call("update_session_settings", chat_id=CHAT, clear_context=True)
+    await agent.call("update_session_settings", chat_id=CHAT, context="One remark.")
+    await agent.call("update_session_settings", chat_id=CHAT, tools=[], builtin_tools=[])
+    await evi.until(lambda: len(evi.received[CHAT]) == 3)
+    assert evi.received[CHAT] == [
+        {"type": "session_settings", "context": None},
+        {"type": "session_settings", "context": {"text": "One remark."}},
+        {"type": "session_settings", "tools": [], "builtin_tools": []},
+    ]
+
+
+async def test_settings_are_confirmed_by_those_that_come_back(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """What shows other values, or a part only, is another agent's change."""
+
+    async def answer(chat_id: str, command: dict[str, Any]) -> None:
+        await evi.push(
+            CHAT, frames.settings(voice_id="another"), frames.settings(**{**command, "audio": {"channels": 1}})
+        )
+
+    evi.on_command = answer
+    fields = {"voice_id": "voice-2", "variables": {"name": "Ines"}}
+    receipt = await agent.call("update_session_settings", chat_id=CHAT, **fields)
+    events = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"]))["events"]
+    assert (receipt["status"], receipt["confirmed_by"]) == ("confirmed", events[-1]["seq"])
+    assert [event["type"] for event in events] == ["command", "session_settings", "session_settings"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "nothing to change"),
+        ({"context": "x", "clear_context": True}, "contradict each other"),
+        ({"context_type": "persistent"}, "without a context"),
+        ({"context": "x", "context_type": "editable"}, "context_type"),
+        ({"tools": [{"name": "t", "parameters": {"type": "objekt"}}]}, "tools.0.parameters: is no JSON Schema"),
+        ({"tools": [{"name": "t", "parameters": "{'type': 'object'}"}]}, "tools.0.parameters: is not JSON"),
+        ({"tools": [{"name": "t", "parameters": "[]"}]}, "which is a JSON object"),
+        ({"tools": [{"name": "t", "parameters": {"pattern": "("}}]}, "is no JSON Schema"),
+        ({"tools": [{"name": "t", "parameters": "[" * 100_000}]}, "is not JSON"),
+        ({"tools": [{"name": "", "parameters": {}}]}, "tools.0.name"),
+        ({"tools": [{"name": "t", "parameters": {}, "fallback": "x"}]}, "tools.0.fallback"),
+        ({"builtin_tools": [{"name": "fly"}]}, "builtin_tools.0.name"),
+        ({"variables": {"a": ["b"]}}, "variables.a"),
+        ({"language_model_api_key_name": "OPENAI"}, 'no secret "OPENAI", there is none'),
+        ({"language_model_api_key": SECRET}, "has no parameter"),
+    ],
+)
+async def test_what_evi_would_not_understand_is_refused_before_the_network(
+    evi: FakeEvi, agent: Agent, live: str, arguments: dict[str, Any], said: str
+) -> None:
+    """Ten identical errors make EVI close the connection (Hume's page of errors)."""
+    text = await agent.error("update_session_settings", chat_id=CHAT, **arguments)
+    assert said in text and SECRET not in text
+    await agent.call("pause", chat_id=CHAT)
+    await evi.until(lambda: evi.received[CHAT])
+    assert [command["type"] for command in evi.received[CHAT]] == ["pause_assistant_message"]
+
+
+async def test_a_named_secret_reaches_the_service_and_nobody_else(
+    evi: FakeEvi, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Our contract (section 2): tools can name it but never see it, whatever the service does with it."""
+    caplog.set_level("DEBUG")
+
+    async def answer(chat_id: str, command: dict[str, Any]) -> None:
+        await evi.push(
+            CHAT,
+            frames.settings(**command),
+            frames.error(message=f"the key {SECRET} is not accepted"),
+            frames.assistant(f"My key is {SECRET}."),
+            frames.tool_call(parameters=json.dumps({"key": SECRET})),
+            frames.frame("novelty", seen=[{"where": f"in {SECRET}"}]),
+            frames.end(),
+        )
+
+    evi.on_command = answer
+    evi.history[CHAT] = [frames.metadata()]
+    async with (
+        supervising(evi, secrets={"OPENAI": SecretStr(SECRET), "SHORT": SecretStr("a")}) as server,
+        agent_on(server) as agent,
+    ):
+        await agent.call("attach_chat", chat_id=CHAT)
+        receipt = await agent.call("update_session_settings", chat_id=CHAT, language_model_api_key_name="OPENAI")
+        assert receipt["status"] == "confirmed"
+        assert evi.received[CHAT] == [{"type": "session_settings", "language_model_api_key": SECRET}]
+        await agent.call("wait_for_events", after=receipt["cursor"], types=["assistant_end"])
+        page = await agent.call("read_events", chat_id=CHAT)
+        [event] = [event for event in page["events"] if event["type"] == "command"]
+        assert event["settings"] == {"language_model_api_key": "[redacted]"}
+        assert "a" in event["type"], "what is too short to be a secret is not looked for"
+        wrong = await agent.error("update_session_settings", chat_id=CHAT, language_model_api_key_name="X")
+        assert 'there are "OPENAI", "SHORT"' in wrong
+        seen = json.dumps(page) + await agent.text("read_events", chat_id=CHAT)
+        seen += await agent.text("get_chat", chat_id=CHAT) + await agent.text("get_transcript", chat_id=CHAT)
+        seen += await agent.text("list_tool_calls", status="all")
+        evi.refuse[CHAT] = 503  # so that it stays away for a while
+        await evi.close(CHAT, 4000, f"bad key {SECRET}")
+        seen += json.dumps(await agent.until_state("reconnecting"))
+        seen += json.dumps(await agent.call("read_events", chat_id=CHAT, types=["chat_state"]))
+    assert SECRET not in seen and "[redacted]" in seen
+    assert SECRET not in "\n".join(
+        record.getMessage() for record in caplog.records if record.name.startswith("evi_mcp")
+    )
