@@ -26,6 +26,8 @@ from evi_mcp.protocol.messages import (
 CHAT_STATE = "chat_state"
 COMMAND = "command"
 PROTOCOL_FAULT = "protocol_fault"
+SPEECH = frozenset({"user_message", "assistant_message", "audio_output", "user_interruption"})
+"""Types that say that somebody is speaking."""
 HIDDEN_TYPES = frozenset({"audio_output", "assistant_prosody"})
 
 MAX_TEXT = 256 * 1024

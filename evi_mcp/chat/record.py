@@ -6,7 +6,7 @@ It does no I/O and never awaits, so whoever looks at it sees it whole.
 
 from typing import Any
 
-from evi_mcp.chat.events import CHAT_STATE, COMMAND, Event, facts_of
+from evi_mcp.chat.events import CHAT_STATE, COMMAND, SPEECH, Event, facts_of
 from evi_mcp.chat.log import Cursors, EventLog
 from evi_mcp.chat.tool_calls import ToolCalls
 from evi_mcp.chat.turns import Turns
@@ -34,6 +34,8 @@ class ChatRecord:
         """When that pause ends by itself; `None` if it does not, or there is none."""
         self.reconnects = 0
         self.last_event_at: float | None = None
+        self.spoke_at = now
+        """When either side was last heard, be it in part; until then, when the chat was attached."""
         self.over_seq: int | None = None
         """The `chat_state` event with which the chat was over; `None` while it is not."""
         self.lifecycle = Lifecycle(self._mask)
@@ -79,6 +81,8 @@ class ChatRecord:
     def _log(self, now: float, **facts: Any) -> Event:
         event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **self._mask(facts))
         self.log.append(event)
+        if event.type in SPEECH:
+            self.spoke_at = now
         self.turns.see(event)
         self.tool_calls.see(event)
         return event

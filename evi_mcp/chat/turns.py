@@ -1,7 +1,9 @@
 """Turns: what one side said until the other spoke or the turn was closed."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from evi_mcp.chat.events import Event
 
@@ -14,14 +16,19 @@ MAX_AWAITING_PROSODY = 100
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One side's turn; `begin_ms` is EVI's time of its first utterance, `at` when that reached us."""
+    """One side's turn; `begin_ms` is EVI's time of its first utterance, `at` when that reached us.
 
+    `number` counts the turns of the chat from 0; `changed_seq` is the event that added to it last.
+    """
+
+    number: int
     speaker: str
     at: float
     begin_ms: int | None
     from_text: bool
     interrupted: bool = False
     closed: bool = False
+    changed_seq: int = 0
     _texts: list[str] = field(default_factory=list)
     _length: int = 0
     _sums: dict[str, float] = field(default_factory=dict)
@@ -37,14 +44,25 @@ class Turn:
         """The mean of each score over the utterances that have any; empty if none has."""
         return {name: total / self._scored for name, total in self._sums.items()}
 
-    def say(self, text: str) -> None:
+    @property
+    def scored(self) -> bool:
+        """Whether there is any expression in it; typed turns have none."""
+        return self._scored > 0
+
+    def mean(self, score: str) -> float:
+        """The mean of one score over the utterances; 0 if there is none."""
+        return self._sums.get(score, 0.0) / self._scored if self._scored else 0.0
+
+    def say(self, text: str, seq: int) -> None:
         """Adds an utterance."""
+        self.changed_seq = seq
         if self._length < MAX_TURN_TEXT:
             self._texts.append(text)
             self._length += len(text)
 
-    def score(self, scores: dict[str, float]) -> None:
+    def score(self, scores: dict[str, float], seq: int) -> None:
         """Adds the expression of an utterance."""
+        self.changed_seq = seq
         self._scored += 1
         for name, score in scores.items():
             self._sums[name] = self._sums.get(name, 0.0) + score
@@ -56,9 +74,28 @@ class Turns:
     def __init__(self) -> None:
         self._turns: deque[Turn] = deque(maxlen=MAX_TURNS)
         self._awaiting_prosody: dict[str, tuple[Event, Turn]] = {}
+        self._changed: Turn | None = None
+        self._count = 0
 
     def __len__(self) -> int:
         return len(self._turns)
+
+    def __iter__(self) -> Iterator[Turn]:
+        return iter(self._turns)
+
+    def changed_by(self, seq: int) -> Turn | None:
+        """The turn to which this event, the newest of the chat, has added something; `None` if to none."""
+        return self._changed if self._changed is not None and self._changed.changed_seq == seq else None
+
+    def of(self, speaker: str, upto: int, count: int) -> list[Turn]:
+        """The last `count` turns of one side that have expression, up to the turn of this number; newest first."""
+        found: list[Turn] = []
+        for turn in islice(reversed(self._turns), self._count - 1 - upto, None):
+            if turn.speaker == speaker and turn.scored:
+                found.append(turn)
+                if len(found) == count:
+                    break
+        return found
 
     def last(self, count: int) -> list[Turn]:
         """The newest `count` turns, oldest of them first."""
@@ -74,7 +111,8 @@ class Turns:
                 message, turn = self._awaiting_prosody.pop(event.message_id or "", (None, None))
                 if message is not None and turn is not None and event.scores:
                     message.scores = event.scores
-                    turn.score(event.scores)
+                    turn.score(event.scores, event.seq)
+                    self._changed = turn
             case "assistant_end":
                 if self._turns and self._turns[-1].speaker == "assistant":
                     self._turns[-1].closed = True
@@ -86,11 +124,13 @@ class Turns:
         turn = self._turns[-1] if self._turns else None
         speaker, from_text = event.speaker or "", bool(event.from_text)
         if turn is None or turn.closed or turn.speaker != speaker or turn.from_text != from_text:
-            turn = Turn(speaker, event.at, event.begin_ms, from_text)
+            turn = Turn(self._count, speaker, event.at, event.begin_ms, from_text)
             self._turns.append(turn)
-        turn.say(event.text or "")
+            self._count += 1
+        self._changed = turn
+        turn.say(event.text or "", event.seq)
         if event.scores:
-            turn.score(event.scores)
+            turn.score(event.scores, event.seq)
         elif speaker == "assistant" and event.message_id:
             self._awaiting_prosody[event.message_id] = event, turn
             if len(self._awaiting_prosody) > MAX_AWAITING_PROSODY:

@@ -13,6 +13,7 @@ import anyio
 from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.chat.log import Cursors
 from evi_mcp.chat.record import ChatRecord
+from evi_mcp.chat.triggers import Reminders
 from evi_mcp.errors import MaybeSent, NotSent
 from evi_mcp.protocol.commands import Command
 from evi_mcp.protocol.lifecycle import Change, State
@@ -91,6 +92,7 @@ class LiveChat:
         self._listeners: list[Listener] = []
         self._proofs: deque[_Proof] = deque(maxlen=MAX_PROOFS)
         self._news = anyio.Event()
+        self.reminders = Reminders()
         self.proven = False
         """Whether it is more than an attempt: it was live or over, or an agent was told of it; the registry sets it."""
         self.dead_man: anyio.CancelScope | None = None

@@ -1,46 +1,150 @@
 """Sleeping until something happens in any of many chats. Nothing is polled: who logs an event wakes the sleeper."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
+from types import TracebackType
+from typing import NamedTuple, Self
 
 import anyio
 
 from evi_mcp.chat.events import CHAT_STATE, Event
-from evi_mcp.protocol.lifecycle import OVER
+from evi_mcp.chat.triggers import Clock, Trigger
+from evi_mcp.protocol.lifecycle import OVER, State
+from evi_mcp.registry.live_chat import LiveChat
+from evi_mcp.registry.registry import ChatRegistry
 
 
 class WokenBy(StrEnum):
     """Why a wait returned."""
 
     EVENT = "event"
+    TRIGGER = "trigger"
     CHAT_ENDED = "chat_ended"
     TIMEOUT = "timeout"
 
 
-class Wait:
-    """One sleeper. `see` is called with every event of the chats that it covers."""
+class Met(NamedTuple):
+    """A trigger that was met; `seq` is the event that did it, `None` if time did."""
 
-    def __init__(self, wanted: Callable[[Event], bool]) -> None:
+    trigger: Trigger
+    chat_id: str
+    seq: int | None
+
+
+class _Due(NamedTuple):
+    at: float
+    clock: Clock
+    met: Met
+    chat: LiveChat
+
+
+class Wait:
+    """One sleeper over these chats, or over all of a registry, also those attached meanwhile.
+
+    Listens from entering to leaving. Without triggers any wanted event wakes it, with them only what meets one does;
+    the end of a chat always does.
+
+    Args:
+        registry: Whose chats they are.
+        chats: Those it covers; `None` for all.
+        wanted: Which events wake it, without triggers.
+        until: The triggers.
+    """
+
+    def __init__(
+        self,
+        registry: ChatRegistry,
+        chats: Sequence[LiveChat] | None,
+        wanted: Callable[[Event], bool],
+        until: Sequence[Trigger] = (),
+    ) -> None:
+        self._registry = registry
+        self._chats = chats
+        self._places: Sequence[ChatRegistry | LiveChat] = [registry] if chats is None else chats
         self._wanted = wanted
-        self._woken = anyio.Event()
+        self._until = until
+        self._news = anyio.Event()
         self.by = WokenBy.TIMEOUT
         self.reason: str | None = None
+        self.met: Met | None = None
 
-    def see(self, event: Event) -> None:
-        """Wakes the sleeper if the event is wanted or ends its chat."""
-        if ends_chat(event):
-            self.by, self.reason = WokenBy.CHAT_ENDED, event.reason
-        elif self.by is WokenBy.TIMEOUT and self._wanted(event):
-            self.by = WokenBy.EVENT
-        if self.by is not WokenBy.TIMEOUT:
-            self._woken.set()
+    def __enter__(self) -> Self:
+        for place in self._places:
+            place.add_listener(self._see)
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        for place in self._places:
+            place.remove_listener(self._see)
+
+    @property
+    def woken(self) -> bool:
+        """Whether there is a reason to return."""
+        return self.by is not WokenBy.TIMEOUT
+
+    def look_back(self, seq: int) -> bool:
+        """Whether an event after `seq` meets a trigger already; the first one counts."""
+        found: list[Met] = []
+        for chat in self._covered():
+            for trigger in self._until:
+                first = trigger.met_after(chat.record, seq)
+                if first is not None:
+                    found.append(Met(trigger, chat.chat_id, first))
+        if found:
+            self._meet(min(found, key=lambda met: met.seq or 0))
+        return self.woken
 
     async def sleep(self, seconds: float) -> None:
         """Returns when woken, or after this many seconds."""
-        with anyio.move_on_after(seconds):
-            await self._woken.wait()
+        ends = time.monotonic() + seconds
+        while not self.woken:
+            due, now = min(self._due(), default=None, key=lambda due: due.at), time.time()
+            if due is not None and due.at <= now:
+                due.chat.reminders.tell(due.clock, now)
+                self._meet(due.met)
+                return
+            left = ends - time.monotonic()
+            if left <= 0:
+                return
+            with anyio.move_on_after(left if due is None else min(left, due.at - now)):
+                await self._news.wait()
+            self._news = anyio.Event()
 
+    def _see(self, event: Event) -> None:
+        if event.type == CHAT_STATE:
+            if event.state in OVER:
+                self.by, self.reason = WokenBy.CHAT_ENDED, event.reason
+            self._news.set()  # a chat that has come, or come back, brings clocks of its own
+        if self.woken:
+            return
+        if not self._until:
+            if self._wanted(event):
+                self.by = WokenBy.EVENT
+                self._news.set()
+            return
+        if event.type == "tool_call":
+            self._news.set()
+        chat = self._registry.find(event.chat_id)
+        if chat is not None:
+            for trigger in self._until:
+                if trigger.met_by(event, chat.record):
+                    self._meet(Met(trigger, event.chat_id, event.seq))
+                    return
 
-def ends_chat(event: Event) -> bool:
-    """Whether nothing more will come of the event's chat."""
-    return event.type == CHAT_STATE and event.state in OVER
+    def _meet(self, met: Met) -> None:
+        self.by, self.met = WokenBy.TRIGGER, met
+        self._news.set()
+
+    def _covered(self) -> Iterable[LiveChat]:
+        return self._registry.chats() if self._chats is None else self._chats
+
+    def _due(self) -> Iterator[_Due]:
+        """When each clock of a live chat wakes; of a chat that is not, nobody knows what goes on in it."""
+        for trigger in self._until:
+            for chat in self._covered():
+                if chat.state is State.LIVE:
+                    for clock in trigger.clocks(chat.record):
+                        yield _Due(chat.reminders.next_at(clock), clock, Met(trigger, chat.chat_id, None), chat)

@@ -6,16 +6,17 @@ from typing import Annotated, Any, cast
 
 import anyio
 from mcp_types import CallToolResult
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from evi_mcp.app import App
 from evi_mcp.chat.log import EARLIEST, LATEST, Position
 from evi_mcp.chat.pages import Filter, Page, read_page
+from evi_mcp.chat.triggers import AnyTrigger
 from evi_mcp.config import Access
 from evi_mcp.errors import InvalidArgument
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.waiting import Wait, WokenBy
-from evi_mcp.tools.spec import AppContext, ChatId, Limit, MaxChars, ToolSpec, Types, app_of, result
+from evi_mcp.tools.spec import AppContext, ChatId, Limit, MaxChars, ToolSpec, Types, app_of, result, wants_progress
 from evi_mcp.views import shapes, structure, text
 from evi_mcp.views.lines import fit, line_length
 
@@ -24,6 +25,16 @@ HEARTBEAT_S = 5.0
 After = Annotated[
     str,
     Field(description="`cursor` of an earlier result, `earliest` or `latest`; events after it are returned."),
+]
+
+Until = Annotated[
+    list[AnyTrigger] | None,
+    BeforeValidator(lambda value: [value] if isinstance(value, dict) else value),
+    Field(
+        max_length=10,
+        description="Triggers: sleep until any of them is met instead of waking for every event. They look at all"
+        " events after the cursor, whatever `types` shows.",
+    ),
 ]
 
 
@@ -46,11 +57,13 @@ async def wait_for_events(
     after: After = LATEST,
     chat_ids: Annotated[list[str] | None, Field(description="Chats to wait on; omit for all attached chats.")] = None,
     types: Types = None,
+    until: Until = None,
     timeout_s: Annotated[float, Field(ge=0, le=50, description="Seconds to wait at most.")] = 25,
     limit: Limit = 50,
     max_chars: MaxChars = 8000,
 ) -> Annotated[CallToolResult, shapes.WaitPage]:
-    """Wait until any of the chats has an event after the cursor, or ends; returns at once if there is one."""
+    """Wait until any of the chats has an event after the cursor, or meets a trigger of `until`, or ends; then show all
+    events after the cursor."""
     app = app_of(ctx)
     position = app.registry.cursors.read(after)
     chats = app.chats(chat_ids or None)
@@ -59,37 +72,33 @@ async def wait_for_events(
             "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."
         )
     reading = _Reading(app, chats, chat_ids or [], position, types or [], limit, max_chars)
-    # A chat that ended since the cursor ends the wait, whatever types it asks for.
-    if any((chat.record.over_seq or 0) > position.seq for chat in chats) or all(chat.over for chat in chats):
-        return reading.result(ctx, WokenBy.CHAT_ENDED)
-    page = reading.page(max_chars)
-    if page.events or page.more:
-        return reading.result(ctx, WokenBy.EVENT)
-    wait = await _sleep(ctx, chats, everywhere=not chat_ids, wanted=reading.wanted, seconds=timeout_s)
+    with Wait(app.registry, chats if chat_ids else None, reading.wanted.shows, until or ()) as wait:
+        # A chat that ended since the cursor ends the wait, whatever it waits for.
+        if any((chat.record.over_seq or 0) > position.seq for chat in chats) or all(chat.over for chat in chats):
+            wait.by = WokenBy.CHAT_ENDED
+        elif until:
+            wait.look_back(position.seq)
+        elif reading.has_events():
+            wait.by = WokenBy.EVENT
+        if not wait.woken:
+            await _sleep(ctx, wait, timeout_s, f"waiting on {text.counted(len(chats), 'chat')}")
     if not chat_ids:
         every = dict.fromkeys([*chats, *app.chats()])
         reading.chats = [chat for chat in every if not chat.came_to_nothing]
-    return reading.result(ctx, wait.by, wait.reason)
+    return reading.result(ctx, wait)
 
 
-async def _sleep(ctx: AppContext, chats: list[LiveChat], *, everywhere: bool, wanted: Filter, seconds: float) -> Wait:
-    """Sleeps until an event is logged that counts. `everywhere` covers chats that are attached meanwhile, too."""
-    wait = Wait(wanted.shows)
-    places = [app_of(ctx).registry] if everywhere else chats
-    for place in places:
-        place.add_listener(wait.see)
-    try:
-        left = seconds
-        while wait.by is WokenBy.TIMEOUT and left > 0:
-            started = anyio.current_time()
-            await wait.sleep(min(left, HEARTBEAT_S))
-            left -= anyio.current_time() - started
-            if wait.by is WokenBy.TIMEOUT:
-                await ctx.report_progress(seconds - left, seconds, f"waiting on {len(chats)} chats")
-    finally:
-        for place in places:
-            place.remove_listener(wait.see)
-    return wait
+async def _sleep(ctx: AppContext, wait: Wait, seconds: float, doing: str) -> None:
+    """Sleeps until something wakes it, and shows a sign of life to a client that wants one."""
+    heartbeat = HEARTBEAT_S if wants_progress(ctx) else seconds
+    slept = 0.0
+    while True:
+        started = anyio.current_time()
+        await wait.sleep(min(seconds - slept, heartbeat))
+        slept += anyio.current_time() - started
+        if wait.woken or slept >= seconds:
+            return
+        await ctx.report_progress(slept, seconds, doing)
 
 
 async def get_transcript(
@@ -134,7 +143,12 @@ class _Reading:
             upto=self.app.registry.cursors.last_seq,
         )
 
-    def result(self, ctx: AppContext, woken_by: WokenBy | None = None, reason: str | None = None) -> CallToolResult:
+    def has_events(self) -> bool:
+        """Whether there is anything to read already."""
+        logs = [chat.record.log for chat in self.chats]
+        return any(self.wanted.shows(event) for log in logs for event in log.after(self.position.seq))
+
+    def result(self, ctx: AppContext, wait: Wait | None = None) -> CallToolResult:
         """The page as a result. Its own lines count too, so it is read again, shorter, until all of it fits."""
         room, shortest = self.max_chars, math.inf
         while True:
@@ -144,16 +158,26 @@ class _Reading:
                 events = [fit(events[0], room, with_chat_id=len(self.chats) > 1)]
             records = [chat.record for chat in self.chats]
             shown: dict[str, Any] = {**structure.page(page, events, records, self.app.registry.cursors)}
-            if woken_by is not None:
-                shown["woken_by"] = woken_by.value
-            if reason is not None:
-                shown["reason"] = reason
-            tool = "read_events" if page.more and woken_by is None else "wait_for_events"
-            written = text.page(cast(shapes.EventPage, shown), tool=tool, chat_ids=self.chat_ids, types=self.types)
+            if wait is not None:
+                shown |= _why(wait)
+            written = text.page(cast(shapes.EventPage, shown), chat_ids=self.chat_ids, types=self.types)
             over = len(written) - self.max_chars
             if over <= 0 or room <= 1 or (len(events) <= 1 and len(written) >= shortest):
                 return result(ctx, written, shown)
             room, shortest = max(1, room - over), len(written)
+
+
+def _why(wait: Wait) -> dict[str, Any]:
+    """Why a wait has returned, as a part of its page."""
+    shown: dict[str, Any] = {"woken_by": wait.by.value}
+    if wait.met is not None:
+        shown["trigger"] = wait.met.trigger.model_dump(exclude_unset=True)
+        shown["triggered_by"] = {"chat_id": wait.met.chat_id}
+        if wait.met.seq is not None:
+            shown["triggered_by"]["seq"] = wait.met.seq
+    if wait.reason is not None:
+        shown["reason"] = wait.reason
+    return shown
 
 
 TOOLS = (

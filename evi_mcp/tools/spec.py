@@ -72,6 +72,11 @@ def agent_of(ctx: AppContext) -> str:
     return (params.client_info.name[:64] if params else "") or "an agent"
 
 
+def wants_progress(ctx: AppContext) -> bool:
+    """Whether the client asked for signs of life."""
+    return "progress_token" in (ctx.request_context.meta or {})
+
+
 def result(ctx: AppContext, text: str, structure: Mapping[str, Any]) -> types.CallToolResult:
     """Both forms of a result, or the text alone where the settings say so."""
     structured = dict(structure) if app_of(ctx).settings.results == "structured" else None

@@ -5,7 +5,8 @@ which nothing can end the quote or begin a line (`evi_mcp.quoting`).
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -25,12 +26,31 @@ def _score_name(key: str) -> str:
     return key if key.isascii() and key.replace(" ", "").replace("(", "").replace(")", "").isalpha() else quote(key, 40)
 
 
-def event_line(item: shapes.Event) -> str:
-    """One event, whole, in one line."""
+SHORT_ID = 8
+
+
+def event_lines(items: Iterable[shapes.Event]) -> Iterator[str]:
+    """A line for each event. The first one of each chat has its whole id, further ones its first 8 characters, if
+    those are the chat's alone on this page."""
+    items = list(items)
+    ids = {item["chat_id"] for item in items if "chat_id" in item}
+    starts = Counter(chat_id[:SHORT_ID] for chat_id in ids)
+    seen: set[str] = set()
+    for item in items:
+        chat_id = item.get("chat_id", "")
+        if chat_id in seen and starts[chat_id[:SHORT_ID]] == 1 and len(chat_id) > SHORT_ID + 1:
+            yield event_line(item, f"{chat_id[:SHORT_ID]}…")
+        else:
+            yield event_line(item, chat_id)
+        seen.add(chat_id)
+
+
+def event_line(item: shapes.Event, chat_id: str = "") -> str:
+    """One event, whole, in one line; `chat_id` as it is to be shown, if at all."""
     mark = "*" if item.get("replayed") else ""
     parts = [f"[{item['seq']}{mark} {item['at'][11:19]}]"]
-    if "chat_id" in item:
-        parts.append(name(item["chat_id"]))
+    if chat_id:
+        parts.append(chat_id)
     parts.append(_what(item))
     flags = [
         word for word, key in (("interim", "interim"), ("from text", "from_text"), ("quick", "quick")) if item.get(key)
@@ -49,8 +69,6 @@ def event_line(item: shapes.Event) -> str:
         parts.append(f"({item['reason']})")  # our own words; what is not stands in quotes in it
     if item.get("response_required"):
         parts.append("needs an answer")
-    if "begin_ms" in item and "speaker" in item:
-        parts.append(f"at {item['begin_ms']}-{item.get('end_ms', '?')} ms")
     if "message_id" in item and item["type"] != "assistant_message":
         parts.append(f"of {name(item['message_id'])}")
     if "by" in item:
@@ -81,7 +99,8 @@ def _what(item: shapes.Event) -> str:
 
 def line_length(item: chat_events.Event, *, with_chat_id: bool) -> int:
     """How many characters an event takes on a page, its line break included."""
-    return len(event_line(structure.event(item, with_chat_id=with_chat_id))) + 1
+    line = event_line(structure.event(item, with_chat_id=False), item.chat_id if with_chat_id else "")
+    return len(line) + 1
 
 
 def fit(item: chat_events.Event, room: int, *, with_chat_id: bool) -> chat_events.Event:

@@ -62,10 +62,19 @@ class EventPage(TypedDict):
     omitted: NotRequired[dict[str, int]]
 
 
+class TriggeredBy(TypedDict):
+    """Where a trigger was met: by the event `seq`, or by the passing of time."""
+
+    chat_id: str
+    seq: NotRequired[Seq]
+
+
 class WaitPage(EventPage):
     """An EventPage, and why the wait returned."""
 
-    woken_by: Annotated[str, Field(description="event, chat_ended or timeout")]
+    woken_by: Annotated[str, Field(description="event, trigger, chat_ended or timeout")]
+    trigger: NotRequired[Annotated[dict[str, Any], Field(description="The trigger that was met, as it was given.")]]
+    triggered_by: NotRequired[TriggeredBy]
     reason: NotRequired[str]
 
 

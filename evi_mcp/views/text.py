@@ -1,8 +1,10 @@
 """Results as text, in short lines that end with the next call to make, complete and for the same chats."""
 
+import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 from evi_mcp.chat.events import CHAT_STATE, COMMAND, PROTOCOL_FAULT
 from evi_mcp.chat.log import Cursors
@@ -11,7 +13,7 @@ from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.protocol.messages import KNOWN_TYPES
 from evi_mcp.quoting import name, quote
 from evi_mcp.views import shapes, structure
-from evi_mcp.views.lines import event_line, expression, tool_call_line, turn_line
+from evi_mcp.views.lines import event_lines, expression, tool_call_line, turn_line
 
 MANY = 3
 """From so many chats on, a call is shown without repeating their ids."""
@@ -19,37 +21,48 @@ MANY = 3
 KNOWN_EVENTS = frozenset({*KNOWN_TYPES, CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 
 
-def page(shown: shapes.EventPage, *, tool: str, chat_ids: Sequence[str], types: Sequence[str]) -> str:
-    """A page, or that of a wait.
+def page(shown: shapes.EventPage, *, chat_ids: Sequence[str], types: Sequence[str]) -> str:
+    """A page of `read_events`, or of `wait_for_events`, which says what woke it.
 
     Args:
-        tool: The name of the tool that goes on from here.
         chat_ids: The chats that were asked for; none for all.
         types: The types that were asked for; none for all that are shown.
     """
-    head = f"{counted(len(shown['events']), 'event')}; {_states(shown['state'])}"
-    wait = cast(Mapping[str, str], shown)
-    if "woken_by" in wait:
-        head += f"; woken by {wait['woken_by']}"
-    if "reason" in wait:
-        head += f" ({wait['reason']})"
-    lines = [head]
+    woken = "woken_by" in shown
+    lines = ["; ".join(_head(shown, asked=bool(types)))]
     if gap := shown.get("gap"):
         what = "this server restarted" if gap["reason"] == "restarted" else "the log was full"
         lines.append(f"gap: {gap['reason']}, {what}; the oldest event kept is {gap.get('oldest_seq', 'none')}")
-    lines += map(event_line, shown["events"])
-    if any(item.get("replayed") for item in shown["events"]):
-        lines.append("* came with the history")
-    if omitted := shown.get("omitted"):
-        lines.append(_left_out(omitted, asked=bool(types)))
+    lines += event_lines(shown["events"])
     if unknown := [kind for kind in types if kind not in KNOWN_EVENTS]:
         lines.append(f"note: no such type is known: {_listed(unknown)}; known are {', '.join(sorted(KNOWN_EVENTS))}")
     if not shown["more"] and shown["state"] and all(state in OVER for state in shown["state"].values()):
         lines.append("nothing more will come of what is over; detach_chat drops its log")
+    elif woken or shown["more"]:
+        lines.append(
+            f"{'more' if shown['more'] else 'next'}: the same call with after={chr(34)}{shown['cursor']}{chr(34)}"
+        )
     else:
-        call = next_call(tool, shown["cursor"], chat_ids=chat_ids, types=types)
-        lines.append(f"{'more' if shown['more'] else 'next'}: {call}")
+        lines.append(f"next: {next_call('wait_for_events', shown['cursor'], chat_ids=chat_ids, types=types)}")
     return "\n".join(lines)
+
+
+def _head(shown: shapes.EventPage, *, asked: bool) -> Iterator[str]:
+    """What is to be said of a page before its events."""
+    wait = cast(Mapping[str, Any], shown)
+    if "trigger" in wait:
+        where = wait["triggered_by"]
+        place = f" in {name(where['chat_id'])}" if len(shown["state"]) > 1 else ""
+        event = f", event {where['seq']}" if "seq" in where else ""
+        yield f"woken by trigger {json.dumps(wait['trigger'], separators=(',', ':'))}{place}{event}"
+    elif "woken_by" in wait:
+        yield f"woken by {wait['woken_by']}" + (f" ({wait['reason']})" if "reason" in wait else "")
+    else:
+        yield counted(len(shown["events"]), "event")
+    if states := _states(shown["state"]):
+        yield states
+    if omitted := shown.get("omitted"):
+        yield _left_out(omitted, asked=asked)
 
 
 def next_call(tool: str, cursor: str, *, chat_ids: Sequence[str] = (), types: Sequence[str] = ()) -> str:
@@ -69,11 +82,12 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def _left_out(omitted: Mapping[str, int], *, asked: bool) -> str:
-    """What is not on a page. User messages that nobody filtered out can only be interim transcripts."""
-    kinds = {kind if asked or kind != "user_message" else "interim user_message": n for kind, n in omitted.items()}
-    counts = [f"{number} {kind if ' ' in kind else name(kind)}" for kind, number in kinds.items()]
+    """What is not on a page: types that were not asked for, or what is hidden unless it is asked for."""
+    if not asked:
+        return f"{sum(omitted.values())} hidden"
+    counts = [f"{number} {name(kind)}" for kind, number in omitted.items()]
     rest = f" and {counted(len(counts) - 5, 'more type')}" if len(counts) > 5 else ""
-    return f"{'not asked for' if asked else 'left out'}: {', '.join(counts[:5])}{rest}"
+    return f"not asked for: {', '.join(counts[:5])}{rest}"
 
 
 def counted(number: int, word: str) -> str:
@@ -82,11 +96,13 @@ def counted(number: int, word: str) -> str:
 
 
 def _states(states: Mapping[str, str]) -> str:
-    if len(states) <= 2:
-        return ", ".join(f"{name(chat_id)} is {state}" for chat_id, state in states.items()) or "all chats live"
-    counts: dict[str, int] = {}
-    for state in states.values():
-        counts[state] = counts.get(state, 0) + 1
+    """The chats that are not live; nothing if all are."""
+    others = {chat_id: state for chat_id, state in states.items() if state != State.LIVE}
+    if len(states) == 1:
+        return ", ".join(others.values())
+    if len(others) <= MANY:
+        return ", ".join(f"{name(chat_id)} is {state}" for chat_id, state in others.items())
+    counts = Counter(others.values())
     return ", ".join(f"{counted(count, 'chat')} {state}" for state, count in counts.items())
 
 

@@ -77,7 +77,7 @@ def test_prosody_is_joined_to_its_message_by_id_also_when_it_comes_late() -> Non
 
 def test_the_voice_of_a_turn_is_the_mean_of_its_utterances() -> None:
     """A score that one utterance lacks counts as none in it."""
-    turn = Turn("user", 0.0, 0, False)
+    turn = Turn(0, "user", 0.0, 0, False)
     assert turn.scores == {}
     chat = record(frames.user("a", 1, scores={"Joy": 0.4}), frames.user("b", 2, scores={"Joy": 0.2, "Awe": 0.2}))
     assert {name: round(score, 3) for name, score in chat.turns.last(1)[0].scores.items()} == {"Joy": 0.3, "Awe": 0.1}

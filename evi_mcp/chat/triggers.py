@@ -1,0 +1,167 @@
+"""Triggers: what an agent sleeps for when not every event is worth waking up.
+
+Four kinds are met by an event, at the moment at which it is logged; two by the passing of time, which a clock measures.
+Nothing that comes from a chat changes a trigger: speech is only compared with what the agent gave.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from evi_mcp.chat.events import Event
+from evi_mcp.chat.record import ChatRecord
+from evi_mcp.protocol.prosody import SCORE_NAMES
+
+_SCORES = {name.casefold(): name for name in SCORE_NAMES}
+
+Seconds = Annotated[float, Field(ge=0.1, le=3600, description="For how long.")]
+Speaker = Literal["user", "assistant"]
+
+
+class Clock(NamedTuple):
+    """Something that has been going on since a time (Unix seconds), and how long it takes to matter."""
+
+    what: str
+    since: float
+    seconds: float
+
+
+class Trigger(BaseModel):
+    """The base of all kinds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: str
+
+    def met_by(self, event: Event, record: ChatRecord) -> bool:
+        """Whether this event, the newest of the chat, meets it."""
+        return False
+
+    def met_after(self, record: ChatRecord, seq: int) -> int | None:
+        """The `seq` of the first event after `seq` that meets it; `None` if none does."""
+        return next((event.seq for event in record.log.after(seq) if self.met_by(event, record)), None)
+
+    def clocks(self, record: ChatRecord) -> Iterator[Clock]:
+        """What meets it by going on long enough; none for most kinds."""
+        return iter(())
+
+
+class OnEvent(Trigger):
+    """An event of one of these types."""
+
+    kind: Literal["event"]
+    types: Annotated[list[str], Field(min_length=1, max_length=50, description="Event types, as in `types`.")]
+
+    def met_by(self, event: Event, record: ChatRecord) -> bool:
+        return event.type in self.types and not event.interim
+
+
+class OnExpression(Trigger):
+    """A score is at least so high in each of the last `turns` turns of the speaker; a turn counts with its mean."""
+
+    kind: Literal["expression"]
+    score: Annotated[str, Field(description="One of EVI's 48 expressions, such as Anger.")]
+    at_least: Annotated[float, Field(ge=-1, le=1, description="Mostly 0 to 1; 0.5 is strong.")]
+    turns: Annotated[int, Field(ge=1, le=20, description="In so many turns on end.")] = 1
+    speaker: Speaker = "user"
+
+    @field_validator("score")
+    @classmethod
+    def _one_of_the_48(cls, value: str) -> str:
+        if value.strip().casefold() not in _SCORES:
+            raise ValueError(f"there is no such expression; there are {', '.join(SCORE_NAMES)}")
+        return value
+
+    def met_by(self, event: Event, record: ChatRecord) -> bool:
+        turn = record.turns.changed_by(event.seq)
+        return turn is not None and turn.speaker == self.speaker and self._holds(record, turn.number)
+
+    def met_after(self, record: ChatRecord, seq: int) -> int | None:
+        changed = (turn for turn in record.turns if turn.changed_seq > seq and turn.speaker == self.speaker)
+        return next((turn.changed_seq for turn in changed if self._holds(record, turn.number)), None)
+
+    def _holds(self, record: ChatRecord, upto: int) -> bool:
+        window, score = record.turns.of(self.speaker, upto, self.turns), _SCORES[self.score.strip().casefold()]
+        if len(window) < self.turns or window[0].number != upto:
+            return False  # too few turns, or a turn that has no expression yet
+        return all(turn.mean(score) >= self.at_least for turn in window)
+
+
+class OnText(Trigger):
+    """Somebody says these words: a part of one final message, in any case."""
+
+    kind: Literal["text"]
+    contains: Annotated[str, Field(min_length=1, max_length=1000, description="Words to look for, in any case.")]
+    speaker: Annotated[Speaker | None, Field(description="Whose; omit for both.")] = None
+
+    def met_by(self, event: Event, record: ChatRecord) -> bool:
+        if event.type not in ("user_message", "assistant_message") or event.interim or not event.text:
+            return False
+        return self.speaker in (None, event.speaker) and _plain(self.contains) in _plain(event.text)
+
+
+class OnSilence(Trigger):
+    """Neither side has said anything for so long, interim transcripts and audio included."""
+
+    kind: Literal["silence"]
+    seconds: Seconds
+
+    def clocks(self, record: ChatRecord) -> Iterator[Clock]:
+        yield Clock("silence", record.spoke_at, self.seconds)
+
+
+class OnToolCallWaiting(Trigger):
+    """A tool call of the chat has been waiting for an answer for so long."""
+
+    kind: Literal["tool_call_waiting"]
+    seconds: Seconds
+
+    def clocks(self, record: ChatRecord) -> Iterator[Clock]:
+        for call in record.tool_calls.pending():
+            yield Clock(call.tool_call_id, call.asked_at, self.seconds)
+
+
+class OnTurnEnd(Trigger):
+    """EVI has finished its turn, or the user has cut it short."""
+
+    kind: Literal["turn_end"]
+
+    def met_by(self, event: Event, record: ChatRecord) -> bool:
+        return event.type in ("assistant_end", "user_interruption")
+
+
+AnyTrigger = Annotated[
+    OnEvent | OnExpression | OnText | OnSilence | OnToolCallWaiting | OnTurnEnd, Field(discriminator="kind")
+]
+
+MAX_REMINDERS = 100
+"""Clocks of one chat of which it is known that they woke somebody; the oldest is forgotten first."""
+
+
+class Reminders:
+    """When clocks wake: once their time has come, then again after as long again, and not on every call in between.
+
+    Else an agent that waits on, because a silence does not matter to it after all, would be woken at once, for ever.
+    """
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[tuple[str, float], tuple[float, int]] = OrderedDict()
+
+    def next_at(self, clock: Clock) -> float:
+        """When the clock wakes next, in Unix seconds; perhaps in the past."""
+        since, times = self._told.get((clock.what, clock.seconds), (clock.since, 0))
+        return clock.since + clock.seconds * (times + 1 if since == clock.since else 1)
+
+    def tell(self, clock: Clock, now: float) -> None:
+        """The clock has woken somebody."""
+        key = clock.what, clock.seconds
+        self._told[key] = clock.since, max(1, int((now - clock.since) / clock.seconds))
+        self._told.move_to_end(key)
+        if len(self._told) > MAX_REMINDERS:
+            self._told.popitem(last=False)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())

@@ -1,0 +1,210 @@
+"""`until`: an agent sleeps until something matters, over many chats, and then sees all that happened meanwhile."""
+
+import json
+from typing import Any
+
+import anyio
+import pytest
+
+from tests import frames
+from tests.fake_evi import FakeEvi
+from tests.supervision import CHAT, Agent, agent_on, app_behind, supervising
+
+pytestmark = pytest.mark.anyio
+
+OTHER = "chat-2"
+
+
+def angry(text: str, begin: int, anger: float) -> str:
+    return frames.user(text, begin, scores={"Anger": anger, "Joy": 0.1})
+
+
+EXPRESSION = {"kind": "expression", "score": "Anger", "at_least": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "before", "met_by"),
+    [
+        ({"kind": "event", "types": ["tool_call", "error"]}, [frames.user("Hi.", 100)], frames.tool_call("call_9")),
+        (EXPRESSION, [angry("Hm.", 100, 0.49), frames.assistant("Yes?", "m-2")], angry("No!", 5000, 0.5)),
+        (
+            {**EXPRESSION, "turns": 2},
+            [angry("No!", 100, 0.9), frames.assistant("Sorry.", "m-2")],
+            angry("No, no!", 5000, 0.6),
+        ),
+        (
+            {**EXPRESSION, "score": "sympathy", "speaker": "assistant"},
+            [angry("No!", 100, 0.9), frames.assistant("Oh.", "m-2")],
+            frames.prosody("m-2", Sympathy=0.7),
+        ),
+        (
+            {"kind": "text", "contains": "Money  BACK", "speaker": "user"},
+            [frames.assistant("Your money back?", "m-2"), frames.user("my money back", 100, interim=True)],
+            frames.user("I want my money back!", 100),
+        ),
+        ({"kind": "text", "contains": "refund"}, [frames.user("Hm.", 100)], frames.assistant("A refund it is.", "m-2")),
+        ({"kind": "turn_end"}, [frames.user("Hi.", 100), frames.assistant("Yes?", "m-2")], frames.end()),
+        ({"kind": "turn_end"}, [frames.assistant("Well, what I", "m-2")], frames.interruption()),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
+)
+@pytest.mark.parametrize("late", [False, True], ids=["while it sleeps", "before it calls"])
+async def test_only_what_meets_the_trigger_wakes_and_the_page_holds_all_since_the_cursor(
+    evi: FakeEvi, agent: Agent, live: str, trigger: dict[str, Any], before: list[str], met_by: str, late: bool
+) -> None:
+    """Our contract (section 5): nothing between is lost; and what an agent was too slow to wait for, it still meets."""
+    await evi.push(CHAT, *before)
+    page = await agent.call("wait_for_events", after=live, until=[trigger], timeout_s=0.2)
+    assert page["woken_by"] == "timeout" and len(page["events"]) >= 1
+    if late:
+        await evi.push(CHAT, met_by, frames.error("W0001", "mark"))
+        await agent.call("wait_for_events", after=page["cursor"], types=["error"])
+        woken = await agent.call("wait_for_events", after=live, until=[trigger])
+    else:
+        async with agent.waiting(after=live, until=[trigger]) as pages:
+            await anyio.wait_all_tasks_blocked()
+            await evi.push(CHAT, met_by)
+        [woken] = pages
+    assert (woken["woken_by"], woken["trigger"]) == ("trigger", trigger)
+    shown = await agent.call("read_events", chat_id=CHAT, after=live)
+    met = await agent.call("read_events", chat_id=CHAT, after=page["cursor"], types=[_type_of(met_by)])
+    assert woken["triggered_by"] == {"chat_id": CHAT, "seq": met["events"][0]["seq"]}
+    assert [event["seq"] for event in woken["events"]] == [event["seq"] for event in shown["events"]]
+    again = await agent.call("wait_for_events", after=woken["cursor"], until=[trigger], timeout_s=0)
+    assert again["woken_by"] == "timeout", "what was met before the cursor is not met again"
+
+
+def _type_of(frame: str) -> str:
+    return str(json.loads(frame)["type"])
+
+
+async def test_a_wait_over_all_chats_wakes_for_the_first_and_shows_every_chat(evi: FakeEvi, agent: Agent) -> None:
+    """Our contract (section 5), also for a chat that is attached while it sleeps."""
+    evi.history[CHAT] = [frames.metadata(CHAT)]
+    evi.history[OTHER] = [frames.metadata(OTHER)]
+    await agent.call("attach_chat", chat_id=CHAT)
+    async with agent.waiting(until=[{"kind": "turn_end"}]) as pages:
+        await anyio.wait_all_tasks_blocked()
+        await agent.call("attach_chat", chat_id=OTHER)
+        await evi.push(CHAT, frames.user("Hello?", 100))
+        await agent.call("wait_for_events", chat_ids=[CHAT], types=["user_message"], after="earliest")
+        await evi.push(OTHER, frames.end())
+    [page] = pages
+    assert page["triggered_by"]["chat_id"] == OTHER
+    said = [(event["chat_id"], event["type"]) for event in page["events"] if event["type"] != "chat_state"]
+    assert said == [(OTHER, "chat_metadata"), (CHAT, "user_message"), (OTHER, "assistant_end")]
+
+
+async def test_a_silence_wakes_its_sleeper(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """No event tells of it: a timer does."""
+    trigger = {"kind": "silence", "seconds": 0.3}
+    page = await agent.call("wait_for_events", until=[trigger])
+    assert (page["woken_by"], page["trigger"], page["triggered_by"]) == ("trigger", trigger, {"chat_id": CHAT})
+
+
+async def test_what_time_brings_wakes_once_and_then_only_after_as_long_again(evi: FakeEvi) -> None:
+    """Else an agent that waits on would be woken at once, again and again, and pay for every time."""
+    evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1")]
+    triggers = [{"kind": "silence", "seconds": 600}, {"kind": "tool_call_waiting", "seconds": 600}]
+    async with supervising(evi) as server, agent_on(server) as agent:
+        await agent.call("attach_chat", chat_id=CHAT)
+        record = app_behind(server).chat(CHAT).record
+        for ago, woken in (
+            (500, []),
+            (700, ["silence", "tool_call_waiting"]),
+            (1300, ["silence", "tool_call_waiting"]),
+        ):
+            record.spoke_at = record.attached_at - ago
+            for call in record.tool_calls:
+                call.asked_at = record.attached_at - ago
+            kinds = []
+            for _ in range(3):
+                page = await agent.call("wait_for_events", until=triggers, timeout_s=0.05)
+                kinds += [page["trigger"]["kind"]] if page["woken_by"] == "trigger" else []
+            assert kinds == woken, ago
+
+
+async def test_speech_puts_a_silence_off(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """Interim transcripts and audio are speech too: somebody is at it."""
+    async with agent.waiting(until=[{"kind": "silence", "seconds": 0.6}], timeout_s=1.4) as pages:
+        for index in range(5):
+            await anyio.sleep(0.25)
+            await evi.push(CHAT, frames.audio("m-1", index) if index % 2 else frames.user("a" * index, 9, interim=True))
+    assert pages[0]["woken_by"] == "timeout"
+
+
+async def test_a_tool_call_that_waits_too_long_wakes_also_if_it_came_while_sleeping(
+    evi: FakeEvi, agent: Agent, live: str
+) -> None:
+    """A timer of its own for each call; one that is answered in time wakes nobody."""
+    await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="ok", wait_for_effect_s=0)
+    trigger = {"kind": "tool_call_waiting", "seconds": 0.3}
+    page = await agent.call("wait_for_events", until=trigger, timeout_s=0.6)
+    assert page["woken_by"] == "timeout"
+    async with agent.waiting(until=trigger, timeout_s=10) as pages:
+        await anyio.wait_all_tasks_blocked()
+        await evi.push(CHAT, frames.tool_call("call_2"))
+    assert (pages[0]["woken_by"], pages[0]["triggered_by"]) == ("trigger", {"chat_id": CHAT})
+
+
+async def test_of_a_chat_that_is_not_connected_nobody_knows_how_silent_it_is(evi: FakeEvi, agent: Agent) -> None:
+    """A silence is reckoned on live chats only."""
+    evi.history[CHAT] = [frames.metadata()]
+    await agent.call("attach_chat", chat_id=CHAT)
+    evi.refuse[CHAT] = 503
+    evi.cut(CHAT)
+    await agent.until_state("reconnecting")
+    page = await agent.call("wait_for_events", until={"kind": "silence", "seconds": 0.1}, timeout_s=0.4)
+    assert page["woken_by"] == "timeout"
+
+
+async def test_the_end_of_a_chat_wakes_whatever_the_triggers_are(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """Nothing else could wake it any more."""
+    async with agent.waiting(until=[{"kind": "turn_end"}], chat_ids=[CHAT]) as pages:
+        await anyio.wait_all_tasks_blocked()
+        await evi.close(CHAT)
+    assert pages[0]["woken_by"] == "chat_ended" and "trigger" not in pages[0]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "said"),
+    [
+        ({"kind": "fury"}, "until.0"),
+        ({"kind": "expression", "score": "Rage", "at_least": 0.5}, "there is no such expression; there are Admiration"),
+        ({"kind": "expression", "score": "Anger"}, "at_least is required"),
+        ({"kind": "event", "types": []}, "types"),
+        ({"kind": "text", "contains": ""}, "contains"),
+        ({"kind": "silence", "seconds": 0}, "seconds"),
+        ({"kind": "silence", "second": 3}, "second"),
+    ],
+)
+async def test_a_trigger_that_could_never_be_met_is_refused(agent: Agent, live: str, trigger: Any, said: str) -> None:
+    """A mistyped one would let an agent sleep through what it waits for."""
+    assert said in await agent.error("wait_for_events", until=[trigger])
+
+
+async def test_text_says_which_trigger_was_met_and_where(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """Nine in ten clients show a model the text alone, or the structure alone."""
+    await evi.push(CHAT, angry("No!", 100, 0.9))
+    text = await agent.text("wait_for_events", after=live, until=[EXPRESSION])
+    first, line, last = text.splitlines()
+    assert first.startswith('woken by trigger {"kind":"expression","score":"Anger","at_least":0.5}, event ')
+    assert '"No!"' in line and last.startswith('next: the same call with after="')
+
+
+async def test_a_client_that_asks_for_progress_sees_that_a_long_wait_is_alive(
+    evi: FakeEvi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients give up on calls that say nothing for long; others are spared the messages."""
+    monkeypatch.setattr("evi_mcp.tools.listen.HEARTBEAT_S", 0.05)
+    evi.history[CHAT] = [frames.metadata()]
+    seen: list[tuple[float, float | None, str | None]] = []
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, total, message))
+
+    async with supervising(evi) as server, agent_on(server, "legacy") as agent:
+        await agent.call("attach_chat", chat_id=CHAT)
+        await agent.client.call_tool("wait_for_events", {"timeout_s": 0.4}, progress_callback=on_progress)
+    assert len(seen) >= 2 and [step for step, _, _ in seen] == sorted({step for step, _, _ in seen})
+    assert seen[0][1:] == (0.4, "waiting on 1 chat")
