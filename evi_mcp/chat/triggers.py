@@ -83,7 +83,7 @@ class OnExpression(Trigger):
         return next((turn.changed_seq for turn in changed if self._holds(record, turn.number)), None)
 
     def _holds(self, record: ChatRecord, upto: int) -> bool:
-        window, score = record.turns.of(self.speaker, upto, self.turns), _SCORES[self.score.strip().casefold()]
+        window, score = record.turns.scored(self.speaker, self.turns, upto), _SCORES[self.score.strip().casefold()]
         if len(window) < self.turns or window[0].number != upto:
             return False  # too few turns, or a turn that has no expression yet
         return all(turn.mean(score) >= self.at_least for turn in window)

@@ -45,7 +45,7 @@ class Turn:
         return {name: total / self._scored for name, total in self._sums.items()}
 
     @property
-    def scored(self) -> bool:
+    def has_scores(self) -> bool:
         """Whether there is any expression in it; typed turns have none."""
         return self._scored > 0
 
@@ -87,11 +87,16 @@ class Turns:
         """The turn to which this event, the newest of the chat, has added something; `None` if to none."""
         return self._changed if self._changed is not None and self._changed.changed_seq == seq else None
 
-    def of(self, speaker: str, upto: int, count: int) -> list[Turn]:
-        """The last `count` turns of one side that have expression, up to the turn of this number; newest first."""
+    def scored(self, speaker: str, count: int, upto: int | None = None) -> list[Turn]:
+        """The last `count` turns of one side that have expression, newest first.
+
+        Args:
+            upto: The number of the newest turn to look at; `None` for all.
+        """
         found: list[Turn] = []
-        for turn in islice(reversed(self._turns), self._count - 1 - upto, None):
-            if turn.speaker == speaker and turn.scored:
+        newer = 0 if upto is None else self._count - 1 - upto
+        for turn in islice(reversed(self._turns), newer, None):
+            if turn.speaker == speaker and turn.has_scores:
                 found.append(turn)
                 if len(found) == count:
                     break

@@ -100,8 +100,8 @@ def register(server: MCPServer[Any], app: App) -> None:
 
     @template("tool-calls", f"{CHATS_URI}/{{chat_id}}/tool-calls")
     async def tool_calls(chat_id: str) -> str:
-        calls = _find(app, chat_id).record.tool_calls
-        return _json({"tool_calls": [structure.tool_call(call, now(), with_chat_id=False) for call in calls]})
+        calls = list(_find(app, chat_id).record.tool_calls)
+        return _json(structure.tool_calls(calls, now(), with_chat_id=False))
 
 
 def _find(app: App, chat_id: str) -> LiveChat:

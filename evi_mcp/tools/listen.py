@@ -1,4 +1,4 @@
-"""Reading what happens: by cursor, by waiting, and as a transcript."""
+"""Reading what happens: by cursor, at once or by waiting."""
 
 import math
 from dataclasses import dataclass
@@ -101,18 +101,6 @@ async def _sleep(ctx: AppContext, wait: Wait, seconds: float, doing: str) -> Non
         await ctx.report_progress(slept, seconds, doing)
 
 
-async def get_transcript(
-    ctx: AppContext,
-    chat_id: ChatId,
-    last_turns: Annotated[int, Field(ge=1, le=2000, description="Most turns to return, the newest ones.")] = 20,
-    max_chars: MaxChars = 8000,
-) -> Annotated[CallToolResult, shapes.Transcript]:
-    """Show what was said, turn by turn, with the strongest expressions of each voice."""
-    app = app_of(ctx)
-    shown = text.transcript_within(app.chat(chat_id).record, app.registry.cursors, last_turns, max_chars)
-    return result(ctx, text.transcript(chat_id, shown), shown)
-
-
 @dataclass
 class _Reading:
     """What a call wants to read, and how much of it fits."""
@@ -183,5 +171,4 @@ def _why(wait: Wait) -> dict[str, Any]:
 TOOLS = (
     ToolSpec(read_events, "Read events", Access.MONITOR),
     ToolSpec(wait_for_events, "Wait for events", Access.MONITOR),
-    ToolSpec(get_transcript, "Get the transcript", Access.MONITOR),
 )

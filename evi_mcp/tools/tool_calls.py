@@ -23,9 +23,8 @@ async def list_tool_calls(
     app = app_of(ctx)
     chats = [app.chat(chat_id)] if chat_id else app.chats()
     calls = [call for chat in chats for call in chat.record.tool_calls if status in ("all", call.status.value)]
-    shown: shapes.ToolCallList = {
-        "tool_calls": [structure.tool_call(call, now(), with_chat_id=not chat_id) for call in calls]
-    }
+    calls.sort(key=lambda call: call.asked_at)
+    shown = structure.tool_calls(calls, now(), with_chat_id=not chat_id)
     return result(ctx, text.tool_calls(shown, status), shown)
 
 

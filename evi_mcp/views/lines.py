@@ -19,10 +19,11 @@ _CUT_FIELDS = ("text", "parameters", "content", "error", "reason")
 
 def expression(scores: Mapping[str, float]) -> str:
     """`Anger 0.21, Joy 0.10`; the names come from the wire, so odd ones are quoted."""
-    return ", ".join(f"{_score_name(key)} {value:g}" for key, value in scores.items())
+    return ", ".join(f"{score_name(key)} {value:g}" for key, value in scores.items())
 
 
-def _score_name(key: str) -> str:
+def score_name(key: str) -> str:
+    """The name of a score as it is, if it can only be one, else quoted."""
     return key if key.isascii() and key.replace(" ", "").replace("(", "").replace(")", "").isalpha() else quote(key, 40)
 
 
@@ -130,7 +131,9 @@ def tool_call_line(call: shapes.ToolCall) -> str:
         parts.append(f"of {name(call['chat_id'])}")
     parts.append(name(call["name"]) if "name" in call else "without a name")
     if "parameters" in call:
-        parts.append(quote(call["parameters"]))
+        given = call["parameters"]
+        as_text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+        parts.append(quote(as_text))
     parts.append(f"{call['status']}, {call['waiting_s']:g} s")
     if "answered_by" in call:
         parts.append(f"by {name(call['answered_by'])}")

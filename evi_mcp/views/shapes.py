@@ -79,21 +79,22 @@ class WaitPage(EventPage):
 
 
 class ToolCall(TypedDict):
-    """One tool call. `parameters` is the text EVI sent; JSON, usually."""
+    """One tool call. `parameters` are parsed if what EVI sent is JSON, else they are that text."""
 
     tool_call_id: str
     status: str
     waiting_s: float
     chat_id: NotRequired[str]
     name: NotRequired[str]
-    parameters: NotRequired[str]
+    parameters: NotRequired[Any]
     answered_by: NotRequired[str]
 
 
 class ToolCallList(TypedDict):
-    """Tool calls, oldest first."""
+    """Tool calls, oldest first; `not_shown` counts those that are too many for one list."""
 
     tool_calls: list[ToolCall]
+    not_shown: NotRequired[int]
 
 
 class Turn(TypedDict):
@@ -114,6 +115,22 @@ class Transcript(TypedDict):
     turns: list[Turn]
     cursor: Cursor
     earlier_turns: NotRequired[int]
+
+
+class ScoreOverTurns(TypedDict):
+    """One score of a voice. `change`: from the first of the turns to the last."""
+
+    series: Annotated[list[float], Field(description="Its mean in each turn, oldest first.")]
+    mean: float
+    change: float
+
+
+class Expressions(TypedDict):
+    """How a voice has sounded over its last `turns` turns, typed ones left out; the strongest score first."""
+
+    speaker: str
+    turns: int
+    scores: dict[str, ScoreOverTurns]
 
 
 class Chat(TypedDict):

@@ -1,5 +1,6 @@
 """Records to structured results."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -18,6 +19,10 @@ from evi_mcp.views import shapes
 LAST_TURNS = 3
 LAST_TURN_CHARS = 400
 MANY_CHATS = 20
+MAX_PARAMETERS = 4000
+"""Characters of a tool call's arguments in a list of calls."""
+MAX_CALLS = 100
+"""Tool calls in one list."""
 
 _PLAIN_FIELDS = tuple(
     field.name for field in fields(chat_events.Event) if field.name not in ("seq", "chat_id", "at", "type", "scores")
@@ -86,10 +91,34 @@ def tool_call(call: TrackedCall, now: float, *, with_chat_id: bool) -> shapes.To
     if call.name is not None:
         shown["name"] = call.name
     if call.parameters is not None:
-        shown["parameters"] = call.parameters
+        shown["parameters"] = _parsed(call.parameters)
     if call.answered_by is not None:
         shown["answered_by"] = call.answered_by
     return shown
+
+
+def tool_calls(calls: list[TrackedCall], now: float, *, with_chat_id: bool) -> shapes.ToolCallList:
+    """A list of calls, in the order in which they were asked: of very many the newest, but of open ones the oldest."""
+    first = bool(calls) and calls[0].closed_at is None
+    kept = calls[:MAX_CALLS] if first else calls[-MAX_CALLS:]
+    shown: shapes.ToolCallList = {"tool_calls": [tool_call(call, now, with_chat_id=with_chat_id) for call in kept]}
+    if rest := len(calls) - len(kept):
+        shown["not_shown"] = rest
+    return shown
+
+
+def _parsed(text: str) -> Any:
+    """The value if the text is JSON that can be sent on as JSON, else the text, cut if it is very long."""
+    if (rest := len(text) - MAX_PARAMETERS) > 0:
+        return f"{text[:MAX_PARAMETERS]}[{rest} characters left out; the tool_call event has them]"
+
+    def refuse(constant: str) -> None:
+        raise ValueError(constant)
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except (ValueError, RecursionError):
+        return text
 
 
 def turn(item: ChatTurn) -> shapes.Turn:
@@ -116,7 +145,7 @@ def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
         "event_count": record.log.appended,
         "reconnects": record.reconnects,
         "attached_at": iso(record.attached_at),
-        "pending_tool_calls": [tool_call(call, now, with_chat_id=False) for call in record.tool_calls.pending()],
+        "pending_tool_calls": [tool_call(call, now, with_chat_id=False) for call in record.tool_calls.pending()[:MAX_CALLS]],
         "last_turns": [_brief(turn(item)) for item in record.turns.last(LAST_TURNS)],
     }
     if record.chat_group_id is not None:
@@ -178,6 +207,26 @@ def transcript(
     if earlier := len(record.turns) - len(taken):
         result["earlier_turns"] = earlier
     return result
+
+
+def expressions(record: ChatRecord, speaker: str, last_turns: int, top: int) -> shapes.Expressions:
+    """The `top` strongest scores of one side's voice over its last turns."""
+    turns = [turn.scores for turn in record.turns.scored(speaker, last_turns)][::-1]
+    names = dict.fromkeys(name for scores in turns for name in scores)
+    series = {name: [scores.get(name, 0.0) for scores in turns] for name in names}
+    means = {name: sum(values) / len(values) for name, values in series.items()}
+    return {
+        "speaker": speaker,
+        "turns": len(turns),
+        "scores": {
+            name: {
+                "series": [round(value, 2) for value in series[name]],
+                "mean": round(means[name], 2),
+                "change": round(series[name][-1] - series[name][0], 2),
+            }
+            for name in sorted(names, key=lambda name: -means[name])[:top]
+        },
+    }
 
 
 def the_end_of(text: str, most: int) -> str:

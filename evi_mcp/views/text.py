@@ -13,7 +13,7 @@ from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.protocol.messages import KNOWN_TYPES
 from evi_mcp.quoting import name, quote
 from evi_mcp.views import shapes, structure
-from evi_mcp.views.lines import event_lines, expression, tool_call_line, turn_line
+from evi_mcp.views.lines import event_lines, expression, score_name, tool_call_line, turn_line
 
 MANY = 3
 """From so many chats on, a call is shown without repeating their ids."""
@@ -111,6 +111,8 @@ def tool_calls(shown: shapes.ToolCallList, status: str) -> str:
     if not shown["tool_calls"]:
         return "no tool calls" if status == "all" else f"no tool calls are {status}"
     lines = list(map(tool_call_line, shown["tool_calls"]))
+    if rest := shown.get("not_shown"):
+        lines.append(f"{rest} more are not shown; name a chat_id or a status")
     if any(call["status"] == "pending" for call in shown["tool_calls"]):
         lines.append("next: answer_tool_call(chat_id, tool_call_id, content)")
     return "\n".join(lines)
@@ -127,6 +129,17 @@ def transcript(chat_id: str, shown: shapes.Transcript) -> str:
     if earlier := shown.get("earlier_turns"):
         lines.insert(0, f"{counted(earlier, 'earlier turn')} not shown; raise last_turns or max_chars")
     lines.append(f"next: {next_call('wait_for_events', shown['cursor'], chat_ids=[chat_id])}")
+    return "\n".join(lines)
+
+
+def expressions(shown: shapes.Expressions) -> str:
+    """Scores over turns."""
+    if not shown["turns"]:
+        return f"no expression of the {shown['speaker']}'s voice is known yet"
+    lines = [f"the {shown['speaker']}'s voice over {counted(shown['turns'], 'turn')}, oldest first"]
+    for score, over in shown["scores"].items():
+        series = " ".join(f"{value:g}" for value in over["series"])
+        lines.append(f"{score_name(score)}: {series} (mean {over['mean']:g}, change {over['change']:+g})")
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ async def test_a_tool_answer_goes_out_as_text_and_is_confirmed_when_evi_goes_on(
         }
     ]
     [call] = (await agent.call("list_tool_calls", chat_id=CHAT, status="all"))["tool_calls"]
-    assert (call["status"], call["answered_by"], call["parameters"]) == ("answered", "mcp", '{"number":"LY-4471"}')
+    assert (call["status"], call["answered_by"], call["parameters"]) == ("answered", "mcp", {"number": "LY-4471"})
 
 
 @pytest.mark.parametrize("content", ["null", '{"ok": true}', "[1]", "7", "", "ok"])
@@ -192,3 +192,33 @@ async def test_the_fallback_leaves_an_answered_call_alone_and_waits_for_a_lost_c
             ("tool_response", "call_1"),
             ("tool_error", "call_2"),
         ]
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ('{"number": "LY-4471"}', {"number": "LY-4471"}),
+        ("[1, 2.5, null]", [1, 2.5, None]),
+        ("", ""),
+        ("{number: LY-4471", "{number: LY-4471"),
+        ('{"share": NaN}', '{"share": NaN}'),
+        ("[" * 3000, "[" * 3000),
+        (
+            '{"a": "' + "x" * 9000 + '"}',
+            '{"a": "' + "x" * 3993 + "[5009 characters left out; the tool_call event has them]",
+        ),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+async def test_arguments_are_parsed_if_they_are_json_and_text_if_not(
+    evi: FakeEvi, agent: Agent, live: str, sent: str, shown: object
+) -> None:
+    """An LLM wrote them: they may be malformed, and are then the caller's to make sense of (Hume's tool guide)."""
+    await evi.push(CHAT, frames.tool_call("call_9", parameters=sent))
+    await agent.call("wait_for_events", after=live, types=["tool_call"])
+    calls = (await agent.call("list_tool_calls", chat_id=CHAT))["tool_calls"]
+    assert calls[-1]["parameters"] == shown
+    [event] = (await agent.call("read_events", chat_id=CHAT, after=live, max_chars=50_000))["events"]
+    assert event["parameters"][:1000] == sent[:1000], "an event has the text that EVI sent"
+    text = await agent.text("list_tool_calls", chat_id=CHAT)
+    assert "call_9" in text
