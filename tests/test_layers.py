@@ -18,7 +18,7 @@ OURS = {
     "views": {"chat", "protocol", "quoting"},
     "app": {"registry", "upstream", "protocol", "config", "errors"},
     "tools": {"app", "views", "registry", "chat", "protocol", "config", "errors", "quoting"},
-    "server": {"tools", "app", "views", "registry", "chat", "config", "errors", "quoting"},
+    "server": {"tools", "app", "views", "registry", "chat", "protocol", "config", "errors", "quoting"},
     "simulator": {"protocol", "errors", "quoting"},
     "doctor": {"upstream", "config", "errors"},
     "demo": {"simulator", "quoting"},

@@ -145,7 +145,9 @@ def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
         "event_count": record.log.appended,
         "reconnects": record.reconnects,
         "attached_at": iso(record.attached_at),
-        "pending_tool_calls": [tool_call(call, now, with_chat_id=False) for call in record.tool_calls.pending()[:MAX_CALLS]],
+        "pending_tool_calls": [
+            tool_call(call, now, with_chat_id=False) for call in record.tool_calls.pending()[:MAX_CALLS]
+        ],
         "last_turns": [_brief(turn(item)) for item in record.turns.last(LAST_TURNS)],
     }
     if record.chat_group_id is not None:
