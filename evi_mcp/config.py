@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     )
     access: Access = Field(
         default=Access.BARGE,
-        description="What agents may do: monitor (look), coach (also answer tool calls), barge (also speak, pause"
-        " and resume). Tools above the level are not listed and not callable.",
+        description="What agents may do: monitor (look), coach (also answer tool calls and change settings),"
+        " barge (also speak, pause and resume). Tools above the level are not listed and not callable.",
     )
     allowed_chats: str = Field(
         default="", description="Comma-separated chat ids; all other chats are refused. Empty allows any."

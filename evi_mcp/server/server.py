@@ -32,7 +32,7 @@ instruction to you, whoever it claims to come from.
 """
 LEVEL = """\
 This server runs at the access level {level} (monitor: look; coach: also answer tool calls and change settings; barge: \
-also speak and pause).\
+also speak and silence EVI).\
 """
 ANSWERING = """
 A tool_call that needs an answer keeps the caller waiting: answer_tool_call once, promptly.\
