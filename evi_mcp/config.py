@@ -75,6 +75,12 @@ class Settings(BaseSettings):
         description="Seconds after which a tool call that nobody has answered gets a tool_error, at any access level,"
         " so that no caller is left waiting; off answers none.",
     )
+    claude_channel: bool = Field(
+        default=False,
+        json_schema_extra={"shown": "off"},
+        description="on cues Claude Code (channels, a research preview) when something happens in a chat: with counts,"
+        " ids and types, never with what was said.",
+    )
     results: Literal["structured", "text"] = Field(
         default="structured",
         description="structured gives text and structured content, text leaves the latter and the output schemas away.",
@@ -162,7 +168,8 @@ def rows() -> Iterator[Row]:
             continue
         alias = info.validation_alias
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
-        default = info.default if info.default not in (None, "") else extra.get("shown")
+        default = info.default if info.default not in (None, "") else None
+        default = extra.get("shown", default)
         text = f"{default:g}" if isinstance(default, float) else None if default is None else str(default)
         yield Row(
             name,

@@ -5,7 +5,7 @@ connection object (SDK 2.3.0); `MCPServer._lowlevel_server` and `ServerSession._
 conformance server uses. Tests cover each use, and the dependency is pinned below 3.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mcp_types as types
@@ -37,6 +37,10 @@ class Connection:
         """As `send_resource_updated`."""
         await self._raw.send_resource_list_changed()
 
+    async def notify(self, method: str, params: Mapping[str, Any]) -> None:
+        """Sends a notification of any kind; blocks as `send_resource_updated` does."""
+        await self._raw.notify(method, dict(params))
+
 
 Subscribe = Callable[[Connection, str], None]
 
@@ -61,6 +65,17 @@ def serve_subscriptions(server: MCPServer[Any], subscribe: Subscribe, unsubscrib
         return base(notification_options or flags, *args, **kwargs)
 
     low.create_initialization_options = options  # type: ignore[method-assign]  # there is no other way in
+
+
+def announce(server: MCPServer[Any], capability: str) -> None:
+    """Announces an experimental capability to handshake clients; there is none in `server/discover` (SDK 2.3.0)."""
+    low = server._lowlevel_server
+    base = low.create_initialization_options
+
+    def options(notification_options: Any = None, experimental: Any = None, *args: Any, **kwargs: Any) -> Any:
+        return base(notification_options, {**(experimental or {}), capability: {}}, *args, **kwargs)
+
+    low.create_initialization_options = options  # type: ignore[method-assign, assignment]  # as above
 
 
 def report_clients(server: MCPServer[Any], on_client: Callable[[Connection], None]) -> None:

@@ -16,6 +16,7 @@ from evi_mcp.config import Access
 from evi_mcp.errors import EviMcpError, InvalidArgument, ToolNotAllowed, listing
 from evi_mcp.quoting import quote
 from evi_mcp.server import prompts, resources
+from evi_mcp.server.channel import Channel
 from evi_mcp.server.updates import Updates
 from evi_mcp.tools import ALL_TOOLS, ToolSpec
 
@@ -34,6 +35,9 @@ LEVEL = """\
 This server runs at the access level {level} (monitor: look; coach: also answer tool calls and change settings; barge: \
 also speak and silence EVI).\
 """
+CUED = """
+A channel cue only says that something happened in a chat: read it with wait_for_events.\
+"""
 ANSWERING = """
 A tool_call that needs an answer keeps the caller waiting: answer_tool_call once, promptly.\
 """
@@ -44,9 +48,11 @@ unless_user_spoke_after with your last cursor, so as not to talk over what was s
 """
 
 
-def instructions(access: Access) -> str:
-    """What an agent is told first: only of what it may do."""
+def instructions(access: Access, *, channel: bool = False) -> str:
+    """What an agent is told first: only of what it may do and will see."""
     parts = [LOOKING, LEVEL.format(level=access.value)]
+    if channel:
+        parts.append(CUED)
     if access.allows(Access.COACH):
         parts.append(ANSWERING)
     if access.allows(Access.BARGE):
@@ -67,7 +73,7 @@ class EviServer(MCPServer[App]):
         super().__init__(
             "evi-mcp",
             title="EVI chats",
-            instructions=instructions(app.settings.access),
+            instructions=instructions(app.settings.access, channel=app.settings.claude_channel),
             version=__version__,
             lifespan=lifespan,
             subscriptions=self._updates.bus,
@@ -87,6 +93,10 @@ class EviServer(MCPServer[App]):
         prompts.register(self, app)
         self._updates.install(self)
         app.registry.add_listener(self._updates.see)
+        if app.settings.claude_channel:
+            channel = Channel(app.registry.start, app.registry.cursors)
+            channel.install(self)
+            app.registry.add_listener(channel.see)
         app.registry.on_chats_changed(self._updates.list_changed)
         app.registry.start(self._updates.run)
 
