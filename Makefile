@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test format lint types tests docs clean
+.PHONY: install demo test format lint types tests docs views clean
 
 install: $(INSTALLED)
 
@@ -41,6 +41,9 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python scripts/gen_docs.py
+
+views: $(INSTALLED)
+	$(BIN)/python scripts/measure_views.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info build dist

@@ -116,7 +116,7 @@ class Wait:
     def _see(self, event: Event) -> None:
         if event.type == CHAT_STATE:
             if event.state in OVER:
-                self.by, self.reason = WokenBy.CHAT_ENDED, event.reason
+                self.by, self.reason, self.met = WokenBy.CHAT_ENDED, event.reason, None
             self._news.set()  # a chat that has come, or come back, brings clocks of its own
         if self.woken:
             return

@@ -10,7 +10,7 @@ from evi_mcp.simulator.voice import THINKING_S, Voice
 
 _WORD_S = 0.36
 _PATIENCE_S = 6.0  # how long a user waits for an EVI that is paused before speaking again
-_INTERIM_WORDS = 3  # a provisional transcript comes about once a second
+_INTERIM_WORDS = 2  # a provisional transcript comes with every so many words
 
 
 class Caller:

@@ -147,7 +147,7 @@ class _Reading:
             records = [chat.record for chat in self.chats]
             shown: dict[str, Any] = {**structure.page(page, events, records, self.app.registry.cursors)}
             if wait is not None:
-                shown |= _why(wait)
+                shown |= _why(wait, several=len(records) > 1)
             written = text.page(cast(shapes.EventPage, shown), chat_ids=self.chat_ids, types=self.types)
             over = len(written) - self.max_chars
             if over <= 0 or room <= 1 or (len(events) <= 1 and len(written) >= shortest):
@@ -155,14 +155,15 @@ class _Reading:
             room, shortest = max(1, room - over), len(written)
 
 
-def _why(wait: Wait) -> dict[str, Any]:
-    """Why a wait has returned, as a part of its page."""
+def _why(wait: Wait, *, several: bool) -> dict[str, Any]:
+    """Why a wait has returned, as a part of its page, which may be about several chats."""
     shown: dict[str, Any] = {"woken_by": wait.by.value}
     if wait.met is not None:
         shown["trigger"] = wait.met.trigger.model_dump(exclude_unset=True)
-        shown["triggered_by"] = {"chat_id": wait.met.chat_id}
+        where: dict[str, Any] = {"chat_id": wait.met.chat_id} if several else {}
         if wait.met.seq is not None:
-            shown["triggered_by"]["seq"] = wait.met.seq
+            where["seq"] = wait.met.seq
+        shown |= {"triggered_by": where} if where else {}
     if wait.reason is not None:
         shown["reason"] = wait.reason
     return shown

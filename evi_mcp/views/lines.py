@@ -18,8 +18,12 @@ _CUT_FIELDS = ("text", "parameters", "content", "error", "reason")
 
 
 def expression(scores: Mapping[str, float]) -> str:
-    """`Anger 0.21, Joy 0.10`; the names come from the wire, so odd ones are quoted."""
-    return ", ".join(f"{score_name(key)} {value:g}" for key, value in scores.items())
+    """`Anger 0.41, Joy 0.3`: the scores that are at least half as high as the highest, which comes first.
+
+    The names come from the wire, so odd ones are quoted.
+    """
+    least = max(scores.values(), default=0.0) / 2
+    return ", ".join(f"{score_name(key)} {value:g}" for key, value in scores.items() if value >= least)
 
 
 def score_name(key: str) -> str:
@@ -31,25 +35,27 @@ SHORT_ID = 8
 
 
 def event_lines(items: Iterable[shapes.Event]) -> Iterator[str]:
-    """A line for each event. The first one of each chat has its whole id, further ones its first 8 characters, if
-    those are the chat's alone on this page."""
+    """A line for each event. What a line repeats of those before it is shortened: within a minute the time is `:SS`,
+    and of a chat's id come the first 8 characters, if those are the chat's alone on this page."""
     items = list(items)
+    minute = ""
     ids = {item["chat_id"] for item in items if "chat_id" in item}
     starts = Counter(chat_id[:SHORT_ID] for chat_id in ids)
     seen: set[str] = set()
     for item in items:
         chat_id = item.get("chat_id", "")
         if chat_id in seen and starts[chat_id[:SHORT_ID]] == 1 and len(chat_id) > SHORT_ID + 1:
-            yield event_line(item, f"{chat_id[:SHORT_ID]}…")
-        else:
-            yield event_line(item, chat_id)
-        seen.add(chat_id)
+            chat_id = f"{chat_id[:SHORT_ID]}…"
+        time = item["at"][11:19]
+        yield event_line(item, chat_id, time if time[:5] != minute else time[5:])
+        minute = time[:5]
+        seen.add(item.get("chat_id", ""))
 
 
-def event_line(item: shapes.Event, chat_id: str = "") -> str:
-    """One event, whole, in one line; `chat_id` as it is to be shown, if at all."""
+def event_line(item: shapes.Event, chat_id: str = "", time: str | None = None) -> str:
+    """One event, whole, in one line; `chat_id` and `time` as they are to be shown."""
     mark = "*" if item.get("replayed") else ""
-    parts = [f"[{item['seq']}{mark} {item['at'][11:19]}]"]
+    parts = [f"[{item['seq']}{mark} {item['at'][11:19] if time is None else time}]"]
     if chat_id:
         parts.append(chat_id)
     parts.append(_what(item))
@@ -61,7 +67,7 @@ def event_line(item: shapes.Event, chat_id: str = "") -> str:
     if "text" in item:
         parts.append(quote(item["text"]))
     if "expression" in item:
-        parts.append(f"({expression(item['expression'])})")
+        parts.append(expression(item["expression"]))
     facts = cast(Mapping[str, Any], item)
     parts += [f"{key} {quote(facts[key])}" for key in _QUOTED if key in facts]
     if "settings" in item:
@@ -147,7 +153,7 @@ def turn_line(item: shapes.Turn) -> str:
         parts.append("(from text)")
     parts.append(quote(item["text"]))
     if "expression" in item:
-        parts.append(f"({expression(item['expression'])})")
+        parts.append(expression(item["expression"]))
     if item.get("interrupted"):
         parts.append("(interrupted)")
     return " ".join(parts)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from typing_extensions import TypedDict  # pydantic refuses that of `typing` before Python 3.12
 
 Seq = Annotated[int, Field(description="Number of an event; grows over all chats of this server.")]
@@ -10,6 +10,11 @@ Cursor = Annotated[str, Field(description="Pass back as `after` to go on without
 Expression = Annotated[
     dict[str, float], Field(description="How the voice sounds: the strongest of 48 scores, mostly 0 to 1.")
 ]
+
+
+_JSON_TYPES = ("object", "array", "string", "number", "boolean", "null")
+Json = Annotated[Any, WithJsonSchema({"anyOf": [{"type": kind} for kind in _JSON_TYPES]})]
+"""Any JSON value, with a schema that names the types: an empty one is refused by some clients."""
 
 
 class Event(TypedDict):
@@ -63,9 +68,9 @@ class EventPage(TypedDict):
 
 
 class TriggeredBy(TypedDict):
-    """Where a trigger was met: by the event `seq`, or by the passing of time."""
+    """Where a trigger was met: by the event `seq` if not by the passing of time, and in which of several chats."""
 
-    chat_id: str
+    chat_id: NotRequired[str]
     seq: NotRequired[Seq]
 
 
@@ -86,7 +91,7 @@ class ToolCall(TypedDict):
     waiting_s: float
     chat_id: NotRequired[str]
     name: NotRequired[str]
-    parameters: NotRequired[Any]
+    parameters: NotRequired[Json]
     answered_by: NotRequired[str]
 
 

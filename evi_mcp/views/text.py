@@ -1,6 +1,5 @@
 """Results as text, in short lines that end with the next call to make, complete and for the same chats."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,10 +50,10 @@ def _head(shown: shapes.EventPage, *, asked: bool) -> Iterator[str]:
     """What is to be said of a page before its events."""
     wait = cast(Mapping[str, Any], shown)
     if "trigger" in wait:
-        where = wait["triggered_by"]
-        place = f" in {name(where['chat_id'])}" if len(shown["state"]) > 1 else ""
+        where = wait.get("triggered_by", {})
+        place = f" in {name(where['chat_id'])}" if "chat_id" in where else ""
         event = f", event {where['seq']}" if "seq" in where else ""
-        yield f"woken by trigger {json.dumps(wait['trigger'], separators=(',', ':'))}{place}{event}"
+        yield f"woken by trigger {wait['trigger']['kind']}{place}{event}"
     elif "woken_by" in wait:
         yield f"woken by {wait['woken_by']}" + (f" ({wait['reason']})" if "reason" in wait else "")
     else:

@@ -42,7 +42,7 @@ async def test_text_and_structure_carry_the_same_events(evi: FakeEvi, agent: Age
     assert len(shown) == len(page["events"])
     for line, event in zip(shown, page["events"], strict=True):
         assert line.startswith(f"[{event['seq']}")
-    assert '"Hello?" (Disappointment 0.38, Interest 0.3, Anger 0.21)' in shown[1]
+    assert '"Hello?" Disappointment 0.38, Interest 0.3, Anger 0.21' in shown[1]
     assert r'parcel_status call_1 parameters "{\"number\":\"LY-4471\"}" needs an answer' in shown[2]
 
 
