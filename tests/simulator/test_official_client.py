@@ -4,8 +4,6 @@ Runs where node, npm and the registry are, and says so where they are not.
 """
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import anyio
 import pytest
 
 from evi_mcp.simulator import Simulator
+from tests.npm import npm_folder
 
 PACKAGE = "hume@0.16.0"
 SCRIPT = Path(__file__).with_name("official_client.cjs")
@@ -21,24 +20,9 @@ RUN_TIMEOUT_S = 15
 
 
 @pytest.fixture(scope="module")
-def client_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the package in it, kept in pytest's cache for the next run."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("the official client needs node and npm, which are not installed here")
-    cache = getattr(request.config, "cache", None)  # the plugin may be switched off
-    folder = cache.mkdir("hume-client") if cache else tmp_path_factory.mktemp("hume-client")
-    if not (folder / "installed").exists():
-        (folder / "package.json").write_text('{"private": true}')
-        command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
-        try:
-            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=INSTALL_TIMEOUT_S)
-        except (subprocess.SubprocessError, OSError) as error:
-            pytest.skip(
-                f"npm could not install {PACKAGE}, so the official client is not tried ({type(error).__name__})"
-            )
-        (folder / "installed").write_text(PACKAGE)
-    return folder
+def client_folder(request: pytest.FixtureRequest) -> Path:
+    """A folder with the package in it."""
+    return npm_folder(request, "hume-client", PACKAGE, timeout_s=INSTALL_TIMEOUT_S)
 
 
 @pytest.mark.anyio
