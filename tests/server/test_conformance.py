@@ -1,0 +1,90 @@
+"""The MCP conformance suite runs against our server, in both revisions of the protocol.
+
+Runs where npm and its registry are, and says so where they are not. The suite speaks HTTP only, so the server is
+put behind the SDK's own HTTP transport; what agents use is stdio, which `tests/process` has.
+"""
+
+import json
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+import uvicorn
+
+from tests.npm import npm_folder, recent_node
+from tests.supervision import supervising
+
+CONFORMANCE = "@modelcontextprotocol/conformance"
+VERSION = "0.2.0-alpha.12"
+NODE_NEEDED = (22, 0)
+INSTALL_TIMEOUT_S = 90
+RUN_TIMEOUT_S = 90
+
+BOTH = {"tools-list", "tools-call-error", "resources-list", "prompts-list", "server-sse-multiple-streams"}
+MUST_PASS = {
+    "2025-11-25": {*BOTH, "server-initialize", "ping", "resources-subscribe", "resources-unsubscribe"},
+    "2026-07-28": {*BOTH, "server-stateless", "sep-2164-resource-not-found", "caching"},
+}
+"""Revision to the scenarios that ask nothing of a server but the protocol; the others call for tools named `test_*`."""
+
+NEED_TEST_TOOLS = {
+    "sep-2575-server-rejects-undeclared-capability",
+    "sep-2575-missing-capability-http-400",
+    "sep-2575-server-sends-prompts-list-changed-on-subscription",
+    "sep-2575-server-sends-tools-list-changed-on-subscription",
+}
+"""The checks of `server-stateless` that call for such tools, too."""
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def suite(request: pytest.FixtureRequest) -> list[str]:
+    """The command that runs the suite."""
+    node = recent_node(request, NODE_NEEDED, timeout_s=INSTALL_TIMEOUT_S)
+    folder = npm_folder(request, "conformance", f"{CONFORMANCE}@{VERSION}", timeout_s=INSTALL_TIMEOUT_S)
+    return [str(node), str(folder / "node_modules" / ".bin" / "conformance"), "server"]
+
+
+@asynccontextmanager
+async def over_http() -> AsyncIterator[str]:
+    """The address of a server that is attached to no chat."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        async with supervising() as server, anyio.create_task_group() as tasks:
+            http = uvicorn.Server(uvicorn.Config(server.streamable_http_app(), log_level="error"))
+            tasks.start_soon(http.serve, [listener])
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+            http.should_exit = True
+
+
+def results(folder: Path) -> dict[str, dict[str, str]]:
+    """Scenario to what did not succeed in it: check to message."""
+    found = {}
+    for file in folder.glob("server-*/checks.json"):
+        name = re.fullmatch(r"server-(.+)-\d{4}-\d\d-\d\dT.*", file.parent.name)
+        assert name is not None, file
+        checks = json.loads(file.read_text())
+        found[name[1]] = {
+            check["id"]: str(check.get("errorMessage")) for check in checks if check["status"] in ("FAILURE", "WARNING")
+        }
+    return found
+
+
+@pytest.mark.parametrize("revision", sorted(MUST_PASS))
+async def test_what_the_protocol_asks_of_every_server_holds(suite: list[str], tmp_path: Path, revision: str) -> None:
+    """Recommendations count, too. The suite's own verdict is no help: it fails for each test tool that is missing."""
+    async with over_http() as url:
+        with anyio.fail_after(RUN_TIMEOUT_S):
+            await anyio.run_process(
+                [*suite, "--url", url, "--requirements", revision, "-o", str(tmp_path)], check=False
+            )
+    found = results(tmp_path)
+    assert found.keys() >= MUST_PASS[revision], "some were not run"
+    failed = {name: found[name] for name in MUST_PASS[revision]}
+    for check in NEED_TEST_TOOLS:
+        failed.get("server-stateless", {}).pop(check, None)
+    assert not {name: checks for name, checks in failed.items() if checks}
