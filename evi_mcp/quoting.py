@@ -16,6 +16,7 @@ _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _HIDDEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+_BREAKS = re.compile(r"[\t\n\r]+")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
 
 
@@ -42,6 +43,24 @@ def quote(text: str, most: int | None = None) -> str:
     else:
         quoted = '"' + "".join(map(_escape, text)) + '"'
     return f"{quoted} (+{rest} characters)" if rest > 0 else quoted
+
+
+def plain(text: str, most: int | None = None) -> str:
+    """The text as one printable line for a person: as `quote`, without the noise of quotes and backslashes.
+
+    White space that would break the line becomes a blank. Nothing in it acts on a terminal, but where it ends cannot
+    be told from it: it is for a line of which it is the last part, or for what cannot be mistaken.
+
+    Args:
+        text: Anything, lone surrogates included.
+        most: As for `quote`.
+    """
+    rest = 0 if most is None else len(text) - most
+    if rest > 0:
+        text = text[:most]
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(char if char in '"\\' else _escape(char) for char in _BREAKS.sub(" ", text))
+    return f"{text} (+{rest} characters)" if rest > 0 else text
 
 
 def name(text: str) -> str:

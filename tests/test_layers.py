@@ -21,7 +21,8 @@ OURS = {
     "server": {"tools", "app", "views", "registry", "chat", "protocol", "config", "errors", "quoting"},
     "simulator": {"protocol", "errors", "quoting"},
     "doctor": {"upstream", "config", "errors"},
-    "demo": {"simulator", "quoting"},
+    "terminal": {"views", "quoting"},
+    "demo": {"terminal", "simulator"},
     "cli": {"server", "simulator", "demo", "doctor", "config", "errors"},
     "__init__": set(),
     "__main__": {"cli"},
@@ -35,7 +36,7 @@ THEIRS = {
     "mcp_types": {"tools/", "server/", "demo/"},
     "click": {"cli.py", "doctor.py"},
     "h11": {"simulator/http1.py"},
-    "rich": {"demo/"},
+    "rich": {"terminal/", "demo/"},
     "anyio": {"registry/", "upstream/", "tools/", "server/", "simulator/", "cli.py"},
     "asyncio": {"upstream/websocket.py", "server/stdio.py", "simulator/", "cli.py", "doctor.py", "demo/"},
 }

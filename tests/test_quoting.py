@@ -5,7 +5,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evi_mcp.quoting import name, quote
+from evi_mcp.quoting import name, plain, quote
 
 NASTY = st.text(st.sampled_from('"\\\n\r\t[]0 1{}\u202e\u200b\u2028\u2029\x1b\x00\U000e0041\ufe0f\u00ad\ud800aé'))
 
@@ -41,3 +41,17 @@ def test_a_name_is_bare_only_if_it_cannot_be_anything_else(text: str) -> None:
     """Types, tool names and ids come from the wire too."""
     shown = name(text)
     assert shown == quote(text) or (shown == text and shown.isascii() and " " not in shown)
+
+
+@given(st.text() | NASTY)
+def test_plain_text_is_one_printable_line(text: str) -> None:
+    """What a person reads on a terminal has no quotes around it, and acts as little."""
+    shown = plain(text)
+    assert len(shown.splitlines()) <= 1
+    assert all(unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for char in shown)
+
+
+def test_plain_text_has_no_noise() -> None:
+    """Quotes and backslashes are harmless there; what is left out is counted as in a quote."""
+    assert plain('He said "no"\\o/\r\n\tand left') == 'He said "no"\\o/ and left'
+    assert plain("abcdef", 4) == "abcd (+2 characters)"

@@ -1,23 +1,22 @@
-"""What the demo prints: the call as a person would want to see it."""
+"""What the demo prints: the call as a person would want to see it, and what the agent does about it."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evi_mcp import terminal
 from evi_mcp.demo.supervise import Steps
-from evi_mcp.quoting import quote
-
-_COLOURS = {"user": "cyan", "assistant": "green"}
 
 
 class Screen:
     """The terminal."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._screen = terminal.Screen()
+        self._console = self._screen.console
+        self._lines = terminal.Lines()
 
     def step(self, text: str) -> None:
         """Something that the agent does."""
@@ -25,17 +24,7 @@ class Screen:
 
     def event(self, event: Mapping[str, Any]) -> None:
         """Something that happened in the chat."""
-        line = Text(f"{event['at'][11:19]} ", style="dim")
-        if "speaker" in event:
-            line.append(f"{event['speaker']:>9} ", style=_COLOURS[event["speaker"]])
-            line.append(quote(event["text"]) + (" (from text)" if event.get("from_text") else ""), style="default")
-            if voice := event.get("expression"):
-                line.append("  " + ", ".join(f"{name} {score:g}" for name, score in voice.items()), style="magenta dim")
-        else:
-            line.append(f"{event['type']:>9} ", style="blue")
-            words = (event.get(key) for key in ("name", "command", "state", "parameters", "reason"))
-            line.append(" ".join(str(word) for word in words if word), style="default")
-        self._console.print(line, soft_wrap=True)
+        self._screen.show(self._lines.of(event))
 
     def failed(self, why: str) -> None:
         """The demo could not go on."""

@@ -1,0 +1,178 @@
+"""Events to lines for a person. No I/O: what becomes of a line is the screen's.
+
+An event is what the structured results hold (`views.shapes.Event`). Speech is shown whole, all else that can be long
+is cut, and says so.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from rich.text import Text
+
+from evi_mcp.quoting import name, plain, quote
+from evi_mcp.views.lines import expression
+
+CHAT = "chat"
+EARLIER = "earlier"
+MOST = 400
+"""The most characters shown of what is not speech."""
+MAX_VOICES = 100
+"""Messages whose voice may still come, or has come; the oldest is forgotten first."""
+
+_STYLES = {"user": "cyan", "assistant": "green", "error": "bold red", "fault": "red", "agent": "yellow", CHAT: "bold"}
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line: when (`14:03:07`, `earlier` or empty), who or what (at most nine characters), and the rest.
+
+    `interim`: it may still change, and stands until a line of the same label or of the chat takes its place.
+    """
+
+    when: str
+    label: str
+    body: Text
+    style: str = "blue"
+    interim: bool = False
+
+
+def note(text: str) -> Line:
+    """Something that whoever shows the chat has to say of it."""
+    return Line("", CHAT, Text(plain(text)), _STYLES[CHAT])
+
+
+class Lines:
+    """Makes the lines of one chat. It remembers which message still waits for its voice, and what tools are called."""
+
+    def __init__(self) -> None:
+        self._voiceless: dict[str, str | None] = {}  # by message id, its words; `None` once its voice was shown
+        self._tools: dict[str, str] = {}  # names by tool call id
+        self._last_message: str | None = None
+
+    def of(self, event: Mapping[str, Any]) -> Iterator[Line]:
+        """The lines of the next event: none for what no person looks for (audio, ends of turns, metadata)."""
+        kind = event["type"]
+        if kind in ("audio_output", "assistant_end", "chat_metadata"):
+            return
+        if kind == "assistant_prosody":
+            yield from self._late_voice(event)
+            return
+        when = _when(event)
+        if kind in ("user_message", "assistant_message"):
+            yield Line(when, event["speaker"], _speech(event), _STYLES[event["speaker"]], bool(event.get("interim")))
+        else:
+            label, body = self._other(kind, event)
+            yield Line(when, label, body, _STYLES.get(label, "blue"))
+        if event.get("interim"):
+            return
+        self._last_message = event.get("message_id")
+        if scores := event.get("expression"):
+            yield _voice(expression(scores))
+        if kind == "assistant_message" and self._last_message:
+            _remember(self._voiceless, self._last_message, None if scores else event.get("text", ""))
+
+    def _late_voice(self, event: Mapping[str, Any]) -> Iterator[Line]:
+        """EVI sends the voice of an assistant's message after the message; it says of which one if other lines have
+        come between."""
+        message, scores = event.get("message_id", ""), event.get("expression")
+        words = self._voiceless.get(message, "")
+        if not scores or words is None:
+            return
+        if message and message == self._last_message:
+            of = ""
+        else:
+            of = f"voice of {quote(words, 40)}: " if words else "voice of an earlier message: "
+        _remember(self._voiceless, message, None)
+        yield _voice(of + expression(scores))
+
+    def _other(self, kind: str, event: Mapping[str, Any]) -> tuple[str, Text]:
+        """Label and body of what is not speech."""
+        match kind:
+            case "chat_state":
+                return CHAT, Text(_words(name(event["state"]), _bracketed(event.get("reason"))))
+            case "tool_call":
+                return "tool call", self._tool_call(event)
+            case "tool_response" | "tool_error":
+                return "answer", self._answer(event)
+            case "command":
+                return "agent", self._command(event)
+            case "user_interruption":
+                return "user", Text("cuts in", style="italic")
+            case "session_settings":
+                settings = json.dumps(event.get("settings", {}), ensure_ascii=False)
+                return "settings", Text(plain(settings, MOST))
+            case "error":
+                what = _words(*(name(event[key]) for key in ("code", "slug") if key in event))
+                return "error", Text(f"{what}: {plain(event.get('error', ''), MOST)}")
+            case "protocol_fault":
+                return "fault", Text(plain(event.get("reason", ""), MOST))
+            case _:
+                return "event", Text(_words(name(kind), plain(event.get("content", ""), MOST)))
+
+    def _tool_call(self, event: Mapping[str, Any]) -> Text:
+        call, tool = event.get("tool_call_id", ""), name(event.get("name", "without a name"))
+        _remember(self._tools, call, tool)
+        body = Text(tool, style="bold")
+        body.append(f" {plain(event.get('parameters', ''), MOST)}", style="not bold")
+        wants = "needs an answer" if event.get("response_required") else "EVI answers it"
+        return body.append(f"  ({wants}, {name(call)})", style="not bold dim")
+
+    def _answer(self, event: Mapping[str, Any]) -> Text:
+        body = Text(f"to {self._tool(event)}: ")
+        if event["type"] == "tool_error":
+            body.append(_words("failed", _bracketed(event.get("error"))) + ": ", style="red")
+        body.append(plain(event.get("content", ""), MOST))
+        return body.append(f"  ({name(event.get('tool_call_id', ''))})", style="dim")
+
+    def _command(self, event: Mapping[str, Any]) -> Text:
+        body = Text(name(event["command"]), style="bold")
+        if "tool_call_id" in event:
+            body.append(f" to {self._tool(event)}", style="not bold")
+        said = [plain(event[key], MOST) for key in ("text", "error", "content") if key in event]
+        body.append(" " + ", ".join(said) if said else "", style="not bold")
+        return body.append(f"  (by {name(event['by'])})" if "by" in event else "", style="not bold dim")
+
+    def _tool(self, event: Mapping[str, Any]) -> str:
+        """The name of the tool that was called, as far as it is known, else the id of the call."""
+        known = self._tools.get(event.get("tool_call_id", ""))
+        return known or name(event.get("name") or event.get("tool_call_id", "a tool call without an id"))
+
+
+def _speech(event: Mapping[str, Any]) -> Text:
+    body = Text(plain(event.get("text", "")), style="dim italic" if event.get("interim") else "")
+    for flag, words in (("quick", "quick"), ("from_text", "from text")):
+        if event.get(flag):
+            body.append(f" ({words})", style="dim")
+    return body
+
+
+def _voice(text: str) -> Line:
+    """How a message sounded, below it."""
+    return Line("", "", Text(text, style="magenta dim"))
+
+
+def _when(event: Mapping[str, Any]) -> str:
+    """The time of day here. What came with the history happened at a time that EVI does not tell."""
+    if event.get("replayed"):
+        return EARLIER
+    return datetime.fromisoformat(event["at"]).astimezone().strftime("%H:%M:%S")
+
+
+def _remember(known: dict[str, V], key: str, value: V) -> None:
+    known.pop(key, None)
+    known[key] = value
+    if len(known) > MAX_VOICES:
+        del known[next(iter(known))]
+
+
+def _bracketed(reason: str | None) -> str:
+    return f"({plain(reason, MOST)})" if reason else ""
+
+
+def _words(*words: str) -> str:
+    return " ".join(filter(None, words))
