@@ -1,4 +1,4 @@
-"""The command `evi-mcp`: serve, simulate, demo, doctor."""
+"""The command `evi-mcp`: serve, watch, simulate, demo, doctor."""
 
 import asyncio
 import logging
@@ -13,9 +13,13 @@ from pydantic import SecretStr
 
 from evi_mcp import __version__
 from evi_mcp.config import Settings, load, rows
-from evi_mcp.errors import InvalidSetting
+from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting
+from evi_mcp.protocol.chat_id import check_chat_id
+from evi_mcp.quoting import plain
 
 MISUSE = 2
+SIMULATED_CALL = "support"
+"""The script that `watch --simulate` shows: it has an angry caller, an interruption and a tool call."""
 
 
 class _ServeByDefault(click.Group):
@@ -55,9 +59,7 @@ def _evi_mcp() -> None:
 @_with_settings
 def serve(simulate: bool, **flags: str | None) -> int:
     """Serve MCP over stdin and stdout (the default)."""
-    if simulate and flags["base_url"]:
-        raise click.UsageError("--simulate brings its own service along; leave --base-url away.")
-    settings = _settings(flags)
+    settings = _settings(flags, simulate=simulate)
     if sys.stdin.isatty():
         click.echo("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.", err=True)
     from evi_mcp.server import stdio
@@ -71,8 +73,45 @@ async def _simulated(settings: Settings) -> int:
     from evi_mcp.simulator import Simulator
 
     async with Simulator() as simulator:
-        update = {"base_url": simulator.base_url, "hume_api_key": SecretStr("simulated")}
-        return await stdio.serve(settings.model_copy(update=update))
+        return await stdio.serve(_pointed_at(simulator.base_url, settings))
+
+
+def _pointed_at(base_url: str, settings: Settings) -> Settings:
+    """The settings for a simulator inside, which takes any key: the real one stays out of it."""
+    return settings.model_copy(update={"base_url": base_url, "hume_api_key": SecretStr("simulated")})
+
+
+@_evi_mcp.command()
+@click.argument("chat_id", required=False)
+@click.option("--simulate", is_flag=True, help="Run a simulated EVI inside, with one live scripted call; no key.")
+@_with_settings
+def watch(chat_id: str | None, simulate: bool, **flags: str | None) -> int:
+    """Follow a chat in the terminal.
+
+    Shows what is said and how it sounds, tool calls and their answers, and what becomes of the connection, until the
+    chat is over or Ctrl-C; nothing is sent to the chat. Without CHAT_ID: the chat that is active, if it is the only
+    one, else a list of them.
+    """
+    settings = _settings(flags, simulate=simulate, quiet=True)
+    if chat_id is not None:
+        check_chat_id(chat_id)
+    try:
+        return asyncio.run(_watch(settings, chat_id, simulate))
+    except OSError as error:
+        click.echo(f"evi-mcp: stdout takes no more: {error.strerror or error}", err=True)
+        return 1
+
+
+async def _watch(settings: Settings, chat_id: str | None, simulate: bool) -> int:
+    from evi_mcp.watch import watch
+
+    if not simulate:
+        return await watch(settings, chat_id)
+    from evi_mcp.simulator import Simulator
+
+    async with Simulator(calls=False) as simulator:
+        chat_id = simulator.start_call(SIMULATED_CALL, chat_id)
+        return await watch(_pointed_at(simulator.base_url, settings), chat_id)
 
 
 @_evi_mcp.command()
@@ -129,9 +168,13 @@ def doctor(**flags: str | None) -> int:
     return run(_settings(flags))
 
 
-def _settings(flags: dict[str, str | None]) -> Settings:
+def _settings(flags: dict[str, str | None], *, simulate: bool = False, quiet: bool = False) -> Settings:
+    """The settings, with the log set up. `quiet`: only warnings are logged, unless a level was asked for."""
+    if simulate and flags["base_url"]:
+        raise click.UsageError("--simulate brings its own service along; leave --base-url away.")
     settings = load(flags)
-    _configure_logging(settings.log_level)
+    asked = "log_level" in settings.model_fields_set
+    _configure_logging("WARNING" if quiet and not asked else settings.log_level)
     return settings
 
 
@@ -149,10 +192,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line and exits: 0 if all went well, 1 if not, 2 and one line on stderr for misuse."""
     try:
         status = _evi_mcp.main(args=None if argv is None else list(argv), standalone_mode=False)
-    except (click.ClickException, InvalidSetting) as error:
+    except (click.ClickException, EviMcpError) as error:
         said = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"evi-mcp: {' '.join(said.split())}", err=True)
-        sys.exit(MISUSE)
+        click.echo(f"evi-mcp: {plain(' '.join(said.split()))}", err=True)
+        sys.exit(MISUSE if isinstance(error, click.ClickException | InvalidSetting | InvalidChatId) else 1)
     except (KeyboardInterrupt, click.Abort, asyncio.CancelledError):
         sys.exit(130)
     sys.exit(status or 0)

@@ -22,8 +22,9 @@ OURS = {
     "simulator": {"protocol", "errors", "quoting"},
     "doctor": {"upstream", "config", "errors"},
     "terminal": {"views", "quoting"},
+    "watch": {"terminal", "views", "app", "registry", "upstream", "chat", "protocol", "config", "errors", "quoting"},
     "demo": {"terminal", "simulator"},
-    "cli": {"server", "simulator", "demo", "doctor", "config", "errors"},
+    "cli": {"server", "watch", "simulator", "demo", "doctor", "config", "protocol", "errors", "quoting"},
     "__init__": set(),
     "__main__": {"cli"},
 }
@@ -37,8 +38,8 @@ THEIRS = {
     "click": {"cli.py", "doctor.py"},
     "h11": {"simulator/http1.py"},
     "rich": {"terminal/", "demo/"},
-    "anyio": {"registry/", "upstream/", "tools/", "server/", "simulator/", "cli.py"},
-    "asyncio": {"upstream/websocket.py", "server/stdio.py", "simulator/", "cli.py", "doctor.py", "demo/"},
+    "anyio": {"registry/", "upstream/", "tools/", "server/", "simulator/", "watch.py", "cli.py"},
+    "asyncio": {"upstream/websocket.py", "server/stdio.py", "simulator/", "watch.py", "cli.py", "doctor.py", "demo/"},
 }
 """Package to the files (or folders) that may import it."""
 

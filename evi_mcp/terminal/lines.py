@@ -104,8 +104,7 @@ class Lines:
             case "user_interruption":
                 return "user", Text("cuts in", style="italic")
             case "session_settings":
-                settings = json.dumps(event.get("settings", {}), ensure_ascii=False)
-                return "settings", Text(plain(settings, MOST))
+                return "settings", Text(_settings(event))
             case "error":
                 what = _words(*(name(event[key]) for key in ("code", "slug") if key in event))
                 return "error", Text(f"{what}: {plain(event.get('error', ''), MOST)}")
@@ -134,6 +133,8 @@ class Lines:
         if "tool_call_id" in event:
             body.append(f" to {self._tool(event)}", style="not bold")
         said = [plain(event[key], MOST) for key in ("text", "error", "content") if key in event]
+        if "settings" in event:
+            said.append(_settings(event))
         body.append(" " + ", ".join(said) if said else "", style="not bold")
         return body.append(f"  (by {name(event['by'])})" if "by" in event else "", style="not bold dim")
 
@@ -154,6 +155,10 @@ def _speech(event: Mapping[str, Any]) -> Text:
 def _voice(text: str) -> Line:
     """How a message sounded, below it."""
     return Line("", "", Text(text, style="magenta dim"))
+
+
+def _settings(event: Mapping[str, Any]) -> str:
+    return plain(json.dumps(event.get("settings", {}), ensure_ascii=False), MOST)
 
 
 def _when(event: Mapping[str, Any]) -> str:
