@@ -16,6 +16,8 @@
     ├── UnknownToolCall       no such tool call is waiting
     ├── ToolCallAnswered      somebody answered first
     ├── UserSpoke             the conversation moved on
+    ├── NoAudio               nothing is kept of what is to be heard
+    ├── UnusableAudio         what came cannot be made one WAV
     ├── NotSent               the command was not written to the socket
     └── MaybeSent             the connection broke while it was being written
 
@@ -194,6 +196,30 @@ class UserSpoke(EviMcpError):
             f"nothing was sent, because the user has said {quote(self.said, 400)} since then;"
             f" read on, and pass unless_user_spoke_after={self.cursor!r} if you still want to."
         )
+
+
+class NoAudio(EviMcpError):
+    """No audio of this message is kept; `why` says what became of it, and what to do."""
+
+    def __init__(self, chat_id: str, message_id: str, why: str) -> None:
+        super().__init__(message_id)
+        self.chat_id, self.message_id, self.why = chat_id, message_id, why
+
+    def __str__(self) -> str:
+        return (
+            f"no audio of message {quote(self.message_id, 80)} is kept in chat {quote(self.chat_id, 80)}: {self.why}."
+        )
+
+
+class UnusableAudio(EviMcpError):
+    """The chunks of a message do not make one WAV; `why` says what is wrong with them."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"the chunks of this message cannot be joined to one WAV: {self.why}."
 
 
 class NotSent(EviMcpError):

@@ -1,6 +1,9 @@
 """Frames as EVI sends them, for tests; shapes as in Hume's reference of the control plane."""
 
+import base64
+import io
 import json
+import wave
 from typing import Any
 
 SCORES = {"Anger": 0.21, "Disappointment": 0.38, "Calmness": 0.02, "Interest": 0.3}
@@ -53,6 +56,15 @@ def prosody(id: str = "m-1", **scores: float) -> str:
 
 def audio(id: str = "m-1", index: int = 0, data: str = "UklGRiQAAABXQVZF") -> str:
     return frame("audio_output", id=id, index=index, data=data)
+
+
+def wav(pcm: bytes, *, rate: int = 48_000, channels: int = 1, width: int = 2) -> str:
+    """A chunk of EVI's voice as it stands in `data`, made by the standard library."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as out:
+        out.setparams((channels, width, rate, 0, "NONE", ""))
+        out.writeframes(pcm)
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def end() -> str:
