@@ -98,6 +98,7 @@ async def open_app(settings: Settings, connector: Connector | None = None) -> As
         connector,
         max_chats=settings.max_chats,
         max_events=settings.log_events,
+        max_audio=settings.audio_kib * 1024,
         pace=Pace(reconnect_for=settings.reconnect_for),
         mask=Mask(secret.get_secret_value() for secret in settings.all_secrets),
     )

@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     log_events: int = Field(
         default=10_000, ge=1, le=10_000_000, description="Events kept per chat; the oldest is dropped first."
     )
+    audio_kib: int = Field(
+        default=2048,
+        ge=0,
+        le=65_536,
+        description="KiB of EVI's voice kept per chat, 16 seconds in 2048; the oldest message is dropped first, and one"
+        " that is longer is not kept. 0 turns audio off.",
+    )
     reconnect_for: float = Field(
         default=300.0, ge=0, le=86_400, description="Seconds of failed reconnecting before a chat is failed."
     )

@@ -6,6 +6,7 @@ It does no I/O and never awaits, so whoever looks at it sees it whole.
 
 from typing import Any
 
+from evi_mcp.chat.audio import AudioStore
 from evi_mcp.chat.events import CHAT_STATE, COMMAND, SPEECH, Event, facts_of
 from evi_mcp.chat.log import Cursors, EventLog
 from evi_mcp.chat.tool_calls import ToolCalls
@@ -14,7 +15,7 @@ from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.history import History
 from evi_mcp.protocol.identity import identify
 from evi_mcp.protocol.lifecycle import Change, Lifecycle
-from evi_mcp.protocol.messages import ChatMetadata, ErrorMessage
+from evi_mcp.protocol.messages import AudioOutput, ChatMetadata, ErrorMessage
 from evi_mcp.protocol.redaction import Mask
 
 
@@ -22,7 +23,14 @@ class ChatRecord:
     """What this server knows of one chat. Times are Unix seconds."""
 
     def __init__(
-        self, chat_id: str, cursors: Cursors, *, max_events: int, now: float, mask: Mask | None = None
+        self,
+        chat_id: str,
+        cursors: Cursors,
+        *,
+        max_events: int,
+        now: float,
+        max_audio: int = 0,
+        mask: Mask | None = None,
     ) -> None:
         self.chat_id = chat_id
         self._mask = mask or Mask()
@@ -43,6 +51,7 @@ class ChatRecord:
         self.log = EventLog(max_events)
         self.tool_calls = ToolCalls()
         self.turns = Turns()
+        self.audio = AudioStore(max_audio)
         self._cursors = cursors
         self._opened = 0
 
@@ -61,6 +70,8 @@ class ChatRecord:
         if isinstance(message, ChatMetadata):
             self.chat_group_id = message.chat_group_id or self.chat_group_id
         events = [self._log(now, replayed=self.history.replaying or None, **facts_of(message))]
+        if isinstance(message, AudioOutput):
+            self.audio.keep(events[0].message_id, message.index, message.data)
         if isinstance(message, ErrorMessage):
             events += self.changed(self.lifecycle.heard_error(message.code, message.slug), now)
         return events

@@ -84,9 +84,13 @@ class _Proof:
 class LiveChat:
     """A chat that is followed. What changes it happens in plain functions, which nothing can cut in half."""
 
-    def __init__(self, chat_id: str, cursors: Cursors, *, max_events: int, mask: Mask | None = None) -> None:
+    def __init__(
+        self, chat_id: str, cursors: Cursors, *, max_events: int, max_audio: int = 0, mask: Mask | None = None
+    ) -> None:
         self.chat_id = chat_id
-        self.record = ChatRecord(chat_id, cursors, max_events=max_events, now=time.time(), mask=mask)
+        self.record = ChatRecord(
+            chat_id, cursors, max_events=max_events, max_audio=max_audio, now=time.time(), mask=mask
+        )
         self._cursors = cursors
         self._transport: Transport | None = None
         self._listeners: list[Listener] = []

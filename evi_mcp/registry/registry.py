@@ -39,6 +39,7 @@ class ChatRegistry:
         connector: Opens the sockets.
         max_chats: The most that may be attached at once, chats that are over included.
         max_events: The most events kept for each chat.
+        max_audio: The most characters of audio kept for each chat; 0 keeps none.
         pace: Time limits of following a chat.
         mask: Takes secrets out of whatever is kept.
     """
@@ -49,12 +50,13 @@ class ChatRegistry:
         *,
         max_chats: int = 1000,
         max_events: int = 10_000,
+        max_audio: int = 0,
         pace: Pace | None = None,
         mask: Mask | None = None,
     ) -> None:
         self.cursors = Cursors(secrets.token_hex(4))
         self._connector = connector
-        self._max_chats, self._max_events = max_chats, max_events
+        self._max_chats, self._max_events, self._max_audio = max_chats, max_events, max_audio
         self._pace = pace or Pace()
         self._mask = mask
         self._chats: dict[str, LiveChat] = {}
@@ -161,7 +163,9 @@ class ChatRegistry:
             if len(self._chats) >= self._max_chats:
                 raise TooManyChats(len(self._chats), sum(chat.over for chat in self._chats.values()))
             assert self._group is not None, "enter the registry first"
-            chat = LiveChat(chat_id, self.cursors, max_events=self._max_events, mask=self._mask)
+            chat = LiveChat(
+                chat_id, self.cursors, max_events=self._max_events, max_audio=self._max_audio, mask=self._mask
+            )
             chat.record.log.dropped_seq = self._detached.get(chat_id, 0)
             chat.add_listener(partial(self._hear, chat))
             self._chats[chat_id] = chat
