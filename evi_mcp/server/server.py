@@ -6,16 +6,17 @@ from typing import Any
 
 import mcp_types as types
 from mcp.server import MCPServer
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
-from pydantic import ValidationError
+from pydantic import AnyUrl, ValidationError
 
 from evi_mcp import __version__
 from evi_mcp.app import App
 from evi_mcp.config import Access
 from evi_mcp.errors import EviMcpError, InvalidArgument, ToolNotAllowed, listing
 from evi_mcp.quoting import quote
-from evi_mcp.server import prompts, resources
+from evi_mcp.server import audio, prompts, resources
 from evi_mcp.server.channel import Channel
 from evi_mcp.server.updates import Updates
 from evi_mcp.tools import ALL_TOOLS, ToolSpec
@@ -90,6 +91,7 @@ class EviServer(MCPServer[App]):
                 structured_output=structured,
             )
         resources.register(self, app)
+        audio.register(self, app)
         prompts.register(self, app)
         self._updates.install(self)
         app.registry.add_listener(self._updates.see)
@@ -103,6 +105,17 @@ class EviServer(MCPServer[App]):
     async def list_resources(self) -> list[types.Resource]:
         """The concrete resources of the chats that are attached now."""
         return resources.list_resources(self._app)
+
+    async def list_resource_templates(self) -> list[types.ResourceTemplate]:
+        """The templates of what can be read with the settings of this server."""
+        return audio.listed(self._app, await super().list_resource_templates())
+
+    async def read_resource(
+        self, uri: AnyUrl | str, context: Context[App, Any] | None = None
+    ) -> list[ReadResourceContents] | types.InputRequiredResult:
+        """Reads a resource, as the SDK does; what is missing in it is said beside it."""
+        contents = await super().read_resource(uri, context)
+        return contents if isinstance(contents, types.InputRequiredResult) else audio.with_notes(contents)
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[App, Any] | None = None

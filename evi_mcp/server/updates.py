@@ -7,6 +7,7 @@ has a task and a set of its own, so one that does not read holds up nobody and g
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import anyio
 from mcp.server import MCPServer
@@ -25,8 +26,15 @@ def chat_uri(chat_id: str, view: str = "") -> str:
     return f"{CHATS_URI}/{chat_id}{'/' + view if view else ''}"
 
 
+def audio_uri(chat_id: str, message_id: str) -> str:
+    """The URI of the audio of a message, whatever characters its id is made of."""
+    return chat_uri(chat_id, f"audio/{quote(message_id, safe='')}")
+
+
 def touched_by(event: Event) -> list[str]:
     """The URIs whose content an event changes."""
+    if event.type == "audio_output" and event.message_id is not None:
+        return [audio_uri(event.chat_id, event.message_id)]
     if event.hidden and event.type != "assistant_prosody":
         return []
     uris = [chat_uri(event.chat_id, "events"), chat_uri(event.chat_id), CHATS_URI]

@@ -51,6 +51,7 @@ async def test_templates_name_every_view(agent: Agent) -> None:
         "evi://chats/{chat_id}/events{?after,limit}",
         "evi://chats/{chat_id}/transcript",
         "evi://chats/{chat_id}/tool-calls",
+        "evi://chats/{chat_id}/audio/{message_id}",
     ]
 
 
