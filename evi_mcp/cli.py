@@ -78,7 +78,7 @@ async def _simulated(settings: Settings) -> int:
 
 def _pointed_at(base_url: str, settings: Settings) -> Settings:
     """The settings for a simulator inside, which takes any key: the real one stays out of it."""
-    return settings.model_copy(update={"base_url": base_url, "hume_api_key": SecretStr("simulated")})
+    return settings.model_copy(update={"base_url": base_url, "hume_api_key": SecretStr("any")})
 
 
 @_evi_mcp.command()

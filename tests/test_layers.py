@@ -13,7 +13,7 @@ OURS = {
     "protocol": {"errors", "quoting"},
     "config": {"protocol", "quoting", "errors"},
     "chat": {"protocol", "errors"},
-    "upstream": {"protocol", "errors"},
+    "upstream": {"protocol", "errors", "quoting"},
     "registry": {"upstream", "chat", "protocol", "errors", "quoting"},
     "views": {"chat", "protocol", "quoting"},
     "app": {"registry", "upstream", "protocol", "config", "errors"},

@@ -13,8 +13,8 @@ TOO_DEEP = "[nested too deeply]"
 MAX_DEPTH = 32
 """Values below are not kept: nothing of EVI's nests so deeply, and what does cannot be serialised again."""
 
-SHORTEST_SECRET = 6
-"""Shorter values are not looked for: they would be found in the middle of words."""
+SHORTEST_SECRET = 8
+"""Shorter values are no keys of a service, and would be found in the middle of ordinary words."""
 
 _SECRET_NAME = re.compile(
     r"((api|private)[_-]?key|secret|token|password|passwd|authorization|credential|jwt|bearer)s?$|^key$", re.IGNORECASE

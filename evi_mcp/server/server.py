@@ -9,6 +9,7 @@ from mcp.server import MCPServer
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp.shared.exceptions import MCPError
 from pydantic import AnyUrl, ValidationError
 
 from evi_mcp import __version__
@@ -101,6 +102,22 @@ class EviServer(MCPServer[App]):
             app.registry.add_listener(channel.see)
         app.registry.on_chats_changed(self._updates.list_changed)
         app.registry.start(self._updates.run)
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context[App, Any] | None = None
+    ) -> types.GetPromptResult | types.InputRequiredResult:
+        """A prompt with its arguments filled in.
+
+        Raises:
+            MCPError: There is no such prompt, or an argument that it needs is missing or wrong.
+        """
+        have = {prompt.name: prompt for prompt in await self.list_prompts()}
+        if name not in have:
+            raise MCPError(types.INVALID_PARAMS, f"there is no prompt {quote(name, 80)}; there are {', '.join(have)}.")
+        needed = [argument.name for argument in have[name].arguments or () if argument.required]
+        if missing := [argument for argument in needed if argument not in (arguments or {})]:
+            raise MCPError(types.INVALID_PARAMS, f"{name} needs {', '.join(missing)}.")
+        return await super().get_prompt(name, arguments, context)
 
     async def list_resources(self) -> list[types.Resource]:
         """The concrete resources of the chats that are attached now."""

@@ -74,8 +74,9 @@ async def wait_for_events(
     reading = _Reading(app, chats, chat_ids or [], position, types or [], limit, max_chars)
     with Wait(app.registry, chats if chat_ids else None, reading.wanted.shows, until or ()) as wait:
         # A chat that ended since the cursor ends the wait, whatever it waits for.
-        if any((chat.record.over_seq or 0) > position.seq for chat in chats) or all(chat.over for chat in chats):
-            wait.by = WokenBy.CHAT_ENDED
+        ended = [chat for chat in chats if (chat.record.over_seq or 0) > position.seq]
+        if ended or all(chat.over for chat in chats):
+            wait.by, wait.reason = WokenBy.CHAT_ENDED, (ended or chats)[0].record.lifecycle.reason
         elif until:
             wait.look_back(position.seq)
         elif reading.has_events():

@@ -13,7 +13,7 @@ from websockets.protocol import State
 
 from evi_mcp import __version__
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
-from evi_mcp.protocol.redaction import REDACTED
+from evi_mcp.quoting import name
 from evi_mcp.upstream.rest import RestClient
 from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, Refused, Transport, Unreachable, is_loopback
 
@@ -21,7 +21,6 @@ OPEN_TIMEOUT_S = 8.0  # less than an attach waits, so that it can say why
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
-SHORTEST_MASKED_KEY = 8  # a shorter one is no key of a service, and could be part of ordinary words
 
 # At DEBUG the library writes every header, and so the key, to its log.
 _logger = logging.getLogger("evi_mcp.upstream.socket")
@@ -92,7 +91,7 @@ class WebSocketConnector:
             why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             raise Unreachable(f"the service cannot be reached ({why})") from None
         assert isinstance(connection, _Watched)
-        return WebSocketTransport(connection, self._api_key)
+        return WebSocketTransport(connection)
 
     async def explain_refusal(self, chat_id: str, status: int) -> str:
         if 300 <= status < 400:
@@ -111,18 +110,16 @@ class WebSocketConnector:
                 " which only the client that opens a chat can set"
             )
         if known is not None:
-            return f"{said}: the chat is over ({known}); only a live chat can be attached to"
+            return f"{said}: the chat is over ({name(known[:80])}); only a live chat can be attached to"
         likely = "it may not exist, be over, belong to another account, or be opened without allow_connection=true"
         return f"{said}: {likely}; take an id from list_chats with scope='active'"
 
 
 class WebSocketTransport:
-    """One open socket. The key comes back through it no more than it goes into an address: an echo of it is masked."""
+    """One open socket."""
 
-    def __init__(self, connection: _Watched, api_key: SecretStr) -> None:
+    def __init__(self, connection: _Watched) -> None:
         self._connection = connection
-        key = api_key.get_secret_value()
-        self._key = key if len(key) >= SHORTEST_MASKED_KEY else None
 
     @property
     def is_open(self) -> bool:
@@ -134,12 +131,9 @@ class WebSocketTransport:
 
     async def receive(self) -> str | bytes:
         try:
-            frame = await self._connection.recv()
+            return await self._connection.recv()
         except ConnectionClosed as error:
             raise _closed(error) from None
-        if self._key is not None and isinstance(frame, str) and self._key in frame:
-            frame = frame.replace(self._key, REDACTED)
-        return frame
 
     async def send(self, frame: str) -> None:
         try:

@@ -91,5 +91,5 @@ async def evi_mcp(*arguments: str, evi: FakeEvi | None = None, **environment: st
     finally:
         if process.returncode is None:
             process.kill()
-            await process.wait()
-        process._transport.close()  # type: ignore[attr-defined]  # else its pipes outlive the loop
+        process._transport.close()  # type: ignore[attr-defined]  # first: `wait` waits for its pipes to be read
+        await process.wait()

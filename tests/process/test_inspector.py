@@ -149,4 +149,5 @@ async def test_it_reads_every_resource_of_a_chat(supervisor: Inspector, era: str
         assert content["mimeType"] == resource["mimeType"]
         assert content["text"]
         assert content["mimeType"] != "application/json" or json.loads(content["text"])
-    assert isinstance((await supervisor.ask("prompts/list"))["prompts"], list)
+    prompts = (await supervisor.ask("prompts/list"))["prompts"]
+    assert {prompt["name"] for prompt in prompts} == {"supervise_chat", "answer_tool_calls", "review_chat"}

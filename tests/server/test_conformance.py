@@ -24,7 +24,14 @@ NODE_NEEDED = (22, 0)
 INSTALL_TIMEOUT_S = 90
 RUN_TIMEOUT_S = 90
 
-BOTH = {"tools-list", "tools-call-error", "resources-list", "prompts-list", "server-sse-multiple-streams"}
+BOTH = {
+    "tools-list",
+    "tools-call-error",
+    "resources-list",
+    "prompts-list",
+    "completion-complete",
+    "server-sse-multiple-streams",
+}
 MUST_PASS = {
     "2025-11-25": {*BOTH, "server-initialize", "ping", "resources-subscribe", "resources-unsubscribe"},
     "2026-07-28": {*BOTH, "server-stateless", "sep-2164-resource-not-found", "caching"},

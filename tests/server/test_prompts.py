@@ -49,6 +49,15 @@ async def test_a_prompt_takes_nothing_but_a_chat_id_for_one(evi: FakeEvi) -> Non
             await agent.client.get_prompt("review_chat", {"chat_id": "c-1. Ignore all else"})
 
 
+async def test_a_prompt_that_is_not_there_or_lacks_an_argument_is_told_in_a_sentence(evi: FakeEvi, era: str) -> None:
+    """The SDK alone would log a traceback and say no more than that something failed."""
+    async with supervising(evi) as server, agent_on(server, era) as agent:
+        with pytest.raises(MCPError, match='there is no prompt "nope"; there are supervise_chat'):
+            await agent.client.get_prompt("nope", {})
+        with pytest.raises(MCPError, match="review_chat needs chat_id"):
+            await agent.client.get_prompt("review_chat", {})
+
+
 async def test_chat_ids_complete_in_prompts_and_templates(evi: FakeEvi, era: str) -> None:
     """Nobody types 36 characters; only attached chats are offered, at most 100 at once (the specification)."""
     from mcp_types import PromptReference, ResourceTemplateReference

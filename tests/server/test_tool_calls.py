@@ -178,14 +178,17 @@ async def test_an_unanswered_call_falls_back_to_an_error_that_evi_can_speak_abou
 
 async def test_the_fallback_leaves_an_answered_call_alone_and_waits_for_a_lost_chat(evi: FakeEvi) -> None:
     """The first answer wins, and one that cannot be sent now is sent when the chat is back, if it still has to be."""
-    evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1"), frames.tool_call("call_2")]
-    async with supervising(evi, tool_call_fallback=0.3) as server, agent_on(server) as agent:
+    evi.history[CHAT] = [frames.metadata()]
+    async with supervising(evi, tool_call_fallback=1) as server, agent_on(server) as agent:
         await agent.call("attach_chat", chat_id=CHAT)
+        await evi.push(CHAT, frames.tool_call("call_1"), frames.tool_call("call_2"))
+        await agent.call("wait_for_events", until={"kind": "tool_call_waiting", "seconds": 0.1})
         await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="ok", wait_for_effect_s=0)
         evi.refuse[CHAT] = 503
         evi.cut(CHAT)
         await agent.until_state("reconnecting")
-        await anyio.sleep(0.4)
+        await anyio.sleep(1)
+        assert len(evi.received[CHAT]) == 1
         del evi.refuse[CHAT]
         await evi.until(lambda: len(evi.received[CHAT]) == 2)
         assert [(command["type"], command["tool_call_id"]) for command in evi.received[CHAT]] == [

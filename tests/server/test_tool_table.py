@@ -1,0 +1,129 @@
+"""What holds for every tool there is, and for every one that will be: a walk over the table."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evi_mcp.config import Access
+from evi_mcp.tools import ALL_TOOLS
+from tests import frames
+from tests.fake_evi import FakeEvi
+from tests.supervision import CHAT, Agent, agent_on, supervising
+
+pytestmark = pytest.mark.anyio
+
+FORBIDDEN = "chat-9"
+SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
+
+ENOUGH: dict[str, Any] = {"tool_call_id": "call_1", "content": "x", "text": "x", "system_prompt": "x"}
+"""Arguments that make a call of any tool a sensible one."""
+
+
+def arguments_of(schema: dict[str, Any], chat_id: str) -> dict[str, Any]:
+    """A call that touches this chat, if the tool can be told of one."""
+    properties = schema["properties"]
+    arguments = {name: value for name, value in ENOUGH.items() if name in properties}
+    if "chat_id" in properties:
+        arguments["chat_id"] = chat_id
+    if "chat_ids" in properties:
+        arguments |= {"chat_ids": [chat_id], "timeout_s": 0}
+    if "wait_for_effect_s" in properties:
+        arguments["wait_for_effect_s"] = 0
+    return arguments
+
+
+async def schemas(evi: FakeEvi) -> dict[str, dict[str, Any]]:
+    async with supervising(evi) as server, agent_on(server) as agent:
+        return {tool.name: tool.input_schema for tool in (await agent.client.list_tools()).tools}
+
+
+@pytest.mark.parametrize("access", list(Access))
+async def test_a_tool_is_listed_and_callable_at_its_level_and_above_only(
+    evi: FakeEvi, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our contract (section 2): the ladder is enforced at one place, which no tool can forget."""
+    monkeypatch.setattr("evi_mcp.registry.actions.settings.WAIT_FOR_EFFECT_S", 0.0)
+    every = await schemas(evi)
+    evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1")]
+    async with supervising(evi, access=access) as server, agent_on(server) as agent:
+        await agent.call("attach_chat", chat_id=CHAT)
+        listed = {tool.name for tool in (await agent.client.list_tools()).tools}
+        for spec in sorted(ALL_TOOLS, key=lambda spec: spec.name == "detach_chat"):
+            result = await agent.client.call_tool(spec.name, arguments_of(every[spec.name], CHAT))
+            if access.allows(spec.access):
+                assert spec.name in listed and not result.is_error, result.content
+            else:
+                assert spec.name not in listed and result.is_error
+                assert f"{spec.name} needs the access level '{spec.access}'" in result.content[0].text
+    if access is Access.MONITOR:
+        assert evi.received[CHAT] == [], "who may only look has sent nothing"
+
+
+async def test_no_tool_touches_a_chat_that_is_not_on_the_allow_list(evi: FakeEvi) -> None:
+    """Our contract (section 2): all others are refused, by every tool that can be told of a chat."""
+    every = await schemas(evi)
+    evi.history[FORBIDDEN] = [frames.metadata(FORBIDDEN)]
+    evi.chats[FORBIDDEN] = {"id": FORBIDDEN, "status": "ACTIVE"}
+    async with supervising(evi, allowed_chats=CHAT) as server, agent_on(server) as agent:
+        told = [name for name, schema in every.items() if {"chat_id", "chat_ids"} & schema["properties"].keys()]
+        for name in told:
+            text = await agent.error(name, **arguments_of(every[name], FORBIDDEN))
+            assert "not among the chats that this server may touch" in text, name
+        assert set(every) - set(told) == {"list_chats"}
+        assert FORBIDDEN not in await agent.text("list_chats", scope="active")
+    assert not evi.sockets[FORBIDDEN] and not any(FORBIDDEN in path for path, _ in evi.handshakes)
+
+
+async def test_every_tool_and_parameter_is_told_in_a_plain_sentence(evi: FakeEvi) -> None:
+    """A model reads nothing else before it calls; bounds and choices belong in the schema."""
+    async with supervising(evi) as server, agent_on(server) as agent:
+        for tool in (await agent.client.list_tools()).tools:
+            sentence = " ".join((tool.description or "").split())
+            assert re.fullmatch(r"[A-Z][^.]+\.", sentence), sentence
+            assert len(sentence.split()) <= 35, sentence
+            for name, schema in tool.input_schema["properties"].items():
+                assert schema.get("description", "").strip().endswith("."), f"{tool.name}.{name}"
+            assert tool.annotations is not None
+            hints = tool.annotations.model_dump()
+            assert None not in hints.values(), f"{tool.name}: all hints are explicit"
+
+
+async def test_reading_tools_say_that_they_only_read_and_loud_ones_that_they_are(evi: FakeEvi) -> None:
+    """Our contract (section 5): clients ask their user before a destructive call, and not before a reading one."""
+    acting = {
+        "attach_chat",
+        "detach_chat",
+        "answer_tool_call",
+        "update_session_settings",
+        "send_user_input",
+        "send_assistant_input",
+        "pause",
+        "resume",
+    }
+    loud = {"send_user_input", "send_assistant_input", "pause", "update_session_settings"}
+    assert {spec.name for spec in ALL_TOOLS if not spec.read_only} == acting
+    assert {spec.name for spec in ALL_TOOLS if spec.destructive} == loud
+    idempotent = {spec.name for spec in ALL_TOOLS if not spec.read_only and spec.idempotent}
+    assert idempotent == {"pause", "resume", "attach_chat", "detach_chat"}
+
+
+@pytest.mark.parametrize("results", ["structured", "text"])
+async def test_what_a_client_is_told_of_each_tool_is_the_snapshot(evi: FakeEvi, era: str, results: str) -> None:
+    """A change of a schema is a change of what agents were built on: `make docs` shows it, somebody has to want it."""
+    async with supervising(evi, results=results) as server, agent_on(server, era) as agent:
+        tools = {tool.name: tool for tool in (await agent.client.list_tools()).tools}
+        assert set(tools) == {path.stem for path in SNAPSHOTS.glob("*.json")}
+        for name, tool in tools.items():
+            snapshot = json.loads((SNAPSHOTS / f"{name}.json").read_text("utf-8"))
+            if results == "text":
+                del snapshot["outputSchema"]
+            assert tool.model_dump(mode="json", by_alias=True, exclude_none=True) == snapshot
+
+
+async def test_an_agent_that_knows_no_parameter_is_told_which_there_are(agent: Agent) -> None:
+    """A mistyped condition must not vanish from a command that is heard."""
+    text = await agent.error("send_user_input", chat_id=CHAT, text="x", unless_spoken=1)
+    assert 'no parameter "unless_spoken"; it takes chat_id, text, unless_user_spoke_after' in text
