@@ -11,9 +11,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 from evi_mcp.chat import events as chat_events
+from evi_mcp.protocol.prosody import SCORE_NAMES
 from evi_mcp.quoting import name, quote
 from evi_mcp.views import shapes, structure
 
+_SCORE_NAMES = frozenset(SCORE_NAMES)
 _CUT_FIELDS = ("text", "parameters", "content", "error", "reason")
 
 
@@ -27,8 +29,8 @@ def expression(scores: Mapping[str, float]) -> str:
 
 
 def score_name(key: str) -> str:
-    """The name of a score as it is, if it can only be one, else quoted."""
-    return key if key.isascii() and key.replace(" ", "").replace("(", "").replace(")", "").isalpha() else quote(key, 40)
+    """The name of a score as it is, if it is one of EVI's, else quoted."""
+    return key if key in _SCORE_NAMES else quote(key, 40)
 
 
 SHORT_ID = 8

@@ -207,6 +207,11 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
 
 _MARKUP = re.compile(r"[\\`*_\[\]()<>!#|~]")
 
+def _no_markup(line: str) -> str:
+    """The line as Markdown that reads as it is."""
+    return _MARKUP.sub(r"\\\g<0>", line)
+
+
 _UNSEEN = {
     "session_settings": "it was written to the chat; EVI need not show settings to who sent them",
     "pause_assistant_message": "it was written to the chat; EVI acknowledges no pause",
@@ -240,8 +245,8 @@ def markdown_transcript(chat_id: str, shown: shapes.Transcript) -> str:
         tags = [word for word, key in (("from text", "from_text"), ("interrupted", "interrupted")) if item.get(key)]
         speaker = f"**{item['speaker']}**" + (f" ({', '.join(tags)})" if tags else "")
         speaker = f"{item['at'][11:19]} {speaker}"
-        voice = f" _({expression(item['expression'])})_" if "expression" in item else ""
-        said = _MARKUP.sub(r"\\\g<0>", quote(item["text"]))
+        voice = f" _({_no_markup(expression(item['expression']))})_" if "expression" in item else ""
+        said = _no_markup(quote(item["text"]))
         lines.append(f"- {speaker}: {said}{voice}")
     if not shown["turns"]:
         lines.append("_Nobody has spoken yet._")

@@ -85,28 +85,6 @@ async def test_a_crash_in_a_tool_shows_no_internals(
     assert (await agent.call("get_chat", chat_id=CHAT))["state"] == "live"
 
 
-async def test_a_tool_above_the_level_is_neither_listed_nor_callable(evi: FakeEvi) -> None:
-    """Our contract (section 2, EVI_MCP_ACCESS)."""
-    async with supervising(evi, access="monitor") as server, agent_on(server) as agent:
-        listed = {tool.name for tool in (await agent.client.list_tools()).tools}
-        assert "read_events" in listed and not {"pause", "answer_tool_call", "send_user_input"} & listed
-        text = await agent.error("pause", chat_id=CHAT)
-        assert "needs the access level 'barge'" in text
-
-
-async def test_a_chat_that_is_not_on_the_allow_list_is_refused(evi: FakeEvi) -> None:
-    """Our contract (section 2, EVI_MCP_ALLOWED_CHATS): for tools and resources alike."""
-    evi.history[CHAT] = evi.history["other"] = [frames.metadata()]
-    evi.chats = {name: {"id": name, "status": "ACTIVE"} for name in (CHAT, "other")}
-    async with supervising(evi, allowed_chats=f"{CHAT}, third") as server, agent_on(server) as agent:
-        await agent.call("attach_chat", chat_id=CHAT)
-        for tool in ("attach_chat", "get_chat", "read_events", "detach_chat"):
-            assert "EVI_MCP_ALLOWED_CHATS" in await agent.error(tool, chat_id="other")
-        active = await agent.call("list_chats", scope="active")
-        assert [chat["chat_id"] for chat in active["chats"]] == [CHAT]
-    assert not any("other" in path for path, _ in evi.handshakes)
-
-
 async def test_results_as_text_leave_structure_and_schemas_away(evi: FakeEvi, era: str) -> None:
     """Our contract (section 5, EVI_MCP_RESULTS=text): where a model is the only reader, it pays once."""
     evi.history[CHAT] = [frames.metadata()]
