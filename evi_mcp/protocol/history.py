@@ -6,23 +6,24 @@ when it has ended (a quiet gap, which only the I/O can see). It answers by two r
 1. An event with an identity of its own is known by it for the whole life of the chat.
 2. An event without one is known, while the replay runs, if the chat has had one just like it that this
    replay has not given back yet. Three things can end that for its type before the replay ends:
-   * *left out*: the replay has gone past the place of the type's first event without one, so it leaves
-     the type out and what comes is live;
+   * *left out*: the replay has gone past the places of more of the type's events than can be hidden in
+     frames that nobody could read, and none came, so it leaves the type out and what comes is live;
    * *passed*: nothing of the type has come back so far, and the replay is past the last known event that it
-     can hold, for a new one came;
+     can hold, for more new ones came than frames that nobody could read when they came first;
    * *cut*: the replay began later in the chat than what is known, so what lies before is not counted.
 
 Where a stream of frames has two readings, the second rule prefers to log an event twice over losing it.
 Memory: 64 bits and a place for each event, for the life of the chat, which EVI limits to 30 minutes.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 
 from evi_mcp.protocol.identity import Identity
 
 _NOWHERE = -1
-_GREETING = "chat_metadata"  # opens every connection, so its place says nothing of where the replay is
+_GREETING = "chat_metadata"  # opens every connection, so it says nothing of where the replay is
+_UNREADABLE = "protocol_fault"
 
 
 class History:
@@ -36,6 +37,7 @@ class History:
         self._alike: defaultdict[int, list[int]] = defaultdict(list)  # places of the events that look like this
         self._adrift: defaultdict[int, int] = defaultdict(int)  # how many more there are, learnt out of order
         self._of_type: defaultdict[str, list[int]] = defaultdict(list)  # places of the type's events of rule 2
+        self._unreadable = 0  # how many frames could not be read: each may have been any event
         self._replay: _Replay | None = None
 
     def __len__(self) -> int:
@@ -64,9 +66,8 @@ class History:
 
     def begin_replay(self) -> None:
         """A connection was made: what comes next is the history, perhaps with live events in it."""
-        self._replay = _Replay(
-            self._places, {kind: last for kind, (_, last) in self._own_range.items()}, sum(self._adrift.values())
-        )
+        last_own = {kind: last for kind, (_, last) in self._own_range.items()}
+        self._replay = _Replay(self._places, last_own, sum(self._adrift.values()), self._unreadable)
 
     def end_replay(self) -> None:
         """The replay has ended: what comes from here on is live. Calling it again does nothing."""
@@ -86,8 +87,8 @@ class History:
         if place != _NOWHERE:
             first, _ = self._own_range.get(event.type, (place, place))
             self._own_range[event.type] = (first, place)
-        if self._replay:
-            self._replay.saw_new = True
+        if self._replay and event.type != _GREETING:
+            self._replay.new += 1
         return True
 
     def _saw_again(self, kind: str, place: int) -> None:
@@ -102,13 +103,19 @@ class History:
         replay.types.add(kind)
         if place > replay.reached:
             replay.pass_by(place)
-            replay.saw_new = False
+            replay.new = 0
 
     def _is_new_alike(self, event: Identity) -> bool:
         replay = self._replay
         if replay and self._is_replayed(replay, event):
             replay.given_back.add(event.type)
+            if event.type == _UNREADABLE:
+                replay.hidden -= 1  # the service itself has it so
             return False
+        if event.type == _UNREADABLE:
+            self._unreadable += 1
+            if replay:
+                replay.unreadable += 1
         place = self._next_place()
         if place != _NOWHERE:
             self._alike[event.digest].append(place)
@@ -147,23 +154,24 @@ class History:
         return False
 
     def _is_left_out(self, replay: "_Replay", kind: str) -> bool:
-        """Whether one of this type should have come between the start of the replay and where it is now."""
+        """Whether one of this type should have been read between the start of the replay and where it is now."""
         places = self._of_type[kind]
-        index = bisect_right(places, replay.start)
-        return index < len(places) and places[index] < replay.reached
+        return bisect_left(places, replay.reached) - bisect_right(places, replay.start) > replay.unreadable
 
 
 class _Replay:
     """What one connection has given back so far."""
 
-    def __init__(self, known: int, last_own: dict[str, int], adrift: int) -> None:
+    def __init__(self, known: int, last_own: dict[str, int], adrift: int, hidden: int) -> None:
         self.known = known  # how many events with a certain place were known when it began
         self.adrift_left = adrift  # how many without one, and without an identity, have yet to come
         self.last_own = last_own  # and the last certain place of those with their own identity, by type
         self.start = _NOWHERE  # the place at which a cut replay began
         self.reached = _NOWHERE  # the furthest place of a known event that came
         self.ahead: list[int] = []  # places beyond that one, of events without an identity, that came
-        self.saw_new = False  # a new event with its own identity came after that one
+        self.new = 0  # how many new events with their own identity came after that one
+        self.hidden = hidden  # and how many of them may be old ones, which could not be read at first
+        self.unreadable = 0  # how many frames of this connection could not be read
         self.types: set[str] = set()  # types of which a known event with its own identity came
         self.given_back: set[str] = set()  # types of which a known event without one came
         self.taken: defaultdict[int, int] = defaultdict(int)
@@ -187,4 +195,4 @@ class _Replay:
 
     @property
     def has_passed(self) -> bool:
-        return self.saw_new and not self.expects_more
+        return self.new > self.hidden and not self.expects_more

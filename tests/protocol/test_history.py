@@ -8,7 +8,9 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -348,3 +350,47 @@ def test_all_is_back_only_when_what_was_learnt_late_is_back_too() -> None:
     assert history.has_come_back
     history.end_replay()
     assert not history.has_come_back
+
+
+def test_a_frame_of_a_replay_that_cannot_be_read_makes_no_known_event_new() -> None:
+    """Else the first `assistant_end` that is damaged would double all that follow, though they come in their place."""
+    history = History()
+    history.begin_replay()
+    spoken = [item for n in range(4) for item in (frames.assistant(f"line {n}", f"m-{n}"), frames.end())]
+    new_in(history, [frames.metadata(), *spoken])
+    history.begin_replay()
+    assert new_in(history, [frames.metadata(), spoken[0], '{"type', *spoken[2:]]) == ['{"type']
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_an_event_that_could_not_be_read_at_first_makes_no_known_event_new_when_it_comes(damaged: int) -> None:
+    """It is new, and yet an old one: what follows it in the replay is the replay still."""
+    history = History()
+    said = [frames.metadata(), frames.assistant("a", "m-1"), frames.settings(voice_id="v"), frames.user("b", 9)]
+    history.begin_replay()
+    new_in(history, [*said[:damaged], '{"type', *said[damaged + 1 :]])
+    history.begin_replay()
+    assert new_in(history, said) == [said[damaged]]
+    history.begin_replay()
+    assert new_in(history, said) == []
+
+
+@given(chats, connections(st.just(frozenset()), st.just(True)), st.randoms(use_true_random=False))
+def test_whatever_frames_cannot_be_read_all_is_there_once_after_a_whole_replay(
+    chat: list[str], plan: list[Connection], random: Random
+) -> None:
+    """Our contract (section 4): a damaged frame is no event; the event that it was comes with a later replay."""
+    history, log, now = History(), [], 0
+    chat = [frame for frame in chat if kind(frame) != "protocol_fault"]
+    for number, step in enumerate(plan):
+        now = min(len(chat), now + step.missed)
+        upto = min(len(chat), now + step.live)
+        sent = [f'{{"damaged": {number}.{n}' if random.random() < 0.1 else f for n, f in enumerate(chat[:upto])]
+        history.begin_replay()
+        log += new_in(history, sent[:now])
+        history.end_replay()
+        log += new_in(history, sent[now:])
+        now = upto
+    history.begin_replay()
+    log += new_in(history, chat)
+    assert Counter(frame for frame in log if kind(frame) != "protocol_fault") == Counter(chat)
