@@ -31,6 +31,21 @@ async def test_a_tool_answer_goes_out_as_text_and_is_confirmed_when_evi_goes_on(
     assert (call["status"], call["answered_by"], call["parameters"]) == ("answered", "mcp", {"number": "LY-4471"})
 
 
+async def test_what_evi_says_after_the_user_has_spoken_since_the_call_confirms_no_answer(
+    evi: FakeEvi, agent: Agent, live: str
+) -> None:
+    """Hume: EVI drops a call when the user moves on. What it says may come of that: `confirmed` is never a guess."""
+    await evi.push(CHAT, frames.user("Are you still there?", 2000))
+    await agent.call("wait_for_events", after=live, chat_ids=[CHAT])
+    answering(evi, frames.assistant("I am.", "m-9"))
+    receipt = await agent.call(
+        "answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="Lyon", wait_for_effect_s=0.3
+    )
+    assert receipt["status"] == "sent"
+    said = await agent.call("wait_for_events", after=receipt["cursor"], types=["assistant_message"])
+    assert said["events"][0]["text"] == "I am."
+
+
 @pytest.mark.parametrize("content", ["null", '{"ok": true}', "[1]", "7", "", "ok"])
 async def test_whatever_an_answer_looks_like_it_arrives_as_the_same_text(
     evi: FakeEvi, agent: Agent, live: str, content: str

@@ -78,7 +78,7 @@ async def answer_tool_call(
         receipt = await chat.send(
             command,
             by=by,
-            effect=_taken_by_evi(command),
+            effect=_taken_by_evi(command, call),
             wait_for_effect_s=wait_s,
             guard=claim,
             tool_call_id=tool_call_id,
@@ -134,8 +134,9 @@ async def _fall_back(registry: ChatRegistry, chat_id: str, tool_call_id: str, se
             return
 
 
-def _taken_by_evi(command: ToolResponse | ToolError) -> Effect:
-    """Proof is our answer, mirrored, or EVI going on: with words or another call, unless the user has spoken since.
+def _taken_by_evi(command: ToolResponse | ToolError, call: TrackedCall) -> Effect:
+    """Proof is our answer, mirrored, or EVI going on: with words or another call, unless the user has spoken since the
+    call, for then EVI may go on with that, and may have dropped the call.
 
     Another answer to the call, or a `tool_error` that is not ours, says that this one counted for nothing (Hume: a
     malformed or late one gets a `tool_error`).
@@ -151,8 +152,8 @@ def _taken_by_evi(command: ToolResponse | ToolError) -> Effect:
             return Verdict.PROOF if same else Verdict.REFUTED
         moved_on = moved_on or (event.type == "user_message" and not event.interim)
         spoke = event.type == "assistant_message" and not (event.from_text or event.quick)
-        goes_on = (spoke or event.type == "tool_call") and not (event.replayed or moved_on or claimed)
-        return Verdict.PROOF if goes_on else None
+        doubtful = event.replayed or claimed or moved_on or call.user_spoke_since
+        return Verdict.PROOF if (spoke or event.type == "tool_call") and not doubtful else None
 
     return effect
 
