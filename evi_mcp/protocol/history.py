@@ -67,7 +67,8 @@ class History:
     def begin_replay(self) -> None:
         """A connection was made: what comes next is the history, perhaps with live events in it."""
         last_own = {kind: last for kind, (_, last) in self._own_range.items()}
-        self._replay = _Replay(self._places, last_own, sum(self._adrift.values()), self._unreadable)
+        adrift = sum(self._adrift.values()) - self._unreadable
+        self._replay = _Replay(self._places, last_own, adrift, self._unreadable)
 
     def end_replay(self) -> None:
         """The replay has ended: what comes from here on is live. Calling it again does nothing."""
@@ -82,7 +83,7 @@ class History:
         if place is not None:
             self._saw_again(event.type, place)
             return False
-        place = self._next_place()
+        place = self._next_place(event)
         self._place[event.digest] = place
         if place != _NOWHERE:
             first, _ = self._own_range.get(event.type, (place, place))
@@ -116,7 +117,7 @@ class History:
             self._unreadable += 1
             if replay:
                 replay.unreadable += 1
-        place = self._next_place()
+        place = self._next_place(event)
         if place != _NOWHERE:
             self._alike[event.digest].append(place)
             self._of_type[event.type].append(place)
@@ -126,10 +127,13 @@ class History:
                 replay.adrift_since[event.digest] += 1
         return True
 
-    def _next_place(self) -> int:
-        """The place of a new event: the end, unless it came before all that was known had come back."""
+    def _next_place(self, event: Identity) -> int:
+        """The place of a new event: the end, unless it came before all that was known had come back.
+
+        What could not be read takes none: if it was damaged on its way, it never comes back.
+        """
         self._length += 1
-        if self._replay and not self._replay.is_complete:
+        if event.type == _UNREADABLE or (self._replay and not self._replay.is_complete):
             return _NOWHERE
         self._places += 1
         return self._places - 1
@@ -149,7 +153,7 @@ class History:
             return True
         if replay.adrift_taken[event.digest] < self._adrift[event.digest] - replay.adrift_since[event.digest]:
             replay.adrift_taken[event.digest] += 1
-            replay.adrift_left -= 1
+            replay.adrift_left -= event.type != _UNREADABLE
             return True
         return False
 
@@ -164,7 +168,7 @@ class _Replay:
 
     def __init__(self, known: int, last_own: dict[str, int], adrift: int, hidden: int) -> None:
         self.known = known  # how many events with a certain place were known when it began
-        self.adrift_left = adrift  # how many without one, and without an identity, have yet to come
+        self.adrift_left = adrift  # how many that could be read, without one and without an identity, have yet to come
         self.last_own = last_own  # and the last certain place of those with their own identity, by type
         self.start = _NOWHERE  # the place at which a cut replay began
         self.reached = _NOWHERE  # the furthest place of a known event that came

@@ -375,6 +375,24 @@ def test_an_event_that_could_not_be_read_at_first_makes_no_known_event_new_when_
     assert new_in(history, said) == []
 
 
+def test_a_frame_that_could_not_be_read_keeps_no_later_event_from_its_place() -> None:
+    """It never comes back, so whoever waits for that would take all that follows for learnt out of order."""
+    history = History()
+    spoken = [frames.user("hello", 1), frames.user("hello?", 2)]
+    said = [
+        frames.metadata(),
+        frames.assistant("a", "m-1"),
+        frames.settings(voice_id="v"),
+        frames.assistant("b", "m-2"),
+    ]
+    history.begin_replay()
+    new_in(history, [said[0], '{"type'])
+    history.begin_replay()
+    assert new_in(history, said) == said[1:]
+    history.begin_replay()
+    assert new_in(history, [*said[:2], *spoken, *said[2:]]) == spoken
+
+
 @given(chats, connections(st.just(frozenset()), st.just(True)), st.randoms(use_true_random=False))
 def test_whatever_frames_cannot_be_read_all_is_there_once_after_a_whole_replay(
     chat: list[str], plan: list[Connection], random: Random
