@@ -1,12 +1,21 @@
 # make demo  sets everything up and shows a supervised call, without an account
 # make test  sets everything up and passes every check
 # make install  does the set-up alone, into .venv
+# make chaos  breaks 50 chats on purpose and counts what came of it (SEED=, CHATS=, SECONDS=)
+# make pressure  shows what a flood, and a client that stops reading, cost (SECONDS=)
+# make soak  shows that nothing grows while 100 chats come and go (MINUTES=)
+# make docs  writes the pages that are made from the code; make views measures what an agent reads
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test format lint types tests docs views clean
+SEED :=
+CHATS := 50
+SECONDS := 30
+MINUTES := 10
+
+.PHONY: install demo test format lint types tests chaos pressure soak docs views clean
 
 install: $(INSTALLED)
 
@@ -34,6 +43,15 @@ tests: $(INSTALLED)
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+chaos: $(INSTALLED)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --chats $(CHATS) --seconds $(SECONDS)
+
+pressure: $(INSTALLED)
+	$(BIN)/python -m tests.chaos.pressure --seconds $(SECONDS)
+
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -1,0 +1,116 @@
+"""Which faults a connection meets, and when: data, drawn from a seed, so that a run can be repeated.
+
+All of them are such as a chat outlives. What ends one (1000, a 4xx that does not heal) is tested for itself, in
+`test_chaos.py`. A replay is delayed by less than the gap which, by our contract (section 3), is its end.
+"""
+
+import random
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+
+class Kind(StrEnum):
+    """What can go wrong. The first group is the end of the connection, the second is not."""
+
+    RST = "rst"
+    FIN = "fin"  # the end of the stream, without a close frame
+    SILENCE = "silence"  # a black hole: nothing comes or goes any more, and nobody says so
+    CLOSE = "close"  # with the code `value`
+    HUGE = "huge"  # a frame of 20 MiB, where 16 are allowed
+    NOT_UTF8 = "not utf-8"  # a text frame that is none
+    NO_FRAME = "no frame"  # an opcode that means nothing
+
+    DELAY = "delay"  # of `value` seconds
+    SPLIT = "split"  # `value` frames in segments of a few bytes
+    JOIN = "join"  # `value` frames in one segment
+    CORRUPT = "corrupt"  # the payload of one text frame, in the way `value`
+    BINARY = "binary"  # a binary frame amid the others
+    STALL = "stall"  # nothing is read from the client for `value` seconds
+    LEAVE_OUT = "leave out"  # the history comes without the types `value`, the same ones for a chat each time
+    REFUSE = "refuse"  # the handshake, with the status `value`; 0 hangs up without an answer
+
+
+FINAL = (Kind.RST, Kind.FIN, Kind.SILENCE, Kind.CLOSE, Kind.HUGE, Kind.NOT_UTF8, Kind.NO_FRAME)
+PASSING = (Kind.DELAY, Kind.SPLIT, Kind.JOIN, Kind.CORRUPT, Kind.BINARY, Kind.STALL)
+HEALING_STATUS = (0, 408, 425, 429, 500, 502, 503, 504)
+PASSING_CODES = (1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 3000, 4000, 4999)
+LEFT_OUT = (
+    "user_message",
+    "assistant_prosody",
+    "audio_output",
+    "assistant_end",
+    "user_interruption",
+    "tool_call",
+    "tool_response",
+    "session_settings",
+    "error",
+    "something_new",
+)
+"""Types that a replay may lack. What the assistant said is always there: a replay of nothing that was known before
+cannot be told from a chat that goes on, and is taken for that."""
+DAMAGE = ("cut short", "no JSON", "a number for a type", "a list")
+
+
+class Fault(NamedTuple):
+    """One fault; `at` is the number of the text frame of the connection before which it strikes, from 0."""
+
+    kind: Kind
+    at: int
+    value: Any = None
+
+
+class Schedule:
+    """The faults of every connection of every chat.
+
+    `calm` ends them, but for the types that the replays of a chat lack: these come back when it is `whole`, too.
+    """
+
+    def __init__(self, seed: object, *, kinds: frozenset[Kind] = frozenset(Kind)) -> None:
+        self._seed, self._kinds = seed, kinds
+        self.calm = self.whole = False
+
+    def refusal(self, chat_id: str, connection: int) -> int | None:
+        """The status to refuse the n-th connection of the chat with; `None` lets it through."""
+        rng = random.Random(f"{self._seed}/{chat_id}/{connection}/handshake")
+        refused = rng.random() < 0.2 and not self.calm and Kind.REFUSE in self._kinds
+        return rng.choice(HEALING_STATUS) if refused else None
+
+    def faults(self, chat_id: str, connection: int, history: int) -> list[Fault]:
+        """What the n-th connection of the chat meets, in the order in which it strikes.
+
+        Args:
+            history: How many frames are replayed on it.
+        """
+        found = [] if self.whole else self._left_out(chat_id)
+        if not self.calm:
+            rng = random.Random(f"{self._seed}/{chat_id}/{connection}/faults")
+            found += [_passing(rng, rng.choice(PASSING), history) for _ in range(rng.randint(0, 3))]
+            at = rng.randrange(max(1, history)) if rng.random() < 0.25 else history + rng.randrange(40)
+            found.append(_final(rng, at))
+            found.sort(key=lambda fault: fault.at)
+        return [fault for fault in found if fault.kind in self._kinds]
+
+    def _left_out(self, chat_id: str) -> list[Fault]:
+        rng = random.Random(f"{self._seed}/{chat_id}/left out")
+        if rng.random() < 0.6:
+            return []
+        return [Fault(Kind.LEAVE_OUT, 0, frozenset(rng.sample(LEFT_OUT, rng.randint(1, 4))))]
+
+
+def _final(rng: random.Random, at: int) -> Fault:
+    [kind] = rng.choices(FINAL, (6, 4, 1, 6, 1, 2, 2))
+    return Fault(kind, at, rng.choice(PASSING_CODES) if kind is Kind.CLOSE else None)
+
+
+def _passing(rng: random.Random, kind: Kind, history: int) -> Fault:
+    at = rng.randrange(history + 20)
+    match kind:
+        case Kind.DELAY:
+            return Fault(kind, at, rng.uniform(0.01, 0.1 if at <= history else 1.0))
+        case Kind.SPLIT | Kind.JOIN:
+            return Fault(kind, at, rng.randint(2, 20))
+        case Kind.CORRUPT:
+            return Fault(kind, at, rng.choice(DAMAGE))
+        case Kind.STALL:
+            return Fault(kind, at, rng.uniform(0.1, 2.0))
+    return Fault(kind, at)

@@ -1,0 +1,213 @@
+"""Back-pressure: a client that stops reading, a chat that never stops, a thousand waits that are called off.
+
+`python -m tests.chaos.pressure` prints what it cost; status 1 if memory was not bounded or an answer was wrong. How
+long things took is shown and decides nothing: machines differ.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import anyio
+from mcp import Client
+
+from tests.chaos.agents import call
+from tests.chaos.flood import BUSY, QUIET, START, flooding
+from tests.process.conftest import KEY, Process, evi_mcp
+from tests.supervision import app_behind, supervising
+
+MAX_GROWTH_MIB = 192
+"""What the server's process may grow by. One log is bounded at 32 Mi characters, which Python holds in some 100 MiB of
+events; a known event costs some 200 bytes for as long as its chat lasts; the answers that nobody takes come on top."""
+UNREAD_ANSWERS = 200
+WAITS = 1000
+
+
+def peak_mib(pid: int) -> float:
+    """The most memory that the process ever held (Linux)."""
+    [line] = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+async def stop_reading(seconds: float) -> dict[str, Any]:
+    """A client over stdio asks for a lot, and reads nothing for so long, while the busy chat pours in."""
+    async with flooding() as base_url, evi_mcp(EVI_MCP_BASE_URL=base_url, HUME_API_KEY=KEY) as server:
+        await server.initialize()
+        for chat_id in (BUSY, *QUIET):
+            await server.call("attach_chat", chat_id=chat_id)
+        await server.request("resources/subscribe", uri=f"evi://chats/{BUSY}/events")
+        before = peak_mib(server.process.pid)
+        cursor = (await server.call("get_chat", chat_id=QUIET[0]))["structuredContent"]["cursor"]
+        await server.call("send_user_input", chat_id=BUSY, text=START)
+        asked = _ask_without_reading(server)
+        await asyncio.sleep(seconds)
+        answers = await _read_at_last(server, asked)
+        chat = (await server.call("get_chat", chat_id=BUSY))["structuredContent"]
+        page = await server.call("read_events", chat_id=BUSY, after=cursor, limit=1)
+        quiet = await server.call("read_events", chat_id=QUIET[0], after=cursor, limit=200, max_chars=50_000)
+        return {
+            "grown_mib": peak_mib(server.process.pid) - before,
+            "peak_mib": peak_mib(server.process.pid),
+            "answers": answers,
+            "events": chat["event_count"],
+            "state": chat["state"],
+            "gap": page["structuredContent"].get("gap"),
+            "quiet_events": len(quiet["structuredContent"]["events"]),
+        }
+
+
+def _ask_without_reading(server: Process) -> set[int]:
+    """Sends many calls with long answers; nobody takes these from stdout any more. The ids of the calls."""
+    assert server.process.stdout is not None
+    server.process.stdout._transport.pause_reading()  # type: ignore[attr-defined]  # no public way to stop reading
+    ids = set(range(10_000, 10_000 + UNREAD_ANSWERS))
+    for id in ids:
+        arguments = {"chat_id": BUSY, "limit": 200, "max_chars": 50_000}
+        params = {"name": "read_events", "arguments": arguments}
+        server.write(json.dumps({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}))
+    return ids
+
+
+async def _read_at_last(server: Process, asked: set[int]) -> int:
+    """Reads again; how many of the calls were answered without an error."""
+    assert server.process.stdout is not None
+    server.process.stdout._transport.resume_reading()  # type: ignore[attr-defined]
+    left, good = set(asked), 0
+    while left:
+        answer = await server.read()
+        if answer.get("id") in left:
+            left.discard(answer["id"])
+            good += "result" in answer and not answer["result"].get("isError")
+    return good
+
+
+async def others(seconds: float, seed: int) -> dict[str, Any]:
+    """Other chats, read by another client, before and during all of it."""
+    async with (
+        flooding() as base_url,
+        supervising(base_url=base_url) as server,
+        Client(server) as reader,
+        Client(server) as busy,
+    ):
+        registry = app_behind(server).registry
+        for chat_id in (BUSY, *QUIET):
+            await call(busy, "attach_chat", chat_id=chat_id)
+        listening = _listeners(registry)
+        calm = await _latencies(reader, seconds)
+        await call(busy, "send_user_input", chat_id=BUSY, text=START)
+        rng = random.Random(seed)
+        async with anyio.create_task_group() as group:
+            group.start_soon(_poll, busy)
+            for _ in range(WAITS):
+                group.start_soon(_call_off, busy, rng.uniform(0, seconds))
+            pressed = await _latencies(reader, seconds)
+            group.cancel_scope.cancel()
+        with anyio.move_on_after(5):
+            while _listeners(registry) != listening:  # noqa: ASYNC110 - nothing tells of it
+                await anyio.sleep(0.05)
+        return {
+            "calm": calm,
+            "pressed": pressed,
+            "called_off": WAITS,
+            "listeners_left": _listeners(registry) - listening,
+            "events": (await call(busy, "get_chat", chat_id=BUSY))["event_count"],
+        }
+
+
+def _listeners(registry: Any) -> int:
+    return len(registry._listeners) + sum(len(chat._listeners) for chat in registry.chats())
+
+
+async def _poll(client: Client) -> None:
+    """An agent that follows the busy chat, page by page."""
+    cursor = "latest"
+    while True:
+        page = await call(client, "wait_for_events", after=cursor, chat_ids=[BUSY], limit=200, max_chars=50_000)
+        cursor = page["cursor"]
+        await anyio.sleep(0.02)  # as one who thinks; and a loop that is never idle cannot be called off
+
+
+async def _call_off(client: Client, after_s: float) -> None:
+    """Waits for what never comes, and gives up."""
+    with anyio.move_on_after(after_s):
+        await call(client, "wait_for_events", types=["never"], timeout_s=50)
+
+
+async def _latencies(client: Client, seconds: float) -> list[float]:
+    """How late each word of the quiet chats was with the agent, in milliseconds, for so many seconds."""
+    late: list[float] = []
+    cursor = (await call(client, "get_chat", chat_id=QUIET[-1]))["cursor"]
+    with anyio.move_on_after(seconds):
+        while True:
+            page = await call(client, "wait_for_events", after=cursor, chat_ids=list(QUIET), limit=200)
+            now, cursor = time.monotonic(), page["cursor"]
+            late += [(now - float(event["text"])) * 1000 for event in page["events"] if event["type"] == "user_message"]
+    return late[len(QUIET) :]  # the first page may hold older ones
+
+
+def _quantile(values: list[float], part: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(len(values) * part))] if values else float("nan")
+
+
+def problems(stdio: dict[str, Any], shared: dict[str, Any]) -> list[str]:
+    """What must not be, in words."""
+    found = []
+    if stdio["grown_mib"] > MAX_GROWTH_MIB:
+        found.append(f"memory grew by {stdio['grown_mib']:.0f} MiB")
+    if stdio["answers"] != UNREAD_ANSWERS:
+        found.append(f"only {stdio['answers']} of {UNREAD_ANSWERS} calls were answered when the client read again")
+    if stdio["state"] != "live":
+        found.append(f"the busy chat is {stdio['state']}")
+    if stdio["events"] > 10_000 and stdio["gap"] != {"reason": "expired", "oldest_seq": stdio["gap"]["oldest_seq"]}:
+        found.append("events were dropped and no gap says so")
+    if not stdio["quiet_events"] or not shared["pressed"]:
+        found.append("the other chats were not followed meanwhile")
+    if shared["listeners_left"]:
+        found.append(f"{shared['listeners_left']} of the waits that were called off still listen")
+    return found
+
+
+def report(stdio: dict[str, Any], shared: dict[str, Any]) -> str:
+    """Both in a few lines."""
+    first = (
+        f"client that stopped reading: peak RSS {stdio['peak_mib']:.0f} MiB (grown by {stdio['grown_mib']:.0f},"
+        f" at most {MAX_GROWTH_MIB}), {stdio['events']} events of the busy chat taken in, gap {stdio['gap']},"
+        f" {stdio['answers']} of {UNREAD_ANSWERS} answers read at last"
+    )
+    second = (
+        f"others: {shared['events']} events of the busy chat taken in, {shared['called_off']} waits called off,"
+        f" {shared['listeners_left']} of them left behind"
+    )
+    lines = [first, second]
+    for name in ("calm", "pressed"):
+        late = shared[name]
+        p50, p99 = _quantile(late, 0.5), _quantile(late, 0.99)
+        lines.append(f"  latency of other chats, {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms ({len(late)} events)")
+    ratio = _quantile(shared["pressed"], 0.5) / _quantile(shared["calm"], 0.5)
+    return "\n".join([*lines, f"  ratio of the medians: {ratio:.1f} (informational; meant to be at most 2)"])
+
+
+async def run(seconds: float, seed: int) -> list[str]:
+    """Both, one after the other, printed; the problems."""
+    stdio, shared = await stop_reading(seconds), await others(seconds, seed)
+    print(report(stdio, shared))
+    return problems(stdio, shared)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.pressure", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    found = asyncio.run(run(given.seconds, given.seed))
+    print("\n".join(f"PROBLEM {problem}" for problem in found) or "ok")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
