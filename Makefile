@@ -15,7 +15,7 @@ CHATS := 50
 SECONDS := 30
 MINUTES := 10
 
-.PHONY: install demo test format lint types tests chaos pressure soak docs views clean
+.PHONY: install demo test format lint types tests chaos pressure soak docs views bench bench-quick clean
 
 install: $(INSTALLED)
 
@@ -62,6 +62,16 @@ docs: $(INSTALLED)
 
 views: $(INSTALLED)
 	$(BIN)/python scripts/measure_views.py
+# With Hume's SDK, which is measured too; nothing else needs it.
+$(VENV)/.bench: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	touch $@
+
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(INSTALLED)
+	$(BIN)/python -m benchmarks --quick
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info build dist
