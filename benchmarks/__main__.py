@@ -5,12 +5,18 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from benchmarks import ingest, report
+from benchmarks import commands, ingest, latency, length, report, scale, startup, waits
 
 GROUPS: dict[str, Callable[[bool], Awaitable[report.Group]]] = {
     "ingest": ingest.run,
+    "latency": latency.run,
+    "commands": commands.run,
+    "scale": scale.run,
+    "waits": waits.run,
+    "length": length.run,
+    "startup": startup.run,
 }
-QUICK = ("ingest",)
+QUICK = ("ingest", "latency", "commands", "startup")
 
 
 async def run(names: list[str], quick: bool) -> list[report.Group]:

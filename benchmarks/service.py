@@ -83,9 +83,9 @@ class Service:
         if chat_id not in self.history:
             self.history[chat_id] = [_wire(traffic.greeting(chat_id)), *self.opening]
             self.positions[chat_id, False] = len(self.opening)
-        await self._write(connection, self.history[chat_id])
         self.sockets[chat_id] = connection
         try:
+            await self._write(connection, self.history[chat_id])
             async for frame in connection:
                 now = time.monotonic_ns()
                 if stamp := _STAMP.search(str(frame)):
@@ -106,6 +106,8 @@ class Service:
                 connection.transport.write(b"".join(waiting))
                 waiting, size = [], 0
                 await connection.drain()
+                if connection.transport.is_closing():
+                    return
         connection.transport.write(b"".join(waiting))
 
     # Orders
@@ -162,8 +164,10 @@ class Service:
             self._say(chat_id)
 
     async def do_drop(self) -> dict[str, Any]:
-        """Breaks every connection at once; when."""
+        """Breaks every connection at once; when. While nobody listens, every chat says a last word."""
         _Connection.most = _Connection.under_way
+        for history in self.history.values():
+            history.append(_wire(traffic.last_word(next(self.numbers))))
         now = time.monotonic_ns()
         for connection in list(self.sockets.values()):
             connection.transport.abort()
