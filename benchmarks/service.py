@@ -21,6 +21,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
+from websockets.protocol import State
 
 from benchmarks import traffic
 
@@ -139,7 +140,8 @@ class Service:
         return {}
 
     def _say(self, chat_id: str) -> None:
-        if connection := self.sockets.get(chat_id):
+        connection = self.sockets.get(chat_id)
+        if connection is not None and connection.state is State.OPEN:
             stamped = traffic.said(f"{traffic.STAMP}{time.monotonic_ns()}", next(self.numbers))
             connection.transport.write(_wire(stamped))
 
