@@ -91,7 +91,7 @@ async def follow_all(evi: Service, server: Server, seconds: float) -> list[float
 
 async def run(quick: bool) -> Group:
     """Alternates the sides, round for round."""
-    rounds, count = (3, 30) if quick else (7, 100)
+    rounds, count = (3, 20) if quick else (7, 100)
     woken: list[list[float]] = []
     trips: list[list[float]] = []
     busy: list[list[float]] = []
