@@ -33,7 +33,7 @@ async def _commands(evi: Service, server: Server, count: int) -> tuple[list[floa
 
 async def run(quick: bool) -> Group:
     """Alternates the sides, round for round."""
-    rounds, count = (3, 20) if quick else (7, 100)
+    rounds, count = (3, 15) if quick else (7, 100)
     arrived: list[list[float]] = []
     receipts: list[list[float]] = []
     trips: list[list[float]] = []

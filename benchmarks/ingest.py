@@ -52,7 +52,7 @@ async def run(quick: bool) -> Group:
         loops = {kind: await stack.enter_async_context(receiver(kind, evi.base_url)) for kind in kinds}
         for audio in (True,) if quick else (True, False):
             period = PERIOD if audio else PERIOD_WITHOUT_AUDIO
-            frames = period * (8 if quick else 40 if audio else 100)
+            frames = period * (4 if quick else 40 if audio else 100)
             rates: dict[str, list[float]] = {kind: [] for kind in ("ours", *loops)}
             for number in range(-1, rounds):  # the first round warms up
                 ours = await _server_rate(evi, server, frames, audio)

@@ -91,7 +91,7 @@ async def follow_all(evi: Service, server: Server, seconds: float) -> list[float
 
 async def run(quick: bool) -> Group:
     """Alternates the sides, round for round."""
-    rounds, count = (3, 20) if quick else (7, 100)
+    rounds, count = (3, 15) if quick else (7, 100)
     woken: list[list[float]] = []
     trips: list[list[float]] = []
     busy: list[list[float]] = []
@@ -119,15 +119,10 @@ async def run(quick: bool) -> Group:
         ),
     ]
     if not quick:
-        rows += [
-            _row("wake-up latency p50 over a plain server polled without a pause", woken, busy)
-            if busy
-            else absent("plain"),
-            _row("wake-up latency p50 over a plain server polled every 100 ms", woken, slow)
-            if slow
-            else absent("plain"),
-        ]
-    rows += await _tail(2 if quick else 5, 2.0 if quick else 5.0)
+        for how, polled in (("without a pause", busy), ("every 100 ms", slow)):
+            what = f"wake-up latency p50 over a plain server polled {how}"
+            rows.append(_row(what, woken, polled) if polled else absent(what))
+    rows += await _tail(2 if quick else 5, 1.5 if quick else 5.0)
     return Group("Latency", NOTE, rows)
 
 

@@ -203,5 +203,8 @@ async def receiver(kind: str, base_url: str) -> AsyncIterator[Process]:
     """One of the loops of `receivers.py`, connected."""
     async with _running(sys.executable, "-m", "benchmarks.receivers", kind, base_url) as process:
         running = Process(process)
-        await running.read()
-        yield running
+        try:
+            await running.read()
+            yield running
+        finally:
+            process.terminate()  # it receives for ever
