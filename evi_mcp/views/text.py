@@ -207,6 +207,7 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
 
 _MARKUP = re.compile(r"[\\`*_\[\]()<>!#|~]")
 
+
 def _no_markup(line: str) -> str:
     """The line as Markdown that reads as it is."""
     return _MARKUP.sub(r"\\\g<0>", line)
