@@ -1,7 +1,6 @@
 """The command `evi-mcp`: serve, watch, simulate, demo, doctor."""
 
 import asyncio
-import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -11,7 +10,7 @@ import anyio
 import click
 from pydantic import SecretStr
 
-from evi_mcp import __version__
+from evi_mcp import __version__, logs
 from evi_mcp.config import Settings, load, rows
 from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting
 from evi_mcp.protocol.chat_id import check_chat_id
@@ -124,7 +123,7 @@ def simulate(host: str, port: int, speed: float, api_key: str | None) -> int:
 
     The first line on stdout is its base URL, for EVI_MCP_BASE_URL. Ctrl-C ends it.
     """
-    _configure_logging("INFO")
+    logs.configure("INFO")
     return asyncio.run(_simulate(host, port, speed, api_key))
 
 
@@ -174,18 +173,8 @@ def _settings(flags: dict[str, str | None], *, simulate: bool = False, quiet: bo
         raise click.UsageError("--simulate brings its own service along; leave --base-url away.")
     settings = load(flags)
     asked = "log_level" in settings.model_fields_set
-    _configure_logging("WARNING" if quiet and not asked else settings.log_level)
+    logs.configure("WARNING" if quiet and not asked else settings.log_level)
     return settings
-
-
-def _configure_logging(level: str) -> None:
-    """To stderr, before the SDK would set up a handler of its own."""
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
-    # These repeat requests, and so what callers said, at INFO.
-    for chatty in ("mcp", "httpx", "httpcore", "websockets"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -10,11 +10,12 @@ ROOT = Path(__file__).parent.parent / "evi_mcp"
 OURS = {
     "quoting": set(),
     "errors": {"quoting"},
+    "logs": {"quoting"},
     "protocol": {"errors", "quoting"},
     "config": {"protocol", "quoting", "errors"},
     "chat": {"protocol", "errors"},
     "upstream": {"protocol", "errors", "quoting"},
-    "registry": {"upstream", "chat", "protocol", "errors", "quoting"},
+    "registry": {"upstream", "chat", "protocol", "errors", "logs", "quoting"},
     "views": {"chat", "protocol", "quoting"},
     "app": {"registry", "upstream", "protocol", "config", "errors"},
     "tools": {"app", "views", "registry", "chat", "protocol", "config", "errors", "quoting"},
@@ -24,7 +25,7 @@ OURS = {
     "terminal": {"views", "quoting"},
     "watch": {"terminal", "views", "app", "registry", "upstream", "chat", "protocol", "config", "errors", "quoting"},
     "demo": {"terminal", "simulator"},
-    "cli": {"server", "watch", "simulator", "demo", "doctor", "config", "protocol", "errors", "quoting"},
+    "cli": {"server", "logs", "watch", "simulator", "demo", "doctor", "config", "protocol", "errors", "quoting"},
     "__init__": set(),
     "__main__": {"cli"},
 }

@@ -15,6 +15,7 @@ from evi_mcp.chat.log import Cursors
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.triggers import Reminders
 from evi_mcp.errors import MaybeSent, NotSent
+from evi_mcp.logs import fields
 from evi_mcp.protocol.commands import Command
 from evi_mcp.protocol.lifecycle import Change, State
 from evi_mcp.protocol.redaction import Mask
@@ -154,11 +155,13 @@ class LiveChat:
     def publish(self, events: list[Event]) -> None:
         """Hands new events of the record to the listeners, in order."""
         for event in events:
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("event", extra=fields(chat_id=self.chat_id, seq=event.seq, type=event.type))
             self._look_for_effects(event)
             for listener in tuple(self._listeners):
                 listener(event)
             if event.type == CHAT_STATE:
-                _log.info("chat %s is %s%s", self.chat_id, event.state, _bracketed(event.reason))
+                _log.info("chat state", extra=fields(chat_id=self.chat_id, state=event.state, reason=event.reason))
                 self._notify_change()
 
     def _look_for_effects(self, event: Event) -> None:

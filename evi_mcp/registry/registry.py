@@ -15,6 +15,7 @@ from anyio.abc import TaskGroup
 from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.chat.log import Cursors
 from evi_mcp.errors import AttachRefused, ChatNotAttached, TooManyChats
+from evi_mcp.logs import fields
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.commands import ResumeAssistantMessage
 from evi_mcp.protocol.lifecycle import State
@@ -234,7 +235,7 @@ class ChatRegistry:
             with task.scope:
                 await follow(chat, self._connector, self._pace, self._handshakes)
         except Exception:
-            _log.exception("chat %s: following it failed", chat.chat_id)
+            _log.exception("following failed", extra=fields(chat_id=chat.chat_id))
             chat.change(chat.record.lifecycle.broke("this server failed while following the chat; see its log"))
         finally:
             if chat.came_to_nothing:

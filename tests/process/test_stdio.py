@@ -54,7 +54,7 @@ async def test_stdout_carries_mcp_and_nothing_else(evi: FakeEvi) -> None:
         status, log = await server.ended()
     assert status == 0
     assert all(json.loads(line)["jsonrpc"] == "2.0" for line in server.lines)
-    assert "chat chat-1 is live" in log
+    assert "chat_id=chat-1 state=live" in log
     assert KEY not in log and "Traceback" not in log
 
 

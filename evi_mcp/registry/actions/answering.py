@@ -16,6 +16,7 @@ from evi_mcp.errors import (
     ToolCallAnswered,
     UnknownToolCall,
 )
+from evi_mcp.logs import fields
 from evi_mcp.protocol.commands import ToolError, ToolResponse
 from evi_mcp.quoting import quote
 from evi_mcp.registry.actions.pausing import warn_if_paused
@@ -130,7 +131,7 @@ async def _fall_back(registry: ChatRegistry, chat_id: str, tool_call_id: str, se
         except NotSent:
             await chat.changed()  # to try when it is live again, if the call still waits then
         except EviMcpError as error:
-            _log.warning("chat %s: the fallback of a tool call ended: %s", chat_id, type(error).__name__)
+            _log.warning("fallback not sent", extra=fields(chat_id=chat_id, error=type(error).__name__))
             return
 
 

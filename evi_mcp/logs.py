@@ -1,0 +1,46 @@
+"""The log on stderr: one line for each record, in `key=value` pairs that people and programs can read.
+
+    time=2026-11-22T14:03:07.123Z level=INFO logger=evi_mcp.registry.live_chat msg="chat state" chat_id=c-1 state=live
+
+Nothing that is said in a chat goes into it, at any level; what a service says stands in quotes.
+"""
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from evi_mcp.quoting import name
+
+_FIELDS = "evi_mcp_fields"
+_CHATTY = ("mcp", "httpx", "httpcore", "websockets")
+
+
+def fields(**values: Any) -> dict[str, Any]:
+    """The `extra` of a log call: facts beside its message. Those that are `None` are left out."""
+    return {_FIELDS: {key: value for key, value in values.items() if value is not None}}
+
+
+class KeyValueFormatter(logging.Formatter):
+    """Records as `key=value` pairs; a traceback follows on lines of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        pairs = {"level": record.levelname, "logger": record.name, "msg": record.getMessage()}
+        pairs |= getattr(record, _FIELDS, {})
+        line = f"time={at} " + " ".join(f"{key}={_value(value)}" for key, value in pairs.items())
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def configure(level: str) -> None:
+    """Logs to stderr from this level on; before the SDK would set up a handler of its own."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(KeyValueFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # These repeat requests, and so what callers said, at INFO.
+    for library in _CHATTY:
+        logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def _value(value: Any) -> str:
+    return name(value) if isinstance(value, str) else str(value)
