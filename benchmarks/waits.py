@@ -8,22 +8,27 @@ from benchmarks.processes import Server, Service, evi_mcp, service, stamps
 from benchmarks.report import Group, Row, ms, p99
 
 NOTE = """\
-Five waits on each of 200 chats, all calls of one stdio client. CPU is that of the server while every chat is silent,
-in percent of one core. Then the chats speak one after the other; the latency of a wait ends when the client has its
-page."""
+Five waits with triggers of all kinds on each of 200 chats, all calls of one stdio client. CPU is that of the server
+while every chat is silent, in percent of one core. Then the chats speak one after the other; the latency of a wait ends
+when the client has its page."""
 
 CHATS, WAITS = 200, 5
 SILENT_S = 12.0
 
 
-def trigger(number: int) -> dict[str, Any]:
-    """What a wait sleeps for: the one place that says so."""
-    return {"types": ["user_message"]}
+TRIGGERS: list[list[dict[str, Any]]] = [
+    [{"kind": "event", "types": ["user_message"]}],
+    [{"kind": "expression", "score": "Anger", "at_least": -1.0}, {"kind": "turn_end"}],
+    [{"kind": "event", "types": ["user_message", "tool_call"]}, {"kind": "silence", "seconds": 600}],
+    [{"kind": "event", "types": ["user_message"]}, {"kind": "tool_call_waiting", "seconds": 60}],
+    [{"kind": "text", "contains": "not to be said"}, {"kind": "expression", "score": "Joy", "at_least": -1.0}],
+]
+"""What the waits on each chat sleep for; the user's next words meet every one of them."""
 
 
 async def _wait(server: Server, chat_id: str, number: int) -> float:
     """The latency of one wait."""
-    arguments = {"after": "latest", "chat_ids": [chat_id], "timeout_s": 50, **trigger(number)}
+    arguments = {"after": "latest", "chat_ids": [chat_id], "timeout_s": 50, "until": TRIGGERS[number]}
     line = await server.line("tools/call", name="wait_for_events", arguments=arguments)
     now = time.monotonic_ns()
     return (now - stamps(line.decode())[-1]) / 1e9
