@@ -1,10 +1,10 @@
-"""The command `evi-mcp`: serve, watch, simulate, demo, doctor."""
+"""The command `evi-mcp`: serve, watch, simulate, demo, doctor, audit."""
 
 import asyncio
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import anyio
 import click
@@ -165,6 +165,33 @@ def doctor(**flags: str | None) -> int:
     from evi_mcp.doctor import run
 
     return run(_settings(flags))
+
+
+@_evi_mcp.group()
+def audit() -> None:
+    """Check audit logs (EVI_MCP_AUDIT_LOG)."""
+
+
+@audit.command()
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--anchor", metavar="HASH", default=None, help="Hash of a record, from an earlier check: it must be there."
+)
+def verify(file: BinaryIO, anchor: str | None) -> int:
+    """Find the first broken record of FILE.
+
+    Status 0 if every record is as it was written and where it was written, else 1. The last hash is worth keeping
+    elsewhere: the file alone cannot show that its end was cut off, or that all of it was written anew.
+    """
+    from evi_mcp.audit import verify
+
+    try:
+        report = verify.verify(file, anchor)
+    except OSError as error:
+        raise click.FileError(file.name, error.strerror) from None
+    for line in verify.lines(report, anchor):
+        click.echo(line)
+    return 0 if verify.is_sound(report, anchor) else 1
 
 
 def _settings(flags: dict[str, str | None], *, simulate: bool = False, quiet: bool = False) -> Settings:

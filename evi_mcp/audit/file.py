@@ -1,0 +1,252 @@
+"""The file: opened for one process, appended to record by record, never cut and never written over.
+
+A newline is written only at the end of a record. What a `kill -9` or a full disk leaves of one is therefore a last line
+without an end. It stays where it is: the next record is on a line of its own, says `recovered`, and holds the size and
+the SHA-256 of the remains, so that nothing can be passed off as such afterwards.
+"""
+
+import errno
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from evi_mcp.audit.records import (
+    END,
+    FIRST_PREVIOUS,
+    MAX_LINE,
+    START,
+    Flaw,
+    Record,
+    follows,
+    recovery,
+    sealed,
+    unsealed,
+)
+from evi_mcp.errors import InvalidSetting
+from evi_mcp.quoting import quote
+
+VARIABLE = "EVI_MCP_AUDIT_LOG"
+
+_MODE = 0o600
+_WINDOW = 64 * 1024
+_BINARY: int = getattr(os, "O_BINARY", 0)  # else Windows changes line ends
+_NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)  # else a named pipe is waited for
+
+
+class Tail(NamedTuple):
+    """Where a file ends: its last record, if there is one, what of an unfinished one comes after it, and whether all of
+    that ends with a newline."""
+
+    last: Record | None
+    torn: bytes
+    ended: bool
+
+
+class AuditFile:
+    """An audit log that is held for writing. Not for two threads at once."""
+
+    def __init__(self, descriptor: int, size: int, tail: Tail) -> None:
+        self._descriptor = descriptor
+        self._size = size
+        self._torn, self._ended = tail.torn, tail.ended
+        self._number, self._hash = (tail.last.number, tail.last.hash) if tail.last else (0, FIRST_PREVIOUS)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Opens a log, or makes one that only its owner may read.
+
+        Raises:
+            InvalidSetting: It cannot be written, another process writes it, or its end is not one of an audit log.
+        """
+        try:
+            new = not path.exists()
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _BINARY | _NO_WAIT, _MODE)
+        except (OSError, ValueError) as error:
+            raise _unusable(path, f"cannot be written: {reason(error)}") from None
+        try:
+            _lock(descriptor, path)
+            size, tail = _checked(descriptor, path)
+            if new:
+                _sync_folder(path)
+            return cls(descriptor, size, tail)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def append(self, text: str, *, of: int | None = None) -> int:
+        """Writes a record and returns its number. The operating system has it then; `sync` brings it to the disk.
+
+        Args:
+            text, of: As for `sealed`.
+
+        Raises:
+            OSError: It was not written, or not to its end. What is there of it is accounted for before the next one.
+        """
+        self._check()
+        if self._torn:
+            self._add(recovery(self._torn.removesuffix(b"\n"), time.time()))
+        self._add(text, of)
+        return self._number
+
+    def _add(self, text: str, of: int | None = None) -> None:
+        line, digest = sealed(self._number + 1, self._hash, text, of)
+        lead = b"" if self._ended else b"\n"
+        data = memoryview(lead + line + b"\n")
+        written = 0
+        try:
+            while written < len(data):
+                written += self._write(data[written:])
+        except OSError:
+            if written < len(data) - 1:  # else the record is whole, and the next one brings its newline
+                self._torn += data[0 if self._torn else len(lead) : written]
+                raise
+        finally:
+            self._size += written
+            if written:
+                self._ended = data[written - 1] == ord("\n")
+        self._torn = b""
+        self._number, self._hash = self._number + 1, digest
+
+    def _write(self, data: memoryview) -> int:
+        return os.write(self._descriptor, data)
+
+    def sync(self) -> None:
+        """Returns when the disk has all that was appended.
+
+        Raises:
+            OSError: It may not have it.
+        """
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Lets go of the file and of its lock."""
+        os.close(self._descriptor)
+
+    def _check(self) -> None:
+        """What is written to a file that nobody can find, or that somebody has cut, is not recorded."""
+        found = os.fstat(self._descriptor)
+        if found.st_nlink == 0:
+            raise OSError(errno.ENOENT, "the file was removed; restart the server to begin another one")
+        if found.st_size != self._size:
+            raise OSError(errno.EIO, "somebody else has changed the file; restart the server to have it checked")
+
+
+def check(path: Path) -> str:
+    """Says that a log can be written, without writing anything.
+
+    Raises:
+        InvalidSetting: As `AuditFile.open`. That another process writes it is not looked at.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | _BINARY | _NO_WAIT)
+    except FileNotFoundError as error:
+        if os.access(path.parent, os.W_OK | os.X_OK):
+            return "will be made at the first start"
+        raise _unusable(path, f"cannot be made: {reason(error)}") from None
+    except (OSError, ValueError) as error:
+        raise _unusable(path, f"cannot be written: {reason(error)}") from None
+    try:
+        last = _checked(descriptor, path)[1].last
+    finally:
+        os.close(descriptor)
+    return f"has {last.number if last else 0} records"
+
+
+def reason(error: Exception) -> str:
+    """What the operating system says of an error."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def _checked(descriptor: int, path: Path) -> tuple[int, Tail]:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise _unusable(path, "is not a regular file")
+    try:
+        return found.st_size, _tail(descriptor, found.st_size)
+    except OSError as error:
+        raise _unusable(path, f"cannot be read: {reason(error)}") from None
+    except Flaw as flaw:
+        raise _unusable(
+            path,
+            f"ends with what is no record of an audit log: {flaw}; nothing was written to it."
+            " `evi-mcp audit verify` shows the first broken record; keep the file, and name another one",
+        ) from None
+
+
+def _tail(descriptor: int, size: int) -> Tail:
+    """Reads backwards to the last line that claims to be a record.
+
+    Raises:
+        Flaw: It is none, or what comes after it is not what is left of one.
+    """
+    window = _WINDOW
+    while True:
+        begin = max(0, size - window)
+        lines = _read(descriptor, begin, size).split(b"\n")  # the last of them has no newline, the first no beginning
+        for at in range(len(lines) - 2, 0 if begin else -1, -1):
+            if lines[at].endswith(END):
+                return _ending(unsealed(lines[at]), lines[at + 1 :])
+        if begin == 0:
+            if not (lines[0].startswith(START) or START.startswith(lines[0])):
+                raise Flaw("it is not a record")
+            return _ending(None, lines)
+        if window > 2 * MAX_LINE:
+            raise Flaw(f"its last {window} bytes have no record in them")
+        window *= 4
+
+
+def _ending(last: Record | None, rest: list[bytes]) -> Tail:
+    if len(rest) == 1 and rest[0].endswith(END):
+        try:
+            whole = unsealed(rest[0])
+            follows(whole, last)
+            return Tail(whole, b"", ended=False)
+        except Flaw:
+            pass  # remains that only look like a whole one
+    if len(rest) > 1 and not rest[-1]:
+        raise Flaw("it is not a record")
+    return Tail(last, b"\n".join(rest), ended=rest == [b""])
+
+
+def _read(descriptor: int, begin: int, end: int) -> bytes:
+    parts = []
+    os.lseek(descriptor, begin, os.SEEK_SET)  # writes go to the end all the same
+    while begin < end and (part := os.read(descriptor, end - begin)):
+        parts.append(part)
+        begin += len(part)
+    return b"".join(parts)
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    """Two processes in one file would each continue its own chain. Held until the file is closed."""
+    if sys.platform == "win32":
+        return  # has no such lock; there, `append` refuses after the first record of the other one
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _unusable(path, "another server writes to it; give each server a file of its own") from None
+    except OSError as error:
+        raise _unusable(path, f"cannot be locked: {reason(error)}") from None
+
+
+def _sync_folder(path: Path) -> None:
+    """So that a new file is found after a power failure, where folders can be synced."""
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def _unusable(path: Path, why: str) -> InvalidSetting:
+    return InvalidSetting(f"{VARIABLE}: {quote(str(path))} {why}.")

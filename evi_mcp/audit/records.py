@@ -1,0 +1,118 @@
+"""The chain: how a record becomes a line, and what a line has to be.
+
+A line is a JSON object in plain ASCII, so that nothing in what was said acts on the terminal that shows it. `n` comes
+first and counts up from 1; `prev` is the `hash` of the record before, and 64 zeros in the first. `hash` comes last: the
+SHA-256 of the line as it would be without it. So every byte counts, and no two ways of writing JSON have to agree.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+START = b'{"n":'
+FIRST_PREVIOUS = "0" * 64
+END = b'"}'
+"""The last bytes of every record."""
+
+MAX_LINE = 64 * 2**20
+"""The longest line that can be a record, in bytes: the largest command has 16 MiB, and escaped thrice as many."""
+
+_SEALED = re.compile(rb'(\{"n":.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
+
+
+class Flaw(Exception):
+    """A line is no record, or not the one that has to stand there; `str()` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it was read; `fields` are all of the object."""
+
+    number: int
+    previous: str
+    hash: str
+    fields: Mapping[str, Any]
+
+
+def encoded(fields: Mapping[str, Any]) -> str:
+    """The fields of a record as a JSON object, ready for `sealed`. Numbers that JSON does not have become text."""
+    try:
+        return _dumped(fields)
+    except ValueError:
+        return _dumped(json.loads(json.dumps(fields, default=str), parse_constant=str))
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False, default=str)
+
+
+def sealed(number: int, previous: str, text: str, of: int | None = None) -> tuple[bytes, str]:
+    """The line of a record, without its end of line, and its hash.
+
+    Args:
+        text: From `encoded`; not empty.
+        of: The number of the record that this one is about.
+    """
+    about = "" if of is None else f'"of":{of},'
+    body = f'{{"n":{number},{about}{text[1:-1]},"prev":"{previous}"'
+    digest = _digest(body.encode("ascii"))
+    return f'{body},"hash":"{digest}"}}'.encode("ascii"), digest
+
+
+def unsealed(line: bytes) -> Record:
+    """Reads a line, without its end.
+
+    Raises:
+        Flaw: It is not a record as this server writes them, or not as it was written.
+    """
+    match = _SEALED.fullmatch(line)
+    if match is None:
+        raise Flaw("it is not a record")
+    body, digest = match.groups()
+    if _digest(body) != digest.decode():
+        raise Flaw("it was changed: its hash is another")
+    try:
+        fields = json.loads(line)
+        number, previous = fields["n"], fields["prev"]
+    except (ValueError, KeyError, RecursionError):
+        raise Flaw("it is not a record") from None
+    return Record(number, previous, digest.decode(), fields)
+
+
+def follows(record: Record, last: Record | None) -> None:
+    """Checks that a record is the one after `last`; `None`: that it is the first.
+
+    Raises:
+        Flaw: It is not.
+    """
+    number, previous = (0, FIRST_PREVIOUS) if last is None else (last.number, last.hash)
+    if record.number != number + 1:
+        raise Flaw(f"number {number + 1} has to stand here, and this is number {record.number}")
+    if record.previous != previous:
+        raise Flaw("it does not hold the hash of the record before")
+
+
+def recovery(torn: bytes, at: float) -> str:
+    """The fields of the record that accounts for what stands before it and is no record."""
+    return encoded(
+        {
+            "at": iso(at),
+            "type": "recovered",
+            "why": "the record before was not finished: the process was killed, or the disk was full",
+            "torn_bytes": len(torn),
+            "torn_sha256": hashlib.sha256(torn).hexdigest(),
+        }
+    )
+
+
+def iso(at: float) -> str:
+    """A time as records have it: UTC, ISO 8601, ms."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body + b"}").hexdigest()
