@@ -1,8 +1,12 @@
 """What tools and resources work on: the settings, the registry, the REST client, and who may touch which chat."""
 
+import secrets
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
+from evi_mcp import __version__
+from evi_mcp.audit.log import AuditLog, open_log
 from evi_mcp.config import Settings
 from evi_mcp.errors import ChatNotAllowed, MissingApiKey
 from evi_mcp.protocol.chat_id import check_chat_id
@@ -28,9 +32,12 @@ class _NoKey:
 class App:
     """One running server. Chats are reached through here only, so that the allow-list holds everywhere."""
 
-    def __init__(self, settings: Settings, registry: ChatRegistry, rest: RestClient | None) -> None:
+    def __init__(
+        self, settings: Settings, registry: ChatRegistry, rest: RestClient | None, audit: AuditLog | None = None
+    ) -> None:
         self.settings = settings
         self.registry = registry
+        self.audit = audit
         self._rest = rest
         self._allowed = settings.allow_list
 
@@ -90,26 +97,34 @@ async def open_app(settings: Settings, connector: Connector | None = None) -> As
 
     Args:
         connector: Instead of the real one, for tests and embedding.
+
+    Raises:
+        InvalidSetting: The audit log cannot be used.
     """
-    rest = RestClient(settings.base_url, settings.hume_api_key) if settings.hume_api_key else None
-    if connector is None:
-        connector = _connector(settings, rest)
-    registry = ChatRegistry(
-        connector,
-        max_chats=settings.max_chats,
-        max_events=settings.log_events,
-        max_audio=settings.audio_kib * 1024,
-        pace=Pace(reconnect_for=settings.reconnect_for),
-        mask=Mask(secret.get_secret_value() for secret in settings.all_secrets),
-    )
-    try:
-        async with registry:
-            if settings.tool_call_fallback is not None:
-                registry.add_listener(answer_after(registry, settings.tool_call_fallback))
-            yield App(settings, registry, rest)
-    finally:
+    mask = Mask(secret.get_secret_value() for secret in settings.all_secrets)
+    epoch = secrets.token_hex(4)
+    async with AsyncExitStack() as stack:
+        audit: AuditLog | None = None
+        if settings.audit_log is not None:
+            facts = {"version": __version__, "epoch": epoch, "base_url": settings.base_url, "access": settings.access}
+            audit = await stack.enter_async_context(open_log(Path(settings.audit_log), mask, **facts))
+        rest = RestClient(settings.base_url, settings.hume_api_key) if settings.hume_api_key else None
         if rest is not None:
-            await rest.aclose()
+            stack.push_async_callback(rest.aclose)
+        registry = ChatRegistry(
+            connector or _connector(settings, rest),
+            max_chats=settings.max_chats,
+            max_events=settings.log_events,
+            max_audio=settings.audio_kib * 1024,
+            pace=Pace(reconnect_for=settings.reconnect_for),
+            mask=mask,
+            audit=audit,
+            epoch=epoch,
+        )
+        await stack.enter_async_context(registry)
+        if settings.tool_call_fallback is not None:
+            registry.add_listener(answer_after(registry, settings.tool_call_fallback))
+        yield App(settings, registry, rest, audit)
 
 
 def _connector(settings: Settings, rest: RestClient | None) -> Connector:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -82,6 +83,12 @@ class Settings(BaseSettings):
         description="Seconds after which a tool call that nobody has answered gets a tool_error, at any access level,"
         " so that no caller is left waiting; off answers none.",
     )
+    audit_log: str | None = Field(
+        default=None,
+        json_schema_extra={"shown": "off"},
+        description="File to which every command is appended before it is sent, and its outcome after; see"
+        " docs/audit.md. One server for each file. While it cannot be written, commands are refused.",
+    )
     claude_channel: bool = Field(
         default=False,
         json_schema_extra={"shown": "off"},
@@ -104,6 +111,13 @@ class Settings(BaseSettings):
     @classmethod
     def _off_is_none(cls, value: Any) -> Any:
         return None if isinstance(value, str) and value.strip().lower() in ("off", "0") else value
+
+    @field_validator("audit_log")
+    @classmethod
+    def _usable_path(cls, value: str | None) -> str | None:
+        if value is None or value.strip().lower() in ("", "off"):
+            return None
+        return str(Path(value.strip()).expanduser())
 
     @field_validator("hume_api_key", mode="before")
     @classmethod

@@ -19,6 +19,7 @@
     ├── NoAudio               nothing is kept of what is to be heard
     ├── UnusableAudio         what came cannot be made one WAV
     ├── NotSent               the command was not written to the socket
+    │   └── Unrecorded        since it could not be recorded in the audit log
     └── MaybeSent             the connection broke while it was being written
 
 The text of each is one sentence that says what is wrong and what to do next: it is
@@ -32,6 +33,9 @@ from evi_mcp.quoting import quote
 
 class EviMcpError(Exception):
     """The base of all of them; `str()` is meant for an agent."""
+
+    audited = False
+    """Whether the audit log is done with it."""
 
 
 class InvalidSetting(EviMcpError):
@@ -231,6 +235,20 @@ class NotSent(EviMcpError):
 
     def __str__(self) -> str:
         return f"{self.command} was not sent, and nothing reached the chat: {self.why}."
+
+
+class Unrecorded(NotSent):
+    """The audit log cannot be written, and what is not on record is not sent; `cause` is what the system says."""
+
+    audited = True
+
+    def __init__(self, command: str, cause: str) -> None:
+        super().__init__(
+            command,
+            f"it could not be recorded in the audit log ({cause}), and nothing is sent unrecorded; whoever runs this"
+            " server has to see to that, then try again",
+        )
+        self.cause = cause
 
 
 class MaybeSent(EviMcpError):

@@ -56,8 +56,9 @@ async def watch(settings: Settings, chat_id: str | None) -> int:
     if sys.platform != "win32":
         for signum in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(signum, leave, signum)
-    # The server answers tool calls that nobody has answered, if it is told to: who watches does not.
-    settings = settings.model_copy(update={"tool_call_fallback": None})
+    # The server answers tool calls that nobody has answered, if it is told to: who watches does not. Who sends nothing
+    # has nothing to record, and must not keep the server from its file.
+    settings = settings.model_copy(update={"tool_call_fallback": None, "audit_log": None})
     async with open_app(settings) as app:
         watching = Watching(app, screen)
         with scope:

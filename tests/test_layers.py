@@ -15,7 +15,7 @@ OURS = {
     "config": {"protocol", "quoting", "errors"},
     "chat": {"protocol", "errors"},
     "upstream": {"protocol", "errors", "quoting"},
-    "audit": {"protocol", "errors", "quoting"},
+    "audit": {"protocol", "errors", "logs", "quoting"},
     "registry": {"audit", "upstream", "chat", "protocol", "errors", "logs", "quoting"},
     "views": {"chat", "protocol", "quoting"},
     "app": {"audit", "registry", "upstream", "protocol", "config", "errors"},

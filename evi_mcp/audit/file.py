@@ -152,7 +152,7 @@ def check(path: Path) -> str:
         last = _checked(descriptor, path)[1].last
     finally:
         os.close(descriptor)
-    return f"has {last.number if last else 0} records"
+    return f"goes on after record {last.number}" if last else "has no record yet"
 
 
 def reason(error: Exception) -> str:

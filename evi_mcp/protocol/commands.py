@@ -68,6 +68,13 @@ class Command(BaseModel):
             )
         return text
 
+    @property
+    def disclosed(self) -> dict[str, Any]:
+        """The fields that were set, besides `type`, as plain data without secrets; `None` stands for one that is
+        cleared."""
+        fields = self.model_dump(exclude_unset=True, exclude={"type"})
+        return {name: REDACTED if isinstance(value, SecretStr) else redact(value) for name, value in fields.items()}
+
 
 class Context(BaseModel):
     """Text for the LLM. `temporary` (the default) holds for the next user message, `persistent` until replaced."""
@@ -137,9 +144,8 @@ class SessionSettings(Command):
 
     @property
     def shown(self) -> dict[str, Any]:
-        """The fields that were set, as plain data without secrets; `None` stands for one that is cleared."""
-        fields = self.model_dump(exclude_unset=True, exclude={"type", "custom_session_id"})
-        return {name: REDACTED if isinstance(value, SecretStr) else redact(value) for name, value in fields.items()}
+        """As `disclosed`, without `custom_session_id`."""
+        return {name: value for name, value in self.disclosed.items() if name != "custom_session_id"}
 
 
 class UserInput(Command):

@@ -3,18 +3,19 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 import anyio
 
+from evi_mcp.audit.log import AuditLog, Recording
 from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.chat.log import Cursors
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.triggers import Reminders
-from evi_mcp.errors import MaybeSent, NotSent
+from evi_mcp.errors import MaybeSent, NotSent, Unrecorded
 from evi_mcp.logs import fields
 from evi_mcp.protocol.commands import Command
 from evi_mcp.protocol.lifecycle import Change, State
@@ -86,9 +87,17 @@ class LiveChat:
     """A chat that is followed. What changes it happens in plain functions, which nothing can cut in half."""
 
     def __init__(
-        self, chat_id: str, cursors: Cursors, *, max_events: int, max_audio: int = 0, mask: Mask | None = None
+        self,
+        chat_id: str,
+        cursors: Cursors,
+        *,
+        max_events: int,
+        max_audio: int = 0,
+        mask: Mask | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         self.chat_id = chat_id
+        self._audit = audit
         self.record = ChatRecord(
             chat_id, cursors, max_events=max_events, max_audio=max_audio, now=time.time(), mask=mask
         )
@@ -198,49 +207,62 @@ class LiveChat:
         effect: Effect | None = None,
         wait_for_effect_s: float = 0.0,
         guard: Callable[[], None] | None = None,
+        terms: Mapping[str, Any] | None = None,
+        foretold: bool = False,
         **facts: Any,
     ) -> Receipt:
-        """Writes a command once or not at all, and waits for its effect.
+        """Writes a command once or not at all, and waits for its effect. Where there is an audit log, the command is on
+        record before anything else happens, and its outcome when this returns.
 
         Args:
             by: The agent, for the log.
             effect: Says what an event means for it; `None` if EVI shows no effect of such a command.
             wait_for_effect_s: Seconds to wait for that event; 0 does not wait.
             guard: Called right before the write, with nothing in between; raises to refuse.
+            terms: Its conditions, for the audit log.
+            foretold: Announced by an earlier command: it is sent even if the audit log cannot be written.
             facts: Fields of the `command` event.
 
         Raises:
             InvalidCommand: EVI would not understand it.
             NotSent: The chat is over or did not become live within 5 s; nothing was written.
+            Unrecorded: The audit log could not be written; nothing else was, either.
             MaybeSent: The connection broke during the write.
         """
         kind = command.type
         frame = command.frame()
-        transport = await self._live_transport(kind)
-        if guard:
-            guard()
-        cursor_seq = self._cursors.last_seq
-        event = self.record.command(kind, time.time(), by=by, **facts)
-        self.publish([event])
-        proof = _Proof(effect, time.monotonic() + wait_for_effect_s + LATE_EFFECT_S) if effect else None
-        if proof:
-            self._proofs.append(proof)
-        try:
-            await self._write(transport, frame, kind)
-        except MaybeSent:
-            if proof and proof in self._proofs:
-                self._proofs.remove(proof)
-            raise
-        receipt = Receipt(self.chat_id, kind, event.seq, cursor_seq)
-        if proof is None:
-            return receipt
-        with anyio.move_on_after(wait_for_effect_s):
-            await proof.settled.wait()
-        if proof.event is None:
-            return receipt
-        if proof.verdict is Verdict.PROOF:
-            return replace(receipt, confirmed_by=proof.event.seq)
-        return replace(receipt, warning=f"it had no effect: see event {proof.event.seq}")
+        async with Recording(
+            self._audit, command, chat_id=self.chat_id, by=by, terms=terms, foretold=foretold
+        ) as recording:
+            transport = await self._live_transport(kind)
+            if guard:
+                guard()
+            cursor_seq = self._cursors.last_seq
+            event = self.record.command(kind, time.time(), by=by, **facts)
+            self.publish([event])
+            proof = _Proof(effect, time.monotonic() + wait_for_effect_s + LATE_EFFECT_S) if effect else None
+            if proof:
+                self._proofs.append(proof)
+            recording.begins(event.seq)
+            try:
+                await self._write(transport, frame, kind)
+            except MaybeSent:
+                if proof and proof in self._proofs:
+                    self._proofs.remove(proof)
+                raise
+            recording.outcome("sent")
+            receipt = Receipt(self.chat_id, kind, event.seq, cursor_seq)
+            if proof is None:
+                return receipt
+            with anyio.move_on_after(wait_for_effect_s):
+                await proof.settled.wait()
+            if proof.event is None:
+                return receipt
+            if proof.verdict is Verdict.PROOF:
+                recording.outcome("confirmed", confirmed_by=proof.event.seq)
+                return replace(receipt, confirmed_by=proof.event.seq)
+            recording.outcome("no_effect", shown_by=proof.event.seq)
+            return replace(receipt, warning=f"it had no effect: see event {proof.event.seq}")
 
     async def _live_transport(self, kind: str) -> Transport:
         """The socket of a live chat, awaited for 5 s. Nothing may await between this and the write."""
@@ -265,18 +287,29 @@ class LiveChat:
             raise MaybeSent(kind)
 
     async def write_parting(self, command: Command, *, by: str) -> bool:
-        """Writes a last command before the socket is closed, if it is open; whether it did. Never waits long."""
+        """Writes a last command before the socket is closed, if it is open; whether it did. Never waits long.
+
+        It is one that an earlier command announced: a full disk does not keep it back.
+        """
         transport = self._transport
         if transport is None or not transport.is_open:
             return False
-        self.publish([self.record.command(command.type, time.time(), by=by)])
-        with anyio.move_on_after(0.5):
-            try:
-                await transport.send(command.frame())
-            except Closed:
-                return False
-            return True
-        return False
+        try:
+            async with Recording(self._audit, command, chat_id=self.chat_id, by=by, foretold=True) as recording:
+                event = self.record.command(command.type, time.time(), by=by)
+                self.publish([event])
+                recording.begins(event.seq)
+                sent = False
+                with anyio.move_on_after(0.5):
+                    try:
+                        await transport.send(command.frame())
+                        sent = True
+                    except Closed:
+                        pass
+                recording.outcome("sent" if sent else "maybe_sent")
+                return sent
+        except Unrecorded:
+            return False
 
     def call_off_dead_man(self) -> None:
         """Stops the timer that would end a pause, if one runs."""

@@ -12,6 +12,7 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
+from evi_mcp.audit.log import AuditLog
 from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.chat.log import Cursors
 from evi_mcp.errors import AttachRefused, ChatNotAttached, TooManyChats
@@ -43,6 +44,8 @@ class ChatRegistry:
         max_audio: The most characters of audio kept for each chat; 0 keeps none.
         pace: Time limits of following a chat.
         mask: Takes secrets out of whatever is kept.
+        audit: Where commands are recorded before they are sent; `None` records none.
+        epoch: Names this run of the process in cursors; `None` makes one up.
     """
 
     def __init__(
@@ -54,12 +57,15 @@ class ChatRegistry:
         max_audio: int = 0,
         pace: Pace | None = None,
         mask: Mask | None = None,
+        audit: AuditLog | None = None,
+        epoch: str | None = None,
     ) -> None:
-        self.cursors = Cursors(secrets.token_hex(4))
+        self.cursors = Cursors(epoch or secrets.token_hex(4))
         self._connector = connector
         self._max_chats, self._max_events, self._max_audio = max_chats, max_events, max_audio
         self._pace = pace or Pace()
         self._mask = mask
+        self._audit = audit
         self._chats: dict[str, LiveChat] = {}
         self._detached: dict[str, int] = {}  # the number of the last event when they were, to say so to old cursors
         self._tasks: dict[LiveChat, _Task] = {}
@@ -165,7 +171,12 @@ class ChatRegistry:
                 raise TooManyChats(len(self._chats), sum(chat.over for chat in self._chats.values()))
             assert self._group is not None, "enter the registry first"
             chat = LiveChat(
-                chat_id, self.cursors, max_events=self._max_events, max_audio=self._max_audio, mask=self._mask
+                chat_id,
+                self.cursors,
+                max_events=self._max_events,
+                max_audio=self._max_audio,
+                mask=self._mask,
+                audit=self._audit,
             )
             chat.record.log.dropped_seq = self._detached.get(chat_id, 0)
             chat.add_listener(partial(self._hear, chat))

@@ -21,6 +21,7 @@ from evi_mcp.server import audio, prompts, resources
 from evi_mcp.server.channel import Channel
 from evi_mcp.server.updates import Updates
 from evi_mcp.tools import ALL_TOOLS, ToolSpec
+from evi_mcp.tools.spec import agent_of
 
 LOOKING = """\
 Supervise live EVI voice chats: a person talks to EVI, an assistant with a voice.
@@ -148,6 +149,7 @@ class EviServer(MCPServer[App]):
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
             cause = error.__cause__
+            self._record(name, arguments, context, cause)
             if isinstance(cause, ValidationError):
                 raise ToolError(_sentence(name, cause)) from cause
             if isinstance(cause, EviMcpError):
@@ -159,7 +161,24 @@ class EviServer(MCPServer[App]):
                 ) from cause
             raise
         except EviMcpError as error:
+            self._record(name, arguments, context, error)
             raise ToolError(str(error)) from error
+
+    def _record(
+        self, name: str, arguments: dict[str, Any], context: Context[App, Any] | None, error: BaseException | None
+    ) -> None:
+        """Tells the audit log of a command that was refused before it was one; the others are there already."""
+        spec = _above(name)
+        if self._app.audit is None or spec is None or spec.access is Access.MONITOR:
+            return
+        if isinstance(error, ValidationError):
+            why = _sentence(name, error)
+        elif isinstance(error, EviMcpError) and not error.audited:
+            why = str(error)
+        else:
+            return
+        by = agent_of(context) if context else "an agent"
+        self._app.audit.refused(name, arguments, by=by, error=type(error).__name__, why=why)
 
     def _check(self, name: str, arguments: dict[str, Any]) -> None:
         spec = self._specs.get(name) or _above(name)

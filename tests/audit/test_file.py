@@ -117,7 +117,7 @@ def test_a_new_log_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert check(path) == "will be made at the first start" and not path.exists()
     append(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert check(path) == "has 1 records"
+    assert check(path) == "goes on after record 1"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such lock")

@@ -15,6 +15,7 @@ from evi_mcp.errors import (
     NotSent,
     ToolCallAnswered,
     UnknownToolCall,
+    Unrecorded,
 )
 from evi_mcp.logs import fields
 from evi_mcp.protocol.commands import ToolError, ToolResponse
@@ -25,6 +26,8 @@ from evi_mcp.registry.registry import ChatRegistry
 
 FALLBACK = "the fallback of this server"
 FALLBACK_CONTENT = "The tool did not answer in time. Say so, and go on without it."
+RETRY_RECORDING_S = 1.0
+"""How long the fallback waits for an audit log that cannot be written."""
 
 _ANSWERS = ("tool_response", "tool_error")
 _log = logging.getLogger(__name__)
@@ -128,6 +131,8 @@ async def _fall_back(registry: ChatRegistry, chat_id: str, tool_call_id: str, se
                 code="no_answer",
             )
             return
+        except Unrecorded:
+            await anyio.sleep(RETRY_RECORDING_S)
         except NotSent:
             await chat.changed()  # to try when it is live again, if the call still waits then
         except EviMcpError as error:

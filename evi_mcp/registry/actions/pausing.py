@@ -20,7 +20,12 @@ async def pause(registry: ChatRegistry, chat: LiveChat, *, by: str, resume_after
         NotSent, MaybeSent: As `LiveChat.send`. After `MaybeSent` the timer runs all the same.
     """
     # Together with the write, so that whatever comes in between finds the pause and its timer in place.
-    receipt = await chat.send(PauseAssistantMessage(), by=by, guard=lambda: _note_pause(registry, chat, resume_after_s))
+    receipt = await chat.send(
+        PauseAssistantMessage(),
+        by=by,
+        guard=lambda: _note_pause(registry, chat, resume_after_s),
+        terms={"resume_after_s": resume_after_s},
+    )
     return replace(receipt, resumes_at=chat.record.resumes_at)
 
 
@@ -72,7 +77,7 @@ async def _resume_later(chat: LiveChat, scope: anyio.CancelScope, after_s: float
         await anyio.sleep(after_s)
         while not chat.over and chat.dead_man is scope:
             try:
-                await chat.send(ResumeAssistantMessage(), by=DEAD_MAN, guard=still_mine)
+                await chat.send(ResumeAssistantMessage(), by=DEAD_MAN, guard=still_mine, foretold=True)
             except (NotSent, MaybeSent):
                 await anyio.sleep(0.1)
                 continue

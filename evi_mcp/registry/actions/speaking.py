@@ -35,6 +35,7 @@ async def speak(
         effect=_heard_as_user(command) if isinstance(command, UserInput) else _spoken_by_evi(command),
         wait_for_effect_s=wait_s,
         guard=lambda: refuse_if_user_spoke(registry, chat, position),
+        terms={"unless_user_spoke_after": unless_user_spoke_after} if unless_user_spoke_after else None,
         text=command.text,
     )
     return warn_if_paused(chat, receipt) if isinstance(command, UserInput) else receipt

@@ -1,0 +1,418 @@
+"""Commands on record: before they are written, whatever becomes of them, and not sent if they cannot be."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from evi_mcp.audit import log as audit_log
+from evi_mcp.audit.log import AuditLog, open_log
+from evi_mcp.audit.verify import verify
+from evi_mcp.errors import MaybeSent, NotSent, ToolCallAnswered, Unrecorded, UserSpoke
+from evi_mcp.protocol.commands import SessionSettings, UserInput
+from evi_mcp.protocol.redaction import Mask
+from evi_mcp.registry.actions import answering, pausing, speaking
+from evi_mcp.registry.live_chat import LiveChat
+from evi_mcp.registry.pump import Pace
+from evi_mcp.registry.registry import ChatRegistry
+from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
+from evi_mcp.upstream.transport import Connector, Unreachable
+from tests import frames
+from tests.audit.disks import SmallDisk, records
+from tests.registry.following import QUICK, BreaksOnWrite, Handing, until
+
+pytestmark = pytest.mark.anyio
+
+HI = UserInput.of(text="hi")
+
+
+class Recorded:
+    """A registry whose commands are recorded, and the disk on which they are."""
+
+    def __init__(self, registry: ChatRegistry, log: AuditLog, path: Path) -> None:
+        self.registry, self.log, self.path = registry, log, path
+        assert isinstance(log._file, SmallDisk)
+        self.disk = log._file
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return records(self.path)
+
+    def commands(self) -> list[tuple[str, list[str]]]:
+        """Each command with its outcomes."""
+        found: dict[int, tuple[str, list[str]]] = {}
+        for record in self.records:
+            if record["type"] == "command":
+                found[record["n"]] = (record["command"], [])
+            elif record["type"] == "outcome":
+                found[record["of"]][1].append(record["outcome"])
+        return list(found.values())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "audit.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_log, "AuditFile", SmallDisk)
+
+
+@asynccontextmanager
+async def recording(path: Path, connector: Connector | MemoryConnector, pace: Pace = QUICK) -> AsyncIterator[Recorded]:
+    with anyio.fail_after(20):
+        async with open_log(path, Mask(["sk-live-0123456789"]), version="0") as log:
+            async with ChatRegistry(connector, pace=pace, audit=log) as registry:
+                yield Recorded(registry, log, path)
+    with path.open("rb") as stream:
+        assert verify(stream).broken is None
+
+
+async def eventually(condition: Callable[[], Any]) -> None:
+    """Returns when the condition holds; `recording` limits the wait."""
+    while not condition():
+        await anyio.lowlevel.checkpoint()
+
+
+def history(*more: str) -> MemoryConnector:
+    return MemoryConnector((frames.metadata(), *more))
+
+
+async def test_a_command_is_on_record_when_its_frame_is_written(path: Path) -> None:
+    """Issue: never sent unrecorded. So a server that is killed at any moment has recorded all that it sent."""
+    seen: list[dict[str, Any]] = []
+
+    class Looks(MemoryTransport):
+        async def send(self, frame: str) -> None:
+            seen.extend(records(path))
+            await super().send(frame)
+
+    async with recording(path, Handing(Looks((frames.metadata(),)))) as here:
+        chat = await here.registry.attach("c")
+        receipt = await chat.send(HI, by="me")
+        assert seen[-1] == {
+            "n": 2,
+            "type": "command",
+            "command": "user_input",
+            "chat_id": "c",
+            "by": "me",
+            "fields": {"text": "hi"},
+        }
+        assert here.records[-1] == {"n": 3, "of": 2, "type": "outcome", "outcome": "sent", "seq": receipt.seq}
+    assert here.records[-1]["type"] == "closed"
+
+
+async def test_an_effect_that_was_seen_is_on_record(path: Path) -> None:
+    """With the numbers that the events have: the log of events and the audit log tell one story."""
+
+    class Echo(MemoryTransport):
+        async def send(self, frame: str) -> None:
+            await super().send(frame)
+            self.push(frames.typed(json.loads(frame)["text"]))
+
+    async with recording(path, Handing(Echo((frames.metadata(),)))) as here:
+        chat = await here.registry.attach("c")
+        terms = {"unless_user_spoke_after": here.registry.cursors.at(1)}
+        receipt = await speaking.speak(here.registry, chat, HI, by="me", wait_s=5, **terms)
+        assert receipt.confirmed_by is not None
+        command, sent, confirmed = here.records[1:]
+        assert command["terms"] == terms
+        assert (sent["outcome"], confirmed["outcome"]) == ("sent", "confirmed")
+        assert confirmed["confirmed_by"] == receipt.confirmed_by
+
+
+async def test_whatever_keeps_a_command_back_is_its_outcome(path: Path) -> None:
+    """An operator sees what was tried, and that nothing came of it. What the caller said is not in it."""
+    async with recording(path, history(frames.tool_call("call_1"), frames.user("My card is 4711"))) as here:
+        chat = await here.registry.attach("c")
+        with pytest.raises(UserSpoke):
+            cursor = here.registry.cursors.at(1)
+            await speaking.speak(here.registry, chat, HI, by="a", unless_user_spoke_after=cursor, wait_s=0)
+
+        async with anyio.create_task_group() as group:  # both find it open, and record what they are about to do
+
+            async def answer(content: str) -> None:
+                with refused:
+                    await answering.answer_tool_call(chat, "call_1", content, by=content)
+
+            refused = _CountsOne(ToolCallAnswered)
+            group.start_soon(answer, "one")
+            group.start_soon(answer, "two")
+        assert refused.count == 1
+        chat.change(chat.record.lifecycle.detached())
+        with pytest.raises(NotSent):
+            await chat.send(HI, by="a")
+        assert here.commands() == [
+            ("user_input", ["refused"]),
+            ("tool_response", ["sent"]),
+            ("tool_response", ["refused"]),
+            ("user_input", ["not_sent"]),
+        ]
+        assert "4711" not in json.dumps(here.records)
+        assert len(here.registry.find("c")._transport.sent) == 1  # type: ignore[union-attr]
+
+
+class _CountsOne:
+    """Takes this error, and counts it."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self._error, self.count = error, 0
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, exc_type: Any, *_: object) -> bool:
+        self.count += exc_type is self._error
+        return exc_type is self._error
+
+
+async def test_what_may_have_been_sent_is_not_called_anything_else(path: Path) -> None:
+    """The connection broke during the write, or something in this server did."""
+
+    class Fails(MemoryTransport):
+        async def send(self, frame: str) -> None:
+            raise RuntimeError("boom")
+
+    for transport, error in ((BreaksOnWrite, MaybeSent), (Fails, RuntimeError)):
+        async with recording(path, Handing(transport((frames.metadata(),)))) as here:
+            chat = await here.registry.attach("c")
+            with pytest.raises(error):
+                await chat.send(HI, by="a")
+    assert here.commands() == [("user_input", ["maybe_sent"])] * 2
+
+
+async def test_a_client_that_gives_up_leaves_an_outcome(path: Path) -> None:
+    """While it waits for the chat to come back, or for the disk: nothing was sent, and that is on record."""
+    connector = MemoryConnector((frames.metadata(),), Unreachable("gone"))
+    async with recording(path, connector, Pace(first_frame=0.05, quiet=0.02)) as here:
+        chat = await here.registry.attach("c")
+        connector.connections["c"][0].shut(None)
+        await until(chat, "reconnecting")
+        async with anyio.create_task_group() as group:
+            group.start_soon(_send, chat)
+            await eventually(lambda: len(here.records) == 2)
+            group.cancel_scope.cancel()
+        async with anyio.create_task_group() as group:
+            group.start_soon(_send, chat)
+            await anyio.lowlevel.checkpoint()
+            group.cancel_scope.cancel()
+    assert here.commands() == [("user_input", ["not_sent"])] * 2
+    assert not connector.connections["c"][0].sent
+
+
+async def _send(chat: LiveChat) -> None:
+    await chat.send(HI, by="a")
+
+
+@pytest.mark.parametrize("room", [0, 1, 100, 250])
+async def test_a_full_disk_refuses_commands_until_there_is_room(path: Path, room: int) -> None:
+    """Issue: refused rather than sent unrecorded, in a sentence that says so; nothing of it reaches the chat."""
+    connector = history(frames.tool_call("call_1"))
+    async with recording(path, connector) as here:
+        chat = await here.registry.attach("c")
+        transport = connector.connections["c"][0]
+        here.disk.room = room
+        for _ in range(3):
+            with pytest.raises(Unrecorded, match="No space left on device"):
+                await chat.send(HI, by="a")
+        with pytest.raises(Unrecorded, match="nothing is sent unrecorded"):
+            await pausing.pause(here.registry, chat, by="a", resume_after_s=60)
+        with pytest.raises(Unrecorded):
+            await answering.answer_tool_call(chat, "call_1", "x", by="a")
+        assert (transport.sent, chat.record.paused, chat.dead_man) == ([], False, None)
+        assert [call.tool_call_id for call in chat.record.tool_calls.pending()] == ["call_1"]
+        assert not [event for event in chat.record.log if event.type == "command"]
+        here.disk.room = None
+        await answering.answer_tool_call(chat, "call_1", "x", by="a")
+        assert len(transport.sent) == 1
+    assert here.commands() == [("tool_response", ["sent"])]
+    assert ("recovered" in [record["type"] for record in here.records]) == (room > 0)
+
+
+async def test_a_disk_that_may_not_have_it_refuses_too(path: Path) -> None:
+    """After a failed `fsync` nobody knows what the disk has. The record is there, so it gets its outcome."""
+    connector = history()
+    async with recording(path, connector) as here:
+        chat = await here.registry.attach("c")
+        here.disk.syncs = False
+        with pytest.raises(Unrecorded, match="Input/output error"):
+            await chat.send(HI, by="a")
+        here.disk.syncs = True
+        await chat.send(HI, by="a")
+        assert len(connector.connections["c"][0].sent) == 1
+    assert here.commands() == [("user_input", ["not_sent"]), ("user_input", ["sent"])]
+
+
+async def test_an_outcome_that_cannot_be_recorded_is_owed(path: Path) -> None:
+    """The disk is full between a command and its outcome: it is the first thing written when there is room."""
+
+    class Fills(MemoryTransport):
+        disk: SmallDisk
+
+        async def send(self, frame: str) -> None:
+            self.disk.room = 20
+            await super().send(frame)
+
+    transport = Fills((frames.metadata(),))
+    async with recording(path, Handing(transport)) as here:
+        transport.disk = here.disk
+        chat = await here.registry.attach("c")
+        await chat.send(HI, by="a")
+        assert here.commands() == [("user_input", [])]
+        with pytest.raises(Unrecorded):
+            await chat.send(HI, by="a")
+        here.disk.room = None
+        await chat.send(HI, by="b")
+        assert [record["type"] for record in here.records[:4]] == ["opened", "command", "recovered", "outcome"]
+        here.disk.room = None
+    assert here.commands() == [("user_input", ["sent"])] * 2
+
+
+@pytest.mark.parametrize("end", ["timer", "detach"])
+async def test_a_full_disk_leaves_nobody_with_a_mute_assistant(path: Path, end: str) -> None:
+    """A pause on record announces its end. The resume is sent, and recorded as soon as there is room."""
+    connector = history()
+    async with recording(path, connector) as here:
+        chat = await here.registry.attach("c")
+        transport = connector.connections["c"][0]
+        await pausing.pause(here.registry, chat, by="a", resume_after_s=0.3 if end == "timer" else 60)
+        assert here.records[1]["terms"] == {"resume_after_s": 0.3 if end == "timer" else 60}
+        here.disk.room = 0
+        if end == "detach":
+            await here.registry.detach("c")
+        assert await transport.wait_sent(2) == [
+            '{"type":"pause_assistant_message"}',
+            '{"type":"resume_assistant_message"}',
+        ]
+        if end == "timer":
+            await eventually(lambda: len(here.log._owed) == 2)
+        assert here.commands() == [("pause_assistant_message", ["sent"])]
+        here.disk.room = None
+    assert here.commands() == [("pause_assistant_message", ["sent"]), ("resume_assistant_message", ["sent"])]
+    by = [record.get("by") for record in here.records if record["type"] == "command"]
+    assert by == ["a", "the timer of pause" if end == "timer" else "this server, on detaching"]
+
+
+async def test_the_fallback_of_tool_calls_waits_for_room(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing announced it, so it is refused as any command; the caller who waits gets it as soon as that works."""
+    monkeypatch.setattr(answering, "RETRY_RECORDING_S", 0.01)
+    connector = history()
+    async with recording(path, connector) as here:
+        here.registry.add_listener(answering.answer_after(here.registry, 0.01))
+        await here.registry.attach("c")
+        here.disk.room = 0
+        transport = connector.connections["c"][0]
+        transport.push(frames.tool_call("call_1"))
+        await eventually(lambda: here.log._failing)
+        assert not transport.sent
+        here.disk.room = None
+        assert "tool_error" in (await transport.wait_sent(1))[0]
+        await eventually(lambda: len(here.records) == 3)
+        assert here.records[1]["by"] == "the fallback of this server"
+
+
+async def test_a_disk_that_hangs_holds_up_nobody_but_who_waits_for_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command is refused after a while; events come in meanwhile; what was refused is not called sent later."""
+    import threading
+
+    monkeypatch.setattr(audit_log, "PATIENCE_S", 0.1)
+    hangs = threading.Event()
+
+    class Hangs(SmallDisk):
+        def sync(self) -> None:
+            hangs.wait(10)
+
+    hangs.set()
+    monkeypatch.setattr(audit_log, "AuditFile", Hangs)
+    connector = history()
+    async with recording(path, connector) as here:
+        chat = await here.registry.attach("c")
+        hangs.clear()
+        transport = connector.connections["c"][0]
+        async with anyio.create_task_group() as group:
+
+            async def refused() -> None:
+                with pytest.raises(Unrecorded, match="took more than"):
+                    await chat.send(HI, by="a")
+                transport.push(frames.assistant("done", "m-9"))
+
+            group.start_soon(refused)
+            transport.push(frames.assistant("meanwhile"))
+            await eventually(lambda: chat.record.log.last.text == "done")
+        assert [event.text for event in chat.record.log][-2:] == ["meanwhile", "done"]
+        hangs.set()
+        assert not transport.sent
+    assert here.commands() == [("user_input", ["not_sent"])]
+
+
+async def test_a_log_that_is_hopelessly_behind_takes_no_more(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every buffer is bounded: what finds no place in it is refused, be it announced or not."""
+    connector = history()
+    async with recording(path, connector) as here:
+        chat = await here.registry.attach("c")
+        monkeypatch.setattr(audit_log, "MAX_HELD", 1000)
+        here.log.refused("pause", {"x": "y" * 5000}, by="a", error="E", why="")  # alone it may be of any size
+        with pytest.raises(Unrecorded, match="wait to be written: 1"):
+            await chat.send(HI, by="a")
+        monkeypatch.setattr(audit_log, "MAX_QUEUED", 0)
+        with pytest.raises(Unrecorded, match="wait to be written"):
+            await chat.send(HI, by="a")
+        chat.dead_man = anyio.CancelScope()
+        await here.registry.detach("c")
+        assert not connector.connections["c"][0].sent
+        monkeypatch.setattr(audit_log, "MAX_QUEUED", 10)
+
+
+async def test_many_commands_at_once_are_each_recorded_once_and_in_order(path: Path) -> None:
+    """Of many agents on many chats: one chain, and each outcome with its command."""
+    connector = history()
+    async with recording(path, connector) as here:
+        chats = [await here.registry.attach(f"c{number}") for number in range(5)]
+        async with anyio.create_task_group() as group:
+            for chat in chats:
+                for number in range(40):
+                    group.start_soon(_say, chat, f"{chat.chat_id}-{number}")
+    intents = {record["n"]: record for record in here.records if record["type"] == "command"}
+    outcomes = [record for record in here.records if record["type"] == "outcome"]
+    assert sorted(outcome["of"] for outcome in outcomes) == sorted(intents) and len(intents) == 200
+    for chat_id, connections in connector.connections.items():
+        sent = [json.loads(frame)["text"] for frame in connections[0].sent]
+        recorded = [intents[n]["fields"]["text"] for n in sorted(intents) if intents[n]["chat_id"] == chat_id]
+        assert sorted(sent) == sorted(recorded) and len(sent) == 40
+
+
+async def _say(chat: LiveChat, text: str) -> None:
+    await chat.send(UserInput.of(text=text), by=text)
+
+
+def secret_settings() -> SessionSettings:
+    return SessionSettings.of(
+        language_model_api_key="sk-live-0123456789",
+        metadata={"note": "sk-live-0123456789", "password": "hunter2", "odd": float("nan")},
+        system_prompt="The key is sk-live-0123456789.",
+        custom_session_id="mine-1",
+    )
+
+
+@pytest.mark.parametrize("make", [secret_settings])
+async def test_no_secret_is_ever_in_it(path: Path, make: Callable[[], SessionSettings]) -> None:
+    """Our contract (section 7): by name and by value, wherever it stands. All else that was sent is there."""
+    async with recording(path, history()) as here:
+        chat = await here.registry.attach("c")
+        await chat.send(make(), by="sk-live-0123456789", terms={"x": ["sk-live-0123456789"]})
+        arguments = {"chat_id": "c", "language_model_api_key": "sk-other", "text": "sk-live-0123456789 and more"}
+        here.log.refused("send_user_input", arguments, by="a", error="E", why="not sk-live-0123456789")
+        here.log.refused("send_user_input", {"text": "x" * 100_000}, by="a", error="E", why="")
+    written = json.dumps(here.records)
+    assert not any(secret in written for secret in ("sk-live-0123456789", "hunter2", "sk-other"))
+    command, _, refused, long, _ = here.records[1:]
+    assert command["fields"]["custom_session_id"] == "mine-1"
+    assert command["fields"]["metadata"] == {"note": "[redacted]", "password": "[redacted]", "odd": "NaN"}
+    assert refused["arguments"]["text"] == "[redacted] and more"
+    assert long["arguments"].startswith("[1000")
