@@ -228,5 +228,6 @@ def load(flags: Mapping[str, str | None] | None = None) -> Settings:
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
             field = str(problem["loc"][0])
             said = problem["msg"].removeprefix("Value error, ")
-            problems.append(f"{variables.get(field, field)}: {said[:1].lower()}{said[1:]}")
+            where = f"--{field.replace('_', '-')}" if (flags or {}).get(field) else variables.get(field, field)
+            problems.append(f"{where}: {said[:1].lower()}{said[1:]}")
         raise InvalidSetting(f"{'; '.join(problems)}.") from None

@@ -47,8 +47,8 @@ class MissingApiKey(EviMcpError):
 
     def __str__(self) -> str:
         return (
-            "HUME_API_KEY is not set, so EVI cannot be reached; set it in the `env` of this server's entry in the"
-            " MCP client's configuration and restart the server, or run `evi-mcp serve --simulate` to try without one."
+            "HUME_API_KEY is not set, so EVI cannot be reached; set it in the environment (for an MCP client: in the"
+            " `env` of this server's entry, and restart it), or try without one: --simulate brings an EVI along."
         )
 
 

@@ -103,7 +103,7 @@ def _tool_section(tool: types.Tool) -> str:
         _access(tool.name),
         "reads only" if hints.read_only_hint else "acts",
         *(["may be repeated"] if hints.idempotent_hint and not hints.read_only_hint else []),
-        *(["a person on the line hears it"] if hints.destructive_hint else []),
+        *(["heard by the person on the line, or felt"] if hints.destructive_hint else []),
     ]
     lines = [f"### {tool.name}", "", f"{_sentence(tool.description)} *({', '.join(marks)})*", ""]
     required = tool.input_schema.get("required", [])

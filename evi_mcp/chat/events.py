@@ -43,7 +43,8 @@ class Event:
     """An event; fields that do not apply are `None`.
 
     `seq` grows over all chats of the process, `at` is when it reached us (Unix seconds), `scores` are all
-    that EVI gave (those of an assistant's message come later, with its prosody), `by` is the agent of a command.
+    that EVI gave (those of an assistant's message come later, with its prosody), `by` is the agent of a command,
+    `left_out` counts the characters that a copy of an event was cut by to fit on a page.
     """
 
     seq: int
@@ -73,6 +74,7 @@ class Event:
     command: str | None = None
     reason: str | None = None
     by: str | None = None
+    left_out: int | None = None
 
     @property
     def hidden(self) -> bool:

@@ -90,7 +90,8 @@ class ChatRecord:
         return self._log(now, type=COMMAND, command=command, by=by, **facts)
 
     def _log(self, now: float, **facts: Any) -> Event:
-        event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **self._mask(facts))
+        kept = {name: self._mask(value) for name, value in facts.items()}
+        event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **kept)
         self.log.append(event)
         if event.type in SPEECH:
             self.spoke_at = now

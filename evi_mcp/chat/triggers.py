@@ -21,11 +21,14 @@ Speaker = Literal["user", "assistant"]
 
 
 class Clock(NamedTuple):
-    """Something that has been going on since a time (Unix seconds), and how long it takes to matter."""
+    """Something that has been going on since a time (Unix seconds), and how long it takes to matter.
 
-    what: str
+    `tool_call_id`: the call that waits; `None` for a silence.
+    """
+
     since: float
     seconds: float
+    tool_call_id: str | None = None
 
 
 class Trigger(BaseModel):
@@ -109,7 +112,7 @@ class OnSilence(Trigger):
     seconds: Seconds
 
     def clocks(self, record: ChatRecord) -> Iterator[Clock]:
-        yield Clock("silence", record.spoke_at, self.seconds)
+        yield Clock(record.spoke_at, self.seconds)
 
 
 class OnToolCallWaiting(Trigger):
@@ -120,7 +123,7 @@ class OnToolCallWaiting(Trigger):
 
     def clocks(self, record: ChatRecord) -> Iterator[Clock]:
         for call in record.tool_calls.pending():
-            yield Clock(call.tool_call_id, call.asked_at, self.seconds)
+            yield Clock(call.asked_at, self.seconds, call.tool_call_id)
 
 
 class OnTurnEnd(Trigger):
@@ -147,16 +150,16 @@ class Reminders:
     """
 
     def __init__(self) -> None:
-        self._told: OrderedDict[tuple[str, float], tuple[float, int]] = OrderedDict()
+        self._told: OrderedDict[tuple[str | None, float], tuple[float, int]] = OrderedDict()
 
     def next_at(self, clock: Clock) -> float:
         """When the clock wakes next, in Unix seconds; perhaps in the past."""
-        since, times = self._told.get((clock.what, clock.seconds), (clock.since, 0))
+        since, times = self._told.get((clock.tool_call_id, clock.seconds), (clock.since, 0))
         return clock.since + clock.seconds * (times + 1 if since == clock.since else 1)
 
     def tell(self, clock: Clock, now: float) -> None:
         """The clock has woken somebody."""
-        key = clock.what, clock.seconds
+        key = clock.tool_call_id, clock.seconds
         self._told[key] = clock.since, max(1, int((now - clock.since) / clock.seconds))
         self._told.move_to_end(key)
         if len(self._told) > MAX_REMINDERS:

@@ -18,7 +18,8 @@ MAX_AWAITING_PROSODY = 100
 class Turn:
     """One side's turn; `begin_ms` is EVI's time of its first utterance, `at` when that reached us.
 
-    `number` counts the turns of the chat from 0; `changed_seq` is the event that added to it last.
+    `number` counts the turns of the chat from 0; `changed_seq` is the event that added to it last; `replayed`: it came
+    with the history.
     """
 
     number: int
@@ -28,6 +29,7 @@ class Turn:
     from_text: bool
     interrupted: bool = False
     closed: bool = False
+    replayed: bool = False
     changed_seq: int = 0
     _texts: list[str] = field(default_factory=list)
     _length: int = 0
@@ -129,7 +131,7 @@ class Turns:
         turn = self._turns[-1] if self._turns else None
         speaker, from_text = event.speaker or "", bool(event.from_text)
         if turn is None or turn.closed or turn.speaker != speaker or turn.from_text != from_text:
-            turn = Turn(self._count, speaker, event.at, event.begin_ms, from_text)
+            turn = Turn(self._count, speaker, event.at, event.begin_ms, from_text, replayed=bool(event.replayed))
             self._turns.append(turn)
             self._count += 1
         self._changed = turn

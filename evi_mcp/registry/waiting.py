@@ -25,11 +25,12 @@ class WokenBy(StrEnum):
 
 
 class Met(NamedTuple):
-    """A trigger that was met; `seq` is the event that did it, `None` if time did."""
+    """A trigger that was met; `seq` is the event that did it, `None` if time did, to the tool call if it waited."""
 
     trigger: Trigger
     chat_id: str
-    seq: int | None
+    seq: int | None = None
+    tool_call_id: str | None = None
 
 
 class _Due(NamedTuple):
@@ -68,6 +69,8 @@ class Wait:
         self.by = WokenBy.TIMEOUT
         self.reason: str | None = None
         self.met: Met | None = None
+        self.ended: str | None = None
+        """The chat whose end has woken it."""
 
     def __enter__(self) -> Self:
         for place in self._places:
@@ -84,6 +87,11 @@ class Wait:
     def woken(self) -> bool:
         """Whether there is a reason to return."""
         return self.by is not WokenBy.TIMEOUT
+
+    def end(self, chat_id: str, reason: str | None) -> None:
+        """A chat is over, which counts more than anything else."""
+        self.by, self.met, self.ended, self.reason = WokenBy.CHAT_ENDED, None, chat_id, reason
+        self._news.set()
 
     def look_back(self, seq: int) -> bool:
         """Whether an event after `seq` meets a trigger already; the first one counts."""
@@ -116,7 +124,7 @@ class Wait:
     def _see(self, event: Event) -> None:
         if event.type == CHAT_STATE:
             if event.state in OVER:
-                self.by, self.reason, self.met = WokenBy.CHAT_ENDED, event.reason, None
+                self.end(event.chat_id, event.reason)
             self._news.set()  # a chat that has come, or come back, brings clocks of its own
         if self.woken:
             return
@@ -147,4 +155,5 @@ class Wait:
             for chat in self._covered():
                 if chat.state is State.LIVE:
                     for clock in trigger.clocks(chat.record):
-                        yield _Due(chat.reminders.next_at(clock), clock, Met(trigger, chat.chat_id, None), chat)
+                        met = Met(trigger, chat.chat_id, None, clock.tool_call_id)
+                        yield _Due(chat.reminders.next_at(clock), clock, met, chat)

@@ -53,10 +53,11 @@ def answer(chat_id: str) -> str:
     return (
         f"Answer the tool calls of the voice chat {chat_id}, and do nothing else in it.\n"
         f'1. attach_chat(chat_id="{chat_id}"), then list_tool_calls(chat_id="{chat_id}") for those that wait already.\n'
-        "2. Loop on wait_for_events with the last `cursor` as `after` and"
+        f'2. Loop on wait_for_events(chat_ids=["{chat_id}"]) with the last `cursor` as `after` and'
         ' until=[{"kind":"event","types":["tool_call"]}].\n'
-        "3. Answer each pending call once: find the result with your own tools, then answer_tool_call with it as text;"
-        " with is_error=true, and in content what EVI is to say, if you cannot. A caller waits while you look.\n"
+        "3. Answer each pending call once: find the result with your own tools, then answer_tool_call with it as text."
+        " If you cannot, give is_error=true, and in content what EVI's LLM gets in place of a result. A caller waits"
+        " while you look.\n"
         f"4. Stop when woken_by is chat_ended. {QUOTED}"
     )
 

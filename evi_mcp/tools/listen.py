@@ -1,7 +1,7 @@
 """Reading what happens: by cursor, at once or by waiting."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
 import anyio
@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from evi_mcp.app import App
 from evi_mcp.chat.log import EARLIEST, LATEST, Position
 from evi_mcp.chat.pages import Filter, Page, read_page
-from evi_mcp.chat.triggers import AnyTrigger
+from evi_mcp.chat.triggers import AnyTrigger, OnEvent
 from evi_mcp.config import Access
 from evi_mcp.errors import InvalidArgument
 from evi_mcp.registry.live_chat import LiveChat
@@ -71,14 +71,17 @@ async def wait_for_events(
         raise InvalidArgument(
             "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."
         )
-    reading = _Reading(app, chats, chat_ids or [], position, types or [], limit, max_chars)
+    reading = _Reading(app, chats, chat_ids or [], position, types or [], limit, max_chars, _types_of(until or []))
     with Wait(app.registry, chats if chat_ids else None, reading.wanted.shows, until or ()) as wait:
         # A chat that ended since the cursor ends the wait, whatever it waits for.
         ended = [chat for chat in chats if (chat.record.over_seq or 0) > position.seq]
         if ended or all(chat.over for chat in chats):
-            wait.by, wait.reason = WokenBy.CHAT_ENDED, (ended or chats)[0].record.lifecycle.reason
+            over = (ended or chats)[0]
+            wait.end(over.chat_id, over.record.lifecycle.reason)
         elif until:
-            wait.look_back(position.seq)
+            # More than a page is unread: it is read first, since a page that is full cannot show what is met.
+            if not wait.look_back(position.seq) and reading.page(max_chars).more:
+                wait.by = WokenBy.EVENT
         elif reading.has_events():
             wait.by = WokenBy.EVENT
         if not wait.woken:
@@ -113,6 +116,7 @@ class _Reading:
     types: list[str]
     limit: int
     max_chars: int
+    trigger_types: list[str] = field(default_factory=list)
 
     @property
     def wanted(self) -> Filter:
@@ -128,7 +132,7 @@ class _Reading:
             self.wanted,
             limit=self.limit,
             max_chars=room,
-            length=lambda item: line_length(item, with_chat_id=several),
+            length=lambda item: line_length(item, with_chat_id=several, in_full=bool(self.types)),
             upto=self.app.registry.cursors.last_seq,
         )
 
@@ -144,11 +148,13 @@ class _Reading:
             page = self.page(room)
             events = page.events
             if len(events) == 1:  # the one event that may be larger than a page
-                events = [fit(events[0], room, with_chat_id=len(self.chats) > 1)]
+                events = [fit(events[0], room, with_chat_id=len(self.chats) > 1, in_full=bool(self.types))]
             records = [chat.record for chat in self.chats]
             shown: dict[str, Any] = {**structure.page(page, events, records, self.app.registry.cursors)}
             if wait is not None:
                 shown |= _why(wait, several=len(records) > 1)
+            if unknown := text.unknown_types([*self.types, *self.trigger_types]):
+                shown["note"] = unknown
             written = text.page(cast(shapes.EventPage, shown), chat_ids=self.chat_ids, types=self.types)
             over = len(written) - self.max_chars
             if over <= 0 or room <= 1 or (len(events) <= 1 and len(written) >= shortest):
@@ -156,15 +162,24 @@ class _Reading:
             room, shortest = max(1, room - over), len(written)
 
 
+def _types_of(until: list[AnyTrigger]) -> list[str]:
+    """The event types that triggers name."""
+    return [kind for trigger in until if isinstance(trigger, OnEvent) for kind in trigger.types]
+
+
 def _why(wait: Wait, *, several: bool) -> dict[str, Any]:
     """Why a wait has returned, as a part of its page, which may be about several chats."""
     shown: dict[str, Any] = {"woken_by": wait.by.value}
+    where: dict[str, Any] = {}
+    chat_id = wait.met.chat_id if wait.met else wait.ended
+    if several and chat_id is not None:
+        where["chat_id"] = chat_id
     if wait.met is not None:
         shown["trigger"] = wait.met.trigger.model_dump(exclude_unset=True)
-        where: dict[str, Any] = {"chat_id": wait.met.chat_id} if several else {}
-        if wait.met.seq is not None:
-            where["seq"] = wait.met.seq
-        shown |= {"triggered_by": where} if where else {}
+        facts = {"seq": wait.met.seq, "tool_call_id": wait.met.tool_call_id}
+        where |= {name: value for name, value in facts.items() if value is not None}
+    if where:
+        shown["triggered_by"] = where
     if wait.reason is not None:
         shown["reason"] = wait.reason
     return shown

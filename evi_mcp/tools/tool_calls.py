@@ -34,7 +34,9 @@ async def answer_tool_call(
     tool_call_id: Annotated[str, Field(description="From the `tool_call` event or `list_tool_calls`.")],
     content: Annotated[
         str,
-        Field(description="The result for the assistant, as text (serialise objects); on an error, what it is told."),
+        Field(
+            description="The result for the assistant, as text (serialise objects); on an error, what it gets instead."
+        ),
     ],
     is_error: Annotated[bool, Field(description="Whether the tool failed.")] = False,
     error: Annotated[str, Field(description="With is_error: what went wrong, for the record only.")] = "",

@@ -36,9 +36,12 @@ def score_name(key: str) -> str:
 SHORT_ID = 8
 
 
-def event_lines(items: Iterable[shapes.Event]) -> Iterator[str]:
-    """A line for each event. What a line repeats of those before it is shortened: within a minute the time is `:SS`,
-    and of a chat's id come the first 8 characters, if those are the chat's alone on this page."""
+def event_lines(items: Iterable[shapes.Event], *, in_full: bool = False) -> Iterator[str]:
+    """A line for each event; `in_full` with the ids of messages and their place in the audio.
+
+    What a line repeats of those before it is shortened: within a minute the time is `:SS`, and of a chat's id come the
+    first 8 characters, if those are the chat's alone on this page.
+    """
     items = list(items)
     minute = ""
     ids = {item["chat_id"] for item in items if "chat_id" in item}
@@ -49,12 +52,12 @@ def event_lines(items: Iterable[shapes.Event]) -> Iterator[str]:
         if chat_id in seen and starts[chat_id[:SHORT_ID]] == 1 and len(chat_id) > SHORT_ID + 1:
             chat_id = f"{chat_id[:SHORT_ID]}…"
         time = item["at"][11:19]
-        yield event_line(item, chat_id, time if time[:5] != minute else time[5:])
+        yield event_line(item, chat_id, time if time[:5] != minute else time[5:], in_full=in_full)
         minute = time[:5]
         seen.add(item.get("chat_id", ""))
 
 
-def event_line(item: shapes.Event, chat_id: str = "", time: str | None = None) -> str:
+def event_line(item: shapes.Event, chat_id: str = "", time: str | None = None, *, in_full: bool = False) -> str:
     """One event, whole, in one line; `chat_id` and `time` as they are to be shown."""
     mark = "*" if item.get("replayed") else ""
     parts = [f"[{item['seq']}{mark} {item['at'][11:19] if time is None else time}]"]
@@ -78,10 +81,14 @@ def event_line(item: shapes.Event, chat_id: str = "", time: str | None = None) -
         parts.append(f"({item['reason']})")  # our own words; what is not stands in quotes in it
     if item.get("response_required"):
         parts.append("needs an answer")
-    if "message_id" in item and item["type"] != "assistant_message":
+    if in_full and "begin_ms" in item:
+        parts.append(f"at {item['begin_ms']}-{item.get('end_ms', '?')} ms")
+    if "message_id" in item and (in_full or item["type"] != "assistant_message"):
         parts.append(f"of {name(item['message_id'])}")
     if "by" in item:
         parts.append(f"by {name(item['by'])}")
+    if "left_out" in item:
+        parts.append(f"({item['left_out']} characters left out; raise max_chars)")
     return " ".join(parts)
 
 
@@ -106,17 +113,17 @@ def _what(item: shapes.Event) -> str:
     return " ".join(words)
 
 
-def line_length(item: chat_events.Event, *, with_chat_id: bool) -> int:
+def line_length(item: chat_events.Event, *, with_chat_id: bool, in_full: bool = False) -> int:
     """How many characters an event takes on a page, its line break included."""
-    line = event_line(structure.event(item, with_chat_id=False), item.chat_id if with_chat_id else "")
+    shown = structure.event(item, with_chat_id=False)
+    line = event_line(shown, item.chat_id if with_chat_id else "", in_full=in_full)
     return len(line) + 1
 
 
-def fit(item: chat_events.Event, room: int, *, with_chat_id: bool) -> chat_events.Event:
-    """The event, its longest fields cut so that its line takes at most `room` characters; what is cut is counted."""
-    whole = {field: getattr(item, field) or "" for field in _CUT_FIELDS}
+def fit(item: chat_events.Event, room: int, *, with_chat_id: bool, in_full: bool = False) -> chat_events.Event:
+    """The event, its longest fields cut to make its line fit into `room` characters; `left_out` counts the rest."""
     for _ in range(20):
-        over = line_length(item, with_chat_id=with_chat_id) - room
+        over = line_length(item, with_chat_id=with_chat_id, in_full=in_full) - room
         if over <= 0:
             break
         shown = {field: getattr(item, field) or "" for field in _CUT_FIELDS}
@@ -126,8 +133,8 @@ def fit(item: chat_events.Event, room: int, *, with_chat_id: bool) -> chat_event
         # Quoting makes it longer, JSON most of all, so what is to go is reckoned in quoted characters.
         quoted = len(quote(shown[longest]))
         kept = max(0, int(len(shown[longest]) * (quoted - over - 60) / quoted))
-        rest = len(whole[longest]) - kept
-        cut: dict[str, Any] = {longest: f"{whole[longest][:kept]}[{rest} characters left out; raise max_chars]"}
+        rest = len(shown[longest]) - kept
+        cut: dict[str, Any] = {longest: shown[longest][:kept], "left_out": (item.left_out or 0) + rest}
         item = replace(item, **cut)
     return item
 
@@ -150,7 +157,8 @@ def tool_call_line(call: shapes.ToolCall) -> str:
 
 def turn_line(item: shapes.Turn) -> str:
     """One turn in one line."""
-    parts = [f"[{item['at'][11:19]}]", item["speaker"]]
+    mark = "*" if item.get("replayed") else ""
+    parts = [f"[{item['at'][11:19]}{mark}]", item["speaker"]]
     if item.get("from_text"):
         parts.append("(from text)")
     parts.append(quote(item["text"]))
@@ -158,4 +166,6 @@ def turn_line(item: shapes.Turn) -> str:
         parts.append(expression(item["expression"]))
     if item.get("interrupted"):
         parts.append("(interrupted)")
+    if "left_out" in item:
+        parts.append(f"(the end of it; {item['left_out']} characters before are left out)")
     return " ".join(parts)

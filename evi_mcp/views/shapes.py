@@ -47,6 +47,7 @@ class Event(TypedDict):
     command: NotRequired[str]
     reason: NotRequired[str]
     by: NotRequired[str]
+    left_out: NotRequired[Annotated[int, Field(description="Characters cut off to fit the page; raise max_chars.")]]
 
 
 class Gap(TypedDict):
@@ -65,13 +66,15 @@ class EventPage(TypedDict):
     state: Annotated[dict[str, str], Field(description="By chat id.")]
     gap: NotRequired[Gap]
     omitted: NotRequired[dict[str, int]]
+    note: NotRequired[Annotated[str, Field(description="Something odd about what was asked for.")]]
 
 
 class TriggeredBy(TypedDict):
-    """Where a trigger was met: by the event `seq` if not by the passing of time, and in which of several chats."""
+    """What woke the wait: the event `seq` or the tool call that waits, and in which of several chats."""
 
     chat_id: NotRequired[str]
     seq: NotRequired[Seq]
+    tool_call_id: NotRequired[str]
 
 
 class WaitPage(EventPage):
@@ -103,7 +106,8 @@ class ToolCallList(TypedDict):
 
 
 class Turn(TypedDict):
-    """What one side said until the other spoke. `interrupted`: the user cut in."""
+    """What one side said until the other spoke. `interrupted`: the user cut in. `replayed`: it came with the history,
+    so `at` is not when it was said."""
 
     speaker: str
     text: str
@@ -112,6 +116,8 @@ class Turn(TypedDict):
     expression: NotRequired[Expression]
     interrupted: NotRequired[bool]
     from_text: NotRequired[bool]
+    replayed: NotRequired[bool]
+    left_out: NotRequired[Annotated[int, Field(description="Characters cut off at the beginning.")]]
 
 
 class Transcript(TypedDict):

@@ -132,6 +132,8 @@ def turn(item: ChatTurn) -> shapes.Turn:
         shown["interrupted"] = True
     if item.from_text:
         shown["from_text"] = True
+    if item.replayed:
+        shown["replayed"] = True
     return shown
 
 
@@ -163,8 +165,7 @@ def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
 
 def _brief(shown: shapes.Turn) -> shapes.Turn:
     """A turn as it is shown beside other facts; the transcript has it whole."""
-    shown["text"] = the_end_of(shown["text"], LAST_TURN_CHARS)
-    return shown
+    return _ending(shown, LAST_TURN_CHARS)
 
 
 def summary(record: ChatRecord, cursors: Cursors, now: float) -> shapes.ChatSummary:
@@ -197,10 +198,8 @@ def transcript(
         if room < 0:
             if taken:
                 break
-            whole, kept = shown["text"], len(shown["text"])
-            while kept and length(shown) > max_chars:
-                kept = kept * 4 // 5  # what a character takes in the text differs, so it is tried
-                shown["text"] = the_end_of(whole, kept)
+            while shown["text"] and length(shown) > max_chars:
+                shown = _ending(shown, len(shown["text"]) * 4 // 5)  # what a character takes differs, so it is tried
         taken.append(shown)
     result: shapes.Transcript = {
         "turns": taken[::-1],
@@ -231,7 +230,10 @@ def expressions(record: ChatRecord, speaker: str, last_turns: int, top: int) -> 
     }
 
 
-def the_end_of(text: str, most: int) -> str:
-    """The last `most` characters, with the count of the others before them; the whole text if it is no longer."""
-    rest = len(text) - most
-    return text if rest <= 0 else f"[{rest} characters left out] {text[rest:]}"
+def _ending(shown: shapes.Turn, most: int) -> shapes.Turn:
+    """A turn with the last `most` characters of its text, and the count of those before them."""
+    rest = len(shown["text"]) - most
+    if rest > 0:
+        shown["text"] = shown["text"][rest:]
+        shown["left_out"] = shown.get("left_out", 0) + rest
+    return shown

@@ -32,9 +32,9 @@ def page(shown: shapes.EventPage, *, chat_ids: Sequence[str], types: Sequence[st
     if gap := shown.get("gap"):
         what = "this server restarted" if gap["reason"] == "restarted" else "the log was full"
         lines.append(f"gap: {gap['reason']}, {what}; the oldest event kept is {gap.get('oldest_seq', 'none')}")
-    lines += event_lines(shown["events"])
-    if unknown := [kind for kind in types if kind not in KNOWN_EVENTS]:
-        lines.append(f"note: no such type is known: {_listed(unknown)}; known are {', '.join(sorted(KNOWN_EVENTS))}")
+    lines += event_lines(shown["events"], in_full=bool(types))
+    if "note" in shown:
+        lines.append(f"note: {shown['note']}")
     if not shown["more"] and shown["state"] and all(state in OVER for state in shown["state"].values()):
         lines.append("nothing more will come of what is over; detach_chat drops its log")
     elif woken or shown["more"]:
@@ -49,19 +49,28 @@ def page(shown: shapes.EventPage, *, chat_ids: Sequence[str], types: Sequence[st
 def _head(shown: shapes.EventPage, *, asked: bool) -> Iterator[str]:
     """What is to be said of a page before its events."""
     wait = cast(Mapping[str, Any], shown)
+    where = wait.get("triggered_by", {})
+    place = f" in {name(where['chat_id'])}" if "chat_id" in where else ""
     if "trigger" in wait:
-        where = wait.get("triggered_by", {})
-        place = f" in {name(where['chat_id'])}" if "chat_id" in where else ""
         event = f", event {where['seq']}" if "seq" in where else ""
-        yield f"woken by trigger {wait['trigger']['kind']}{place}{event}"
+        call = f", call {name(where['tool_call_id'])}" if "tool_call_id" in where else ""
+        yield f"woken by trigger {wait['trigger']['kind']}{place}{event}{call}"
     elif "woken_by" in wait:
-        yield f"woken by {wait['woken_by']}" + (f" ({wait['reason']})" if "reason" in wait else "")
+        yield f"woken by {wait['woken_by']}{place}" + (f" ({wait['reason']})" if "reason" in wait else "")
     else:
         yield counted(len(shown["events"]), "event")
     if states := _states(shown["state"]):
         yield states
     if omitted := shown.get("omitted"):
         yield _left_out(omitted, asked=asked)
+
+
+def unknown_types(types: Sequence[str]) -> str | None:
+    """What is to be said of types that nobody knows; `None` if all are known."""
+    unknown = [kind for kind in types if kind not in KNOWN_EVENTS]
+    if not unknown:
+        return None
+    return f"no such type is known: {_listed(unknown)}; known are {', '.join(sorted(KNOWN_EVENTS))}"
 
 
 def next_call(tool: str, cursor: str, *, chat_ids: Sequence[str] = (), types: Sequence[str] = ()) -> str:
@@ -202,6 +211,8 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
         lines.append(", ".join(parts))
     if "note" in shown:
         lines.append(shown["note"])
+    if not all(item["attached"] for item in shown["chats"]):
+        lines.append("next: attach_chat(chat_id)")
     return "\n".join(lines)
 
 
@@ -214,7 +225,7 @@ def _no_markup(line: str) -> str:
 
 
 _UNSEEN = {
-    "session_settings": "it was written to the chat; EVI need not show settings to who sent them",
+    "session_settings": "it was written to the chat; EVI need not show settings back, so there may be no proof",
     "pause_assistant_message": "it was written to the chat; EVI acknowledges no pause",
     "resume_assistant_message": "it was written to the chat; EVI acknowledges no resume, but will answer what was said",
 }
@@ -233,7 +244,8 @@ def receipt(shown: shapes.Receipt) -> str:
         lines.append(f"EVI is resumed by itself at {shown['resumes_at'][11:19]}, if not before")
     if "warning" in shown:
         lines.append(f"warning: {shown['warning']}")
-    lines.append(f"next: {next_call('wait_for_events', shown['cursor'], chat_ids=[shown['chat_id']])}")
+    seen = f'read_events(chat_id="{shown["chat_id"]}", after="{shown["cursor"]}")'
+    lines.append(f"next: your wait as before, with the cursor it gave you; {seen} shows what came of this alone")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from evi_mcp.chat.log import Cursors
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.tool_calls import Status
 from evi_mcp.chat.turns import Turn
+from evi_mcp.protocol.redaction import Mask
 from tests import frames
 
 
@@ -163,3 +164,11 @@ def test_the_size_of_the_log_is_counted_as_it_was_and_never_below_what_is_kept()
         chat.receive(frames.assistant("x", f"m-{n}"), 0.0)
         chat.receive(frames.prosody(f"m-{n}"), 0.0)
     assert chat.log._size == sum(chat.log._sizes[chat.log._start :]) > 0
+
+
+def test_a_secret_that_is_the_name_of_a_field_breaks_nothing() -> None:
+    """Whoever configures the server may choose any value; only values are masked, and the event is still one."""
+    chat = ChatRecord("c", Cursors("k"), max_events=10, now=0.0, mask=Mask(["message_id"]))
+    chat.receive(frames.assistant("my message_id", "m-1"), 1.0)
+    [event] = chat.log
+    assert (event.text, event.message_id) == ("my [redacted]", "m-1")

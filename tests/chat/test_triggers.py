@@ -69,7 +69,7 @@ def test_who_looks_back_finds_what_would_have_woken_a_sleeper(
 @given(seconds=st.floats(0.1, 3600), waits=st.lists(st.floats(0, 10_000), max_size=20))
 def test_a_clock_wakes_at_most_once_in_its_time(seconds: float, waits: list[float]) -> None:
     """However often somebody asks: the same silence is told once for each of its lengths."""
-    reminders, clock = Reminders(), Clock("silence", 1000.0, seconds)
+    reminders, clock = Reminders(), Clock(1000.0, seconds)
     told: list[float] = []
     now = clock.since
     for wait in waits:
@@ -85,9 +85,9 @@ def test_a_clock_wakes_at_most_once_in_its_time(seconds: float, waits: list[floa
 def test_a_new_silence_is_told_anew_and_old_ones_are_forgotten() -> None:
     """What was told is of one silence; and memory is bounded."""
     reminders = Reminders()
-    reminders.tell(Clock("silence", 0.0, 10.0), 10.0)
-    assert reminders.next_at(Clock("silence", 0.0, 10.0)) == 20.0
-    assert reminders.next_at(Clock("silence", 50.0, 10.0)) == 60.0
+    reminders.tell(Clock(0.0, 10.0), 10.0)
+    assert reminders.next_at(Clock(0.0, 10.0)) == 20.0
+    assert reminders.next_at(Clock(50.0, 10.0)) == 60.0
     for number in range(2 * MAX_REMINDERS):
-        reminders.tell(Clock(f"call_{number}", 0.0, 10.0), 10.0)
-    assert reminders.next_at(Clock("silence", 0.0, 10.0)) == 10.0
+        reminders.tell(Clock(0.0, 10.0, f"call_{number}"), 10.0)
+    assert reminders.next_at(Clock(0.0, 10.0)) == 10.0

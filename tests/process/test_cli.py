@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
     [
         (["fly"], {}, "No such command 'fly'"),
         (["serve", "--no-such-flag"], {}, "No such option"),
-        (["--max-chats", "0"], {}, "EVI_MCP_MAX_CHATS: input should be greater than or equal to 1"),
+        (["--max-chats", "0"], {}, "--max-chats: input should be greater than or equal to 1"),
         ([], {"EVI_MCP_MAX_CHATS": "many"}, "EVI_MCP_MAX_CHATS: input should be a valid integer"),
         ([], {"EVI_MCP_BASE_URL": "ftp://x"}, "EVI_MCP_BASE_URL: must look like https://host"),
         ([], {"EVI_MCP_BASE_URL": "https://me:pw@x"}, "must have no user name"),
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
         (["simulate", "--port", "70000"], {}, "70000"),
         ([], {"EVI_MCP_ALLOWED_CHATS": ","}, 'EVI_MCP_ALLOWED_CHATS: "" in it is not a chat id'),
         ([], {"EVI_MCP_ALLOWED_CHATS": "a b"}, 'EVI_MCP_ALLOWED_CHATS: "a b" in it is not a chat id'),
-        (["--max-chats", "0", "--log-events", "0"], {}, "EVI_MCP_LOG_EVENTS: input should be"),
+        (["--max-chats", "0", "--log-events", "0"], {}, "--log-events: input should be"),
         (["serve", "--simulate", "--base-url", "http://x"], {}, "leave --base-url away"),
     ],
 )

@@ -231,12 +231,13 @@ async def test_the_next_call_that_a_result_names_keeps_its_scope(evi: FakeEvi, a
     for tool, arguments in (
         ("get_chat", {}),
         ("get_transcript", {}),
-        ("pause", {}),
-        ("resume", {}),
         ("read_events", {}),
     ):
         text = await agent.text(tool, chat_id=CHAT, **arguments)
         assert f'next: wait_for_events(chat_ids=["{CHAT}"], after="' in text, tool
+    for tool in ("pause", "resume"):
+        text = await agent.text(tool, chat_id=CHAT)
+        assert f'next: your wait as before, with the cursor it gave you; read_events(chat_id="{CHAT}", after="' in text
     text = await agent.text("read_events", chat_id=CHAT, limit=1)
     assert 'more: the same call with after="' in text
     text = await agent.text("read_events", chat_id=CHAT, types=["tool_call"])

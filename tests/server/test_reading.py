@@ -78,8 +78,9 @@ async def test_one_event_larger_than_a_page_comes_cut_with_the_rest_counted(evi:
     await agent.call("attach_chat", chat_id=CHAT)
     page = await agent.call("read_events", chat_id=CHAT, types=["tool_response"], max_chars=500)
     [event] = page["events"]
-    assert "characters left out; raise max_chars]" in event["content"]
-    assert len(await agent.text("read_events", chat_id=CHAT, types=["tool_response"], max_chars=500)) <= 500
+    assert len(event["content"]) + event["left_out"] == 20_000, "what is said of it stands outside of what it says"
+    text = await agent.text("read_events", chat_id=CHAT, types=["tool_response"], max_chars=500)
+    assert len(text) <= 500 and f'x" ({event["left_out"]} characters left out; raise max_chars)' in text
     whole = await agent.call("read_events", chat_id=CHAT, types=["tool_response"], max_chars=50_000)
     assert whole["events"][0]["content"] == "x" * 20_000
 
@@ -232,7 +233,11 @@ async def test_a_transcript_holds_its_number_of_characters_and_counts_what_is_no
         assert len(text) <= most
         assert len(shown["turns"]) + shown.get("earlier_turns", 0) == 3
         assert shown["turns"][-1]["text"].endswith("zzz")
-    assert "characters left out] zzz" in (await agent.call("get_chat", chat_id=CHAT))["last_turns"][-1]["text"]
+    brief = (await agent.call("get_chat", chat_id=CHAT))["last_turns"][-1]
+    assert (brief["text"], brief["left_out"]) == ("z" * 400, 2600)
+    assert '" Disappointment 0.38, Interest 0.3, Anger 0.21 (the end of it; 2600' in await agent.text(
+        "get_chat", chat_id=CHAT
+    )
 
 
 async def test_a_page_of_many_chats_fits_too(evi: FakeEvi, agent: Agent) -> None:

@@ -208,3 +208,36 @@ async def test_a_client_that_asks_for_progress_sees_that_a_long_wait_is_alive(
         await agent.client.call_tool("wait_for_events", {"timeout_s": 0.4}, progress_callback=on_progress)
     assert len(seen) >= 2 and [step for step, _, _ in seen] == sorted({step for step, _, _ in seen})
     assert seen[0][1:] == (0.4, "waiting on 1 chat")
+
+
+async def test_more_than_a_page_is_read_before_anything_is_waited_for(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """An agent that has to catch up must not sleep between two pages of what is there already."""
+    await evi.push(
+        CHAT, *(frames.user(f"word {number}", 1000 * number) for number in range(8)), frames.tool_call("c-2")
+    )
+    await agent.call("wait_for_events", after=live, types=["tool_call"])
+    until = [{"kind": "tool_call_waiting", "seconds": 3600}]
+    page = await agent.call("wait_for_events", after=live, until=until, limit=5)
+    assert (page["woken_by"], page["more"], len(page["events"])) == ("event", True, 5)
+    page = await agent.call("wait_for_events", after=page["cursor"], until=until, limit=5, timeout_s=0)
+    assert (page["woken_by"], page["more"], len(page["events"])) == ("timeout", False, 4)
+
+
+async def test_a_page_says_which_chat_has_ended_and_which_call_waits(evi: FakeEvi, agent: Agent) -> None:
+    """With several chats the reason alone says nothing."""
+    evi.history[CHAT] = [frames.metadata(CHAT), frames.tool_call("call_1")]
+    evi.history[OTHER] = [frames.metadata(OTHER)]
+    for chat_id in (CHAT, OTHER):
+        await agent.call("attach_chat", chat_id=chat_id)
+    page = await agent.call("wait_for_events", until={"kind": "tool_call_waiting", "seconds": 0.1})
+    assert page["triggered_by"] == {"chat_id": CHAT, "tool_call_id": "call_1"}
+    async with agent.waiting(until=[{"kind": "turn_end"}]) as pages:
+        await anyio.wait_all_tasks_blocked()
+        await evi.close(OTHER)
+    assert (pages[0]["woken_by"], pages[0]["triggered_by"]) == ("chat_ended", {"chat_id": OTHER})
+
+
+async def test_a_trigger_on_a_type_that_nobody_knows_is_pointed_out(agent: Agent, live: str) -> None:
+    """The set of types is open, so it is no error; but most likely it is a typing error."""
+    page = await agent.call("wait_for_events", until={"kind": "event", "types": ["toolcall"]}, timeout_s=0)
+    assert page["note"].startswith('no such type is known: "toolcall"; known are ')

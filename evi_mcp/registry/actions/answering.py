@@ -25,7 +25,7 @@ from evi_mcp.registry.live_chat import Effect, LiveChat, Receipt, Verdict
 from evi_mcp.registry.registry import ChatRegistry
 
 FALLBACK = "the fallback of this server"
-FALLBACK_CONTENT = "The tool did not answer in time. Say so, and go on without it."
+FALLBACK_CONTENT = "The tool did not answer in time."
 RETRY_RECORDING_S = 1.0
 """How long the fallback waits for an audit log that cannot be written."""
 
