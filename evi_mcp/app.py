@@ -108,7 +108,7 @@ async def open_app(settings: Settings, connector: Connector | None = None) -> As
         if settings.audit_log is not None:
             facts = {"version": __version__, "epoch": epoch, "base_url": settings.base_url, "access": settings.access}
             audit = await stack.enter_async_context(open_log(Path(settings.audit_log), mask, **facts))
-        rest = RestClient(settings.base_url, settings.hume_api_key) if settings.hume_api_key else None
+        rest = RestClient(settings.base_url, settings.hume_api_key, mask) if settings.hume_api_key else None
         if rest is not None:
             stack.push_async_callback(rest.aclose)
         registry = ChatRegistry(

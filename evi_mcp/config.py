@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evi_mcp.errors import InvalidChatId, InvalidSetting
 from evi_mcp.protocol.chat_id import check_chat_id
+from evi_mcp.protocol.redaction import SHORTEST_SECRET
 from evi_mcp.quoting import quote
 
 PREFIX = "EVI_MCP_"
@@ -107,10 +108,28 @@ class Settings(BaseSettings):
         default_factory=dict, description="By name, from the variables EVI_MCP_SECRET_<NAME>; not a setting of its own."
     )
 
+    @field_validator("secrets")
+    @classmethod
+    def _long_enough_to_be_found(cls, value: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for secret_name, secret in value.items():
+            if len(secret.get_secret_value()) < SHORTEST_SECRET:
+                raise ValueError(
+                    f"the secret {quote(secret_name, 40)} has less than {SHORTEST_SECRET} characters, so it could not"
+                    " be told from ordinary words and taken out where a service repeats it"
+                )
+        return value
+
     @field_validator("tool_call_fallback", mode="before")
     @classmethod
     def _off_is_none(cls, value: Any) -> Any:
-        return None if isinstance(value, str) and value.strip().lower() in ("off", "0") else value
+        if not isinstance(value, str):
+            return value
+        if value.strip().lower() in ("off", "0"):
+            return None
+        try:
+            return float(value)
+        except ValueError:
+            raise ValueError("is to be a number of seconds, or off") from None
 
     @field_validator("audit_log")
     @classmethod

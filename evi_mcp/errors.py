@@ -26,9 +26,12 @@ The text of each is one sentence that says what is wrong and what to do next: it
 what a model reads. Text that came from a chat or a caller's argument is quoted in it.
 """
 
+import re
 from collections.abc import Iterable
 
 from evi_mcp.quoting import quote
+
+_OUR_WORDS = re.compile(r"[A-Za-z0-9 ,.'-]{1,64}")
 
 
 class EviMcpError(Exception):
@@ -183,7 +186,7 @@ class ToolCallAnswered(EviMcpError):
 
     def __str__(self) -> str:
         return (
-            f"tool call {quote(self.tool_call_id, 80)} was {self.status} by {self.by} at {self.at};"
+            f"tool call {quote(self.tool_call_id, 80)} was {self.status} by {_agent(self.by)} at {self.at};"
             " nothing was sent, the first answer counts."
         )
 
@@ -263,6 +266,11 @@ class MaybeSent(EviMcpError):
             f"the connection broke while {self.command} was being written, so it may or may not have reached the chat;"
             " read_events tells what happened, do so before you send it again."
         )
+
+
+def _agent(name: str) -> str:
+    """Who did something: in our own words, or what a client calls itself."""
+    return name if _OUR_WORDS.fullmatch(name) else quote(name, 80)
 
 
 def listing(names: Iterable[str], most: int = 10) -> str:

@@ -18,6 +18,9 @@ from evi_mcp.protocol.lifecycle import Change, Lifecycle
 from evi_mcp.protocol.messages import AudioOutput, ChatMetadata, ErrorMessage
 from evi_mcp.protocol.redaction import Mask
 
+AUDIO_CHARS_PER_S = 48_000 * 2 * 4 / 3
+"""Characters of base64 for a second of EVI's voice: 48 kHz (Hume's audio guide), 16 bit, mono (official examples)."""
+
 
 class ChatRecord:
     """What this server knows of one chat. Times are Unix seconds."""
@@ -43,7 +46,9 @@ class ChatRecord:
         self.reconnects = 0
         self.last_event_at: float | None = None
         self.spoke_at = now
-        """When either side was last heard, be it in part; until then, when the chat was attached."""
+        """When either side was last heard, be it in part; until then, when the chat was attached. While EVI's voice is
+        heard, when that will end."""
+        self._voice_ends = now
         self.over_seq: int | None = None
         """The `chat_state` event with which the chat was over; `None` while it is not."""
         self.lifecycle = Lifecycle(self._mask)
@@ -68,9 +73,11 @@ class ChatRecord:
             return []
         self.last_event_at = now
         if isinstance(message, ChatMetadata):
-            self.chat_group_id = message.chat_group_id or self.chat_group_id
+            self.chat_group_id = self._mask(message.chat_group_id) or self.chat_group_id
         events = [self._log(now, replayed=self.history.replaying or None, **facts_of(message))]
         if isinstance(message, AudioOutput):
+            if not events[0].replayed:
+                self._speaks_on(message, now)
             self.audio.keep(events[0].message_id, message.index, message.data)
         if isinstance(message, ErrorMessage):
             events += self.changed(self.lifecycle.heard_error(message.code, message.slug), now)
@@ -89,12 +96,19 @@ class ChatRecord:
         """Logs that an agent sends something; `by` names the agent, `facts` are fields of `Event`."""
         return self._log(now, type=COMMAND, command=command, by=by, **facts)
 
+    def _speaks_on(self, message: AudioOutput, now: float) -> None:
+        """EVI's voice comes faster than it is heard: while it is, the chat is not silent."""
+        self._voice_ends = max(self._voice_ends, now) + len(message.data or "") / AUDIO_CHARS_PER_S
+        self.spoke_at = self._voice_ends
+
     def _log(self, now: float, **facts: Any) -> Event:
         kept = {name: self._mask(value) for name, value in facts.items()}
         event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **kept)
         self.log.append(event)
         if event.type in SPEECH:
-            self.spoke_at = now
+            self.spoke_at = max(now, self._voice_ends)
+        if event.type == "user_interruption":
+            self.spoke_at = self._voice_ends = now  # what was not heard yet will not be
         self.turns.see(event)
         self.tool_calls.see(event)
         return event

@@ -46,6 +46,7 @@ class TrackedCall:
     answered_by: str | None = None
     closed_at: float | None = None
     user_spoke_since: bool = False
+    evi_spoke_since: bool = False
 
     def waiting_s(self, now: float) -> float:
         """Seconds from the call to its answer, or until now."""
@@ -90,13 +91,20 @@ class ToolCalls:
             case "user_message" if not event.interim:
                 for call in self.pending():
                     call.user_spoke_since = True
-            case "assistant_message" if event.replayed and not event.from_text and not event.quick:
-                # The answers of others may be missing in a replay, but EVI goes on only after one.
+            case "assistant_message" if not event.from_text and not event.quick:
+                # The answers of others may be shown to nobody, but EVI goes on only after one.
                 for call in self.pending():
-                    if call.replayed and call.user_spoke_since:
+                    call.evi_spoke_since = True
+                    if event.replayed and call.replayed and call.user_spoke_since:
                         call.status = Status.SUPERSEDED  # perhaps answered, perhaps dropped: who asks may answer
-                    elif call.replayed:
+                    elif event.replayed and call.replayed:
                         call.close(Status.ANSWERED, BEFORE_ATTACHING, event.at)
+            case "assistant_end":
+                # One message after the call may be a late one of before it. With a whole turn EVI has gone on: answered
+                # by somebody, or without an answer. Nobody waits for one any more, but who knows better may give it.
+                for call in self.pending():
+                    if call.evi_spoke_since:
+                        call.status = Status.SUPERSEDED
 
     def _asked(self, event: Event) -> None:
         if event.tool_call_id is None or event.tool_call_id in self._calls:

@@ -5,7 +5,8 @@ Nothing that comes from a chat changes a trigger: speech is only compared with w
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -13,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.protocol.prosody import SCORE_NAMES
+
+MAX_LATE_TURNS = 100
+"""How many turns back a voice may still come late."""
 
 _SCORES = {name.casefold(): name for name in SCORE_NAMES}
 
@@ -79,24 +83,30 @@ class OnExpression(Trigger):
 
     def met_by(self, event: Event, record: ChatRecord) -> bool:
         turn = record.turns.changed_by(event.seq)
-        return turn is not None and turn.speaker == self.speaker and self._holds(record, turn.number)
+        return turn is not None and turn.speaker == self.speaker and self.met_after(record, event.seq - 1) is not None
 
     def met_after(self, record: ChatRecord, seq: int) -> int | None:
-        changed = (turn for turn in record.turns if turn.changed_seq > seq and turn.speaker == self.speaker)
-        return next((turn.changed_seq for turn in changed if self._holds(record, turn.number)), None)
-
-    def _holds(self, record: ChatRecord, upto: int) -> bool:
-        window, score = record.turns.scored(self.speaker, self.turns, upto), _SCORES[self.score.strip().casefold()]
-        if len(window) < self.turns or window[0].number != upto:
-            return False  # too few turns, or a turn that has no expression yet
-        return all(turn.mean(score) >= self.at_least for turn in window)
+        """As for all triggers, but for how the turns are now: a mean may have been higher while a turn went on."""
+        streak: list[int] = []  # when each of the turns on end, newest first, was changed last
+        met: list[int] = []
+        for turn in record.turns.voiced(self.speaker):
+            if turn.has_scores and turn.mean(_SCORES[self.score.strip().casefold()]) >= self.at_least:
+                streak.append(turn.changed_seq)
+            else:
+                streak = []
+            changed = max(streak[-self.turns :], default=0)
+            if len(streak) >= self.turns and changed > seq:
+                met.append(changed)
+            if not streak and turn.changed_seq <= seq and turn.number + MAX_LATE_TURNS < record.turns.count:
+                break
+        return min(met, default=None)
 
 
 class OnText(Trigger):
     """Somebody says these words: a part of one final message, in any case."""
 
     kind: Literal["text"]
-    contains: Annotated[str, Field(min_length=1, max_length=1000, description="Words to look for, in any case.")]
+    contains: Annotated[str, Field(pattern=r"\S", max_length=1000, description="Words to look for, in any case.")]
     speaker: Annotated[Speaker | None, Field(description="Whose; omit for both.")] = None
 
     def met_by(self, event: Event, record: ChatRecord) -> bool:
@@ -139,32 +149,49 @@ AnyTrigger = Annotated[
     OnEvent | OnExpression | OnText | OnSilence | OnToolCallWaiting | OnTurnEnd, Field(discriminator="kind")
 ]
 
+
+def first_met(triggers: Sequence[Trigger], record: ChatRecord, seq: int) -> tuple[Trigger, int] | None:
+    """The trigger that was met first after `seq`, and the event that met it. Looks at each event once."""
+    voices = [trigger for trigger in triggers if isinstance(trigger, OnExpression)]
+    met = [(trigger, trigger.met_after(record, seq)) for trigger in voices]
+    found: list[tuple[Trigger, int]] = [(trigger, first) for trigger, first in met if first is not None]
+    plain = [trigger for trigger in triggers if not isinstance(trigger, OnExpression)]
+    for event in record.log.after(seq) if plain else ():
+        trigger = next((trigger for trigger in plain if trigger.met_by(event, record)), None)
+        if trigger is not None:
+            found.append((trigger, event.seq))
+            break
+    return min(found, default=None, key=lambda pair: pair[1])
+
+
 MAX_REMINDERS = 100
 """Clocks of one chat of which it is known that they woke somebody; the oldest is forgotten first."""
 
 
 class Reminders:
-    """When clocks wake: once their time has come, then again after as long again, and not on every call in between.
+    """When clocks wake an agent: when their time has come, then again after as long again, not on every call.
 
     Else an agent that waits on, because a silence does not matter to it after all, would be woken at once, for ever.
+    What one agent was told, another was not; agents are told apart by name.
     """
 
     def __init__(self) -> None:
-        self._told: OrderedDict[tuple[str | None, float], tuple[float, int]] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str | None, float], tuple[float, int]] = OrderedDict()
 
-    def next_at(self, clock: Clock) -> float:
-        """When the clock wakes next, in Unix seconds; perhaps in the past."""
-        since, times = self._told.get((clock.tool_call_id, clock.seconds), (clock.since, 0))
+    def next_at(self, clock: Clock, agent: str) -> float:
+        """When the clock wakes this agent next, in Unix seconds; perhaps in the past."""
+        since, times = self._told.get((agent, clock.tool_call_id, clock.seconds), (clock.since, 0))
         return clock.since + clock.seconds * (times + 1 if since == clock.since else 1)
 
-    def tell(self, clock: Clock, now: float) -> None:
-        """The clock has woken somebody."""
-        key = clock.tool_call_id, clock.seconds
+    def tell(self, clock: Clock, agent: str, now: float) -> None:
+        """The clock has woken this agent."""
+        key = agent, clock.tool_call_id, clock.seconds
         self._told[key] = clock.since, max(1, int((now - clock.since) / clock.seconds))
         self._told.move_to_end(key)
         if len(self._told) > MAX_REMINDERS:
             self._told.popitem(last=False)
 
 
+@lru_cache(maxsize=4)  # several triggers look at the same event, one after the other
 def _plain(text: str) -> str:
     return " ".join(text.casefold().split())

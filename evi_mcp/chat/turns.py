@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 
 from evi_mcp.chat.events import Event
 
@@ -30,6 +29,8 @@ class Turn:
     interrupted: bool = False
     closed: bool = False
     replayed: bool = False
+    awaiting: int = 0
+    """Utterances whose expression may still come."""
     changed_seq: int = 0
     _texts: list[str] = field(default_factory=list)
     _length: int = 0
@@ -50,6 +51,11 @@ class Turn:
     def has_scores(self) -> bool:
         """Whether there is any expression in it; typed turns have none."""
         return self._scored > 0
+
+    @property
+    def has_voice(self) -> bool:
+        """Whether there is or will be any expression in it."""
+        return self._scored > 0 or self.awaiting > 0
 
     def mean(self, score: str) -> float:
         """The mean of one score over the utterances; 0 if there is none."""
@@ -82,27 +88,18 @@ class Turns:
     def __len__(self) -> int:
         return len(self._turns)
 
-    def __iter__(self) -> Iterator[Turn]:
-        return iter(self._turns)
+    @property
+    def count(self) -> int:
+        """How many turns there have been, those no longer kept included."""
+        return self._count
 
     def changed_by(self, seq: int) -> Turn | None:
         """The turn to which this event, the newest of the chat, has added something; `None` if to none."""
         return self._changed if self._changed is not None and self._changed.changed_seq == seq else None
 
-    def scored(self, speaker: str, count: int, upto: int | None = None) -> list[Turn]:
-        """The last `count` turns of one side that have expression, newest first.
-
-        Args:
-            upto: The number of the newest turn to look at; `None` for all.
-        """
-        found: list[Turn] = []
-        newer = 0 if upto is None else self._count - 1 - upto
-        for turn in islice(reversed(self._turns), newer, None):
-            if turn.speaker == speaker and turn.has_scores:
-                found.append(turn)
-                if len(found) == count:
-                    break
-        return found
+    def voiced(self, speaker: str) -> Iterator[Turn]:
+        """The turns of one side that have expression, or will have, newest first."""
+        return (turn for turn in reversed(self._turns) if turn.speaker == speaker and turn.has_voice)
 
     def last(self, count: int) -> list[Turn]:
         """The newest `count` turns, oldest of them first."""
@@ -116,6 +113,8 @@ class Turns:
             case "assistant_prosody":
                 # Joined by id, whenever it comes: the message's event gets the scores of its voice.
                 message, turn = self._awaiting_prosody.pop(event.message_id or "", (None, None))
+                if turn is not None:
+                    turn.awaiting -= 1
                 if message is not None and turn is not None and event.scores:
                     message.scores = event.scores
                     turn.score(event.scores, event.seq)
@@ -139,6 +138,13 @@ class Turns:
         if event.scores:
             turn.score(event.scores, event.seq)
         elif speaker == "assistant" and event.message_id:
-            self._awaiting_prosody[event.message_id] = event, turn
-            if len(self._awaiting_prosody) > MAX_AWAITING_PROSODY:
-                del self._awaiting_prosody[next(iter(self._awaiting_prosody))]
+            self._await_prosody(event.message_id, event, turn)
+
+    def _await_prosody(self, message_id: str, event: Event, turn: Turn) -> None:
+        if message_id in self._awaiting_prosody:
+            return  # a second part of one message; its prosody is joined to the first
+        self._awaiting_prosody[message_id] = event, turn
+        turn.awaiting += 1
+        if len(self._awaiting_prosody) > MAX_AWAITING_PROSODY:
+            _, given_up = self._awaiting_prosody.pop(next(iter(self._awaiting_prosody)))
+            given_up.awaiting -= 1

@@ -38,7 +38,7 @@ def decode(frame: str | bytes) -> Message:
 def _decode_leniently(frame: str) -> Message:
     """The second, slower look at a frame that is not exactly what the schema says."""
     try:
-        value = _load(frame)
+        value = load_json(frame)
     except (ValueError, RecursionError):
         return _fault(frame, "not JSON")
     if not isinstance(value, dict):
@@ -52,8 +52,12 @@ def _decode_leniently(frame: str) -> Message:
     return _fit(KNOWN_TYPES[known], {**value, "type": known})
 
 
-def _load(frame: str) -> Any:
-    """JSON, also with lone surrogates, which are replaced: they cannot be written as UTF-8 again."""
+def load_json(frame: str) -> Any:
+    """The value of a JSON text, also with lone surrogates, which are replaced: they cannot be written as UTF-8 again.
+
+    Raises:
+        ValueError, RecursionError: It is not JSON, or nests too deeply.
+    """
     try:
         return pydantic_core.from_json(frame)
     except ValueError:

@@ -5,6 +5,7 @@ Fields: Hume's `ControlPlanePublishEvent` (AsyncAPI reference of `/connect`, Ope
 unset are not sent; `context=None`, set on purpose, is sent as `null`, which clears the context.
 """
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -24,6 +25,10 @@ from evi_mcp.errors import InvalidCommand
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
 from evi_mcp.protocol.json_schema import schema_problem
 from evi_mcp.protocol.redaction import REDACTED, redact
+from evi_mcp.quoting import name
+
+MAX_PROBLEMS = 5
+"""Wrong fields told of at once."""
 
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Id = Annotated[str, Field(min_length=1)]
@@ -138,6 +143,15 @@ class SessionSettings(Command):
     metadata: dict[str, Any] | None = None
     audio: AudioConfiguration | None = None
 
+    @field_validator("metadata")
+    @classmethod
+    def _can_be_written(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        try:
+            json.dumps(value, allow_nan=False)
+        except (ValueError, RecursionError):
+            raise ValueError("holds a number or a depth that JSON cannot have") from None
+        return value
+
     @field_serializer("language_model_api_key", when_used="json-unless-none")
     def _on_the_wire(self, key: SecretStr) -> str:
         return key.get_secret_value()  # the frame is the one place where it is written out
@@ -212,11 +226,13 @@ publish_adapter: TypeAdapter[Command] = TypeAdapter(PublishMessage)
 
 def _sentence(kind: str, error: ValidationError) -> str:
     """One sentence for an agent, without the values: they may be secrets."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
     problems = "; ".join(
-        f"{'.'.join(map(str, problem['loc'])) or 'the message'}: {_plain(problem)}"
-        for problem in error.errors(include_url=False, include_input=False, include_context=False)
+        f"{'.'.join(name(str(part)[:40]) for part in problem['loc']) or 'the message'}: {_plain(problem)}"
+        for problem in found[:MAX_PROBLEMS]
     )
-    return f"{kind} was not sent, because EVI would not understand it: {problems}."
+    rest = f"; and {len(found) - MAX_PROBLEMS} more" if len(found) > MAX_PROBLEMS else ""
+    return f"{kind} was not sent, because EVI would not understand it: {problems}{rest}."
 
 
 def _plain(problem: Any) -> str:

@@ -4,6 +4,7 @@
 Names that only look like secrets are redacted too, since the set of fields is open.
 """
 
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -39,7 +40,8 @@ class Mask:
     """Takes the values of known secrets out of whatever is kept of a chat, wherever a service repeats them."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        self._secrets = tuple(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
+        forms = [form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)]
+        self._secrets = tuple(sorted(set(forms), key=len, reverse=True))
 
     def __repr__(self) -> str:
         return f"<Mask of {len(self._secrets)} secrets>"
@@ -58,3 +60,9 @@ class Mask:
         if isinstance(value, list):
             return [self(item) for item in value]
         return value
+
+
+def _forms(secret: str) -> list[str]:
+    """The secret as it is, and as it may stand in JSON that is a part of a text."""
+    escaped = [json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
+    return [secret, *escaped, *(form.replace("/", "\\/") for form in escaped)]

@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import anyio
 
 from evi_mcp.chat.events import CHAT_STATE, Event
-from evi_mcp.chat.triggers import Clock, Trigger
+from evi_mcp.chat.triggers import Clock, Trigger, first_met
 from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.registry import ChatRegistry
@@ -51,6 +51,7 @@ class Wait:
         chats: Those it covers; `None` for all.
         wanted: Which events wake it, without triggers.
         until: The triggers.
+        agent: Who sleeps, for what is told to each agent once.
     """
 
     def __init__(
@@ -59,12 +60,17 @@ class Wait:
         chats: Sequence[LiveChat] | None,
         wanted: Callable[[Event], bool],
         until: Sequence[Trigger] = (),
+        agent: str = "",
     ) -> None:
         self._registry = registry
         self._chats = chats
         self._places: Sequence[ChatRegistry | LiveChat] = [registry] if chats is None else chats
         self._wanted = wanted
         self._until = until
+        self._agent = agent
+        self._wakes_at: dict[
+            tuple[str, Clock], float
+        ] = {}  # as it was when seen first: another's wake-up changes nothing
         self._news = anyio.Event()
         self.by = WokenBy.TIMEOUT
         self.reason: str | None = None
@@ -95,12 +101,8 @@ class Wait:
 
     def look_back(self, seq: int) -> bool:
         """Whether an event after `seq` meets a trigger already; the first one counts."""
-        found: list[Met] = []
-        for chat in self._covered():
-            for trigger in self._until:
-                first = trigger.met_after(chat.record, seq)
-                if first is not None:
-                    found.append(Met(trigger, chat.chat_id, first))
+        firsts = ((chat, first_met(self._until, chat.record, seq)) for chat in self._covered())
+        found = [Met(first[0], chat.chat_id, first[1]) for chat, first in firsts if first is not None]
         if found:
             self._meet(min(found, key=lambda met: met.seq or 0))
         return self.woken
@@ -111,7 +113,7 @@ class Wait:
         while not self.woken:
             due, now = min(self._due(), default=None, key=lambda due: due.at), time.time()
             if due is not None and due.at <= now:
-                due.chat.reminders.tell(due.clock, now)
+                due.chat.reminders.tell(due.clock, self._agent, now)
                 self._meet(due.met)
                 return
             left = ends - time.monotonic()
@@ -156,4 +158,7 @@ class Wait:
                 if chat.state is State.LIVE:
                     for clock in trigger.clocks(chat.record):
                         met = Met(trigger, chat.chat_id, None, clock.tool_call_id)
-                        yield _Due(chat.reminders.next_at(clock), clock, met, chat)
+                        at = self._wakes_at.get((chat.chat_id, clock))
+                        if at is None:
+                            at = self._wakes_at[chat.chat_id, clock] = chat.reminders.next_at(clock, self._agent)
+                        yield _Due(at, clock, met, chat)

@@ -50,7 +50,8 @@ class Channel:
 
     def see(self, event: Event) -> None:
         """Takes note of an event; never blocks."""
-        if event.hidden or event.replayed:
+        # Of what comes with a history most is no news; but a call that came during an outage may still wait.
+        if event.hidden or (event.replayed and not event.response_required):
             return
         kind = event.type if event.type in KNOWN_EVENTS else "other"
         for client in self._clients.values():
@@ -59,6 +60,8 @@ class Channel:
                 client.due.set()
 
     def _greet(self, connection: sdk.Connection) -> None:
+        if connection in self._clients:
+            return
         client = self._clients[connection] = _Client()
         connection.on_close(lambda: self._forget(connection))
         self._start(self._pump, connection, client)

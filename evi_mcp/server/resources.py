@@ -80,8 +80,14 @@ def register(server: MCPServer[Any], app: App) -> None:
         if not after:
             # Without a cursor, the newest: this is what a subscriber reads again on each update.
             shown = [event for event in record.log if not event.hidden]
-            if len(shown) > int(limit):
-                position = position._replace(seq=shown[-int(limit) - 1].seq)
+            room, first = _MAX_CHARS, len(shown)
+            while first > max(0, len(shown) - int(limit)) and room > 0:
+                first -= 1
+                room -= line_length(shown[first], with_chat_id=False)
+            if room < 0 and first < len(shown) - 1:
+                first += 1
+            if first > 0:
+                position = position._replace(seq=shown[first - 1].seq)
         page = read_page(
             [record.log],
             position,

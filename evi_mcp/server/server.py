@@ -1,5 +1,6 @@
 """The MCP server object: the tools of the table behind one gate, the resources, and what agents are told first."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from evi_mcp import __version__
 from evi_mcp.app import App
 from evi_mcp.config import Access
 from evi_mcp.errors import EviMcpError, InvalidArgument, ToolNotAllowed, listing
-from evi_mcp.quoting import quote
+from evi_mcp.quoting import name, plain, quote
 from evi_mcp.server import audio, prompts, resources
 from evi_mcp.server.channel import Channel
 from evi_mcp.server.updates import Updates
@@ -61,6 +62,10 @@ def instructions(access: Access, *, channel: bool = False) -> str:
     if access.allows(Access.BARGE):
         parts.append(SPEAKING)
     return "".join(parts)
+
+
+MAX_PROBLEMS = 5
+"""Wrong arguments told of at once."""
 
 
 class EviServer(MCPServer[App]):
@@ -186,6 +191,8 @@ class EviServer(MCPServer[App]):
             raise InvalidArgument(f"there is no tool {quote(name, 80)}; there are {', '.join(self._specs)}.")
         if name not in self._specs:
             raise ToolNotAllowed(name, spec.access.value, self._app.settings.access.value)
+        if not _is_unicode(arguments):
+            raise InvalidArgument(f"{name} was not run: its arguments are not valid Unicode (half a surrogate pair).")
         tool = self._tool_manager.get_tool(name)
         known = tool.parameters["properties"] if tool else {}
         # The SDK drops what it does not know; a mistyped condition must not vanish from a command that is heard.
@@ -195,16 +202,33 @@ class EviServer(MCPServer[App]):
             )
 
 
+def _is_unicode(arguments: dict[str, Any]) -> bool:
+    """Whether the arguments can be written as UTF-8; an answer that repeats others could not be sent."""
+    try:
+        json.dumps(arguments, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _above(name: str) -> ToolSpec | None:
     """The tool of this name, whatever its level."""
     return next((spec for spec in ALL_TOOLS if spec.name == name), None)
 
 
-def _sentence(name: str, error: ValidationError) -> str:
+def _sentence(tool: str, error: ValidationError) -> str:
     """What is wrong with the arguments, without repeating their values."""
+    found = error.errors(include_url=False, include_input=False)
     problems = []
-    for problem in error.errors(include_url=False, include_input=False, include_context=False):
-        where = ".".join(map(str, problem["loc"])) or "arguments"
-        what = "is required" if problem["type"] == "missing" else problem["msg"][:1].lower() + problem["msg"][1:]
-        problems.append(f"{where} {what}" if problem["type"] == "missing" else f"{where}: {what}")
-    return f"{name} was not run, correct its arguments: {'; '.join(problems)}."
+    for problem in found[:MAX_PROBLEMS]:
+        where = ".".join(name(str(part)[:40]) for part in problem["loc"]) or "arguments"
+        context = problem.get("ctx", {})
+        if problem["type"] == "missing":
+            problems.append(f"{where} is required")
+        elif problem["type"] == "union_tag_invalid":
+            problems.append(f"{where}: {context['discriminator']} is to be one of {context['expected_tags']}")
+        else:
+            said = plain(problem["msg"].removeprefix("Value error, "), 1000)
+            problems.append(f"{where}: {said[:1].lower()}{said[1:]}")
+    rest = f"; and {len(found) - MAX_PROBLEMS} more" if len(found) > MAX_PROBLEMS else ""
+    return f"{tool} was not run, correct its arguments: {'; '.join(problems)}{rest}."

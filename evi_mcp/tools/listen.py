@@ -16,7 +16,18 @@ from evi_mcp.config import Access
 from evi_mcp.errors import InvalidArgument
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.waiting import Wait, WokenBy
-from evi_mcp.tools.spec import AppContext, ChatId, Limit, MaxChars, ToolSpec, Types, app_of, result, wants_progress
+from evi_mcp.tools.spec import (
+    AppContext,
+    ChatId,
+    Limit,
+    MaxChars,
+    ToolSpec,
+    Types,
+    agent_of,
+    app_of,
+    result,
+    wants_progress,
+)
 from evi_mcp.views import shapes, structure, text
 from evi_mcp.views.lines import fit, line_length
 
@@ -72,7 +83,8 @@ async def wait_for_events(
             "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."
         )
     reading = _Reading(app, chats, chat_ids or [], position, types or [], limit, max_chars, _types_of(until or []))
-    with Wait(app.registry, chats if chat_ids else None, reading.wanted.shows, until or ()) as wait:
+    who = agent_of(ctx)
+    with Wait(app.registry, chats if chat_ids else None, reading.wanted.shows, until or (), who) as wait:
         # A chat that ended since the cursor ends the wait, whatever it waits for.
         ended = [chat for chat in chats if (chat.record.over_seq or 0) > position.seq]
         if ended or all(chat.over for chat in chats):

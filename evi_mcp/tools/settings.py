@@ -1,8 +1,10 @@
 """Coaching the assistant: the settings of the running chat."""
 
 import json
+from functools import partial
 from typing import Annotated, Any, Literal
 
+import anyio
 import mcp_types as types
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -80,7 +82,8 @@ async def update_session_settings(
         fields["language_model_api_key"] = _secret(app, language_model_api_key_name)
     if not fields:
         raise InvalidArgument("update_session_settings was given nothing to change, so nothing was sent.")
-    command = SessionSettings.of(**fields)
+    # A large schema takes its time, in which other agents and timers go on.
+    command = await anyio.to_thread.run_sync(partial(SessionSettings.of, **fields))
     return receipt(ctx, await settings.update_session_settings(app.chat(chat_id), command, by=agent_of(ctx)))
 
 

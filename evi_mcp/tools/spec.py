@@ -69,7 +69,8 @@ def app_of(ctx: AppContext) -> App:
 def agent_of(ctx: AppContext) -> str:
     """How the log names the agent that calls: what its client calls itself."""
     params = ctx.session.client_params
-    return (params.client_info.name[:64] if params else "") or "an agent"
+    name = params.client_info.name[:64] if params else ""
+    return name.encode("utf-8", "replace").decode() or "an agent"
 
 
 def wants_progress(ctx: AppContext) -> bool:

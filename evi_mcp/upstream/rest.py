@@ -11,6 +11,8 @@ from pydantic import SecretStr
 
 from evi_mcp import __version__
 from evi_mcp.errors import ServiceUnavailable
+from evi_mcp.protocol.codec import load_json
+from evi_mcp.protocol.redaction import Mask
 from evi_mcp.upstream.transport import is_loopback
 
 if TYPE_CHECKING:
@@ -38,9 +40,10 @@ class RestClient:
         api_key: Sent as `X-Hume-Api-Key`.
     """
 
-    def __init__(self, base_url: str, api_key: SecretStr) -> None:
+    def __init__(self, base_url: str, api_key: SecretStr, mask: Mask | None = None) -> None:
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
+        self._mask = mask or Mask()
         self._client: httpx.AsyncClient | None = None
 
     async def chat_status(self, chat_id: str) -> str | None:
@@ -110,8 +113,8 @@ class RestClient:
         if response.status_code != 200:
             raise ServiceUnavailable(f"the service answered with HTTP {response.status_code}; try again later.")
         try:
-            answer = response.json()
-        except ValueError:
+            answer = self._mask(load_json(response.text))
+        except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise ServiceUnavailable("the service answered with something other than JSON; check EVI_MCP_BASE_URL.")

@@ -16,7 +16,7 @@ from evi_mcp.quoting import name, quote
 from evi_mcp.views import shapes, structure
 
 _SCORE_NAMES = frozenset(SCORE_NAMES)
-_CUT_FIELDS = ("text", "parameters", "content", "error", "reason")
+_CUT_FIELDS = ("text", "parameters", "content", "error", "reason", "name", "tool_call_id", "code", "slug")
 
 
 def expression(scores: Mapping[str, float]) -> str:
@@ -113,8 +113,15 @@ def _what(item: shapes.Event) -> str:
     return " ".join(words)
 
 
+LONGEST_PAGE = 50_000
+"""No page has more characters, so what is longer need not be written to know that it does not fit."""
+
+
 def line_length(item: chat_events.Event, *, with_chat_id: bool, in_full: bool = False) -> int:
-    """How many characters an event takes on a page, its line break included."""
+    """How many characters an event takes on a page, its line break included; of very long ones, at least."""
+    for field in _CUT_FIELDS:
+        if len(text := getattr(item, field) or "") > LONGEST_PAGE:
+            return len(text)
     shown = structure.event(item, with_chat_id=False)
     line = event_line(shown, item.chat_id if with_chat_id else "", in_full=in_full)
     return len(line) + 1
@@ -122,6 +129,11 @@ def line_length(item: chat_events.Event, *, with_chat_id: bool, in_full: bool = 
 
 def fit(item: chat_events.Event, room: int, *, with_chat_id: bool, in_full: bool = False) -> chat_events.Event:
     """The event, its longest fields cut to make its line fit into `room` characters; `left_out` counts the rest."""
+    # No line holds more characters than it has room for, and quoting what cannot stay takes its time.
+    long = {field: len(value) - room for field in _CUT_FIELDS if len(value := getattr(item, field) or "") > room}
+    if long:
+        cuts: dict[str, Any] = {field: getattr(item, field)[:room] for field in long}
+        item = replace(item, **cuts, left_out=sum(long.values()))
     for _ in range(20):
         over = line_length(item, with_chat_id=with_chat_id, in_full=in_full) - room
         if over <= 0:

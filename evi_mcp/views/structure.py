@@ -1,19 +1,22 @@
 """Records to structured results."""
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, cast
 
 from evi_mcp.chat import events as chat_events
 from evi_mcp.chat.log import Cursors
 from evi_mcp.chat.pages import Page
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.chat.tool_calls import TrackedCall
+from evi_mcp.chat.tool_calls import Status, TrackedCall
 from evi_mcp.chat.turns import Turn as ChatTurn
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.prosody import strongest
+from evi_mcp.protocol.redaction import MAX_DEPTH
 from evi_mcp.views import shapes
 
 LAST_TURNS = 3
@@ -21,6 +24,8 @@ LAST_TURN_CHARS = 400
 MANY_CHATS = 20
 MAX_PARAMETERS = 4000
 """Characters of a tool call's arguments in a list of calls."""
+MAX_ALL_PARAMETERS = 24_000
+"""And of all of them together."""
 MAX_CALLS = 100
 """Tool calls in one list."""
 
@@ -79,8 +84,10 @@ def states(items: Page, records: list[ChatRecord]) -> dict[str, str]:
     }
 
 
-def tool_call(call: TrackedCall, now: float, *, with_chat_id: bool) -> shapes.ToolCall:
-    """One tool call; `now` in Unix seconds."""
+def tool_call(
+    call: TrackedCall, now: float, *, with_chat_id: bool, most: int | None = MAX_PARAMETERS
+) -> shapes.ToolCall:
+    """One tool call; `now` in Unix seconds. Of its arguments come `most` characters; `None` leaves them away."""
     shown: shapes.ToolCall = {
         "tool_call_id": call.tool_call_id,
         "status": call.status.value,
@@ -90,35 +97,56 @@ def tool_call(call: TrackedCall, now: float, *, with_chat_id: bool) -> shapes.To
         shown["chat_id"] = call.chat_id
     if call.name is not None:
         shown["name"] = call.name
-    if call.parameters is not None:
-        shown["parameters"] = _parsed(call.parameters)
+    if call.parameters is not None and most is not None:
+        shown["parameters"] = _parsed(call.parameters, most)
     if call.answered_by is not None:
         shown["answered_by"] = call.answered_by
     return shown
 
 
 def tool_calls(calls: list[TrackedCall], now: float, *, with_chat_id: bool) -> shapes.ToolCallList:
-    """A list of calls, in the order in which they were asked: of very many the newest, but of open ones the oldest."""
-    first = bool(calls) and calls[0].closed_at is None
-    kept = calls[:MAX_CALLS] if first else calls[-MAX_CALLS:]
-    shown: shapes.ToolCallList = {"tool_calls": [tool_call(call, now, with_chat_id=with_chat_id) for call in kept]}
+    """A list of calls, in the order in which they were asked: those that wait, and of very many others the newest."""
+    pending = [call for call in calls if call.status is Status.PENDING][:MAX_CALLS]
+    others = [call for call in calls if call.status is not Status.PENDING]
+    room = MAX_CALLS - len(pending)
+    kept = sorted([*pending, *(others[-room:] if room else [])], key=lambda call: call.asked_at)
+    most = min(MAX_PARAMETERS, MAX_ALL_PARAMETERS // max(1, len(kept)))
+    shown: shapes.ToolCallList = {
+        "tool_calls": [tool_call(call, now, with_chat_id=with_chat_id, most=most) for call in kept]
+    }
     if rest := len(calls) - len(kept):
         shown["not_shown"] = rest
     return shown
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str, most: int) -> Any:
     """The value if the text is JSON that can be sent on as JSON, else the text, cut if it is very long."""
-    if (rest := len(text) - MAX_PARAMETERS) > 0:
-        return f"{text[:MAX_PARAMETERS]}[{rest} characters left out; the tool_call event has them]"
-
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
+    if (rest := len(text) - most) > 0:
+        return f"{text[:most]}[{rest} characters left out; the tool_call event has them]"
 
     try:
-        return json.loads(text, parse_constant=refuse)
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be sent on
     except (ValueError, RecursionError):
         return text
+    return value if _nests(value, MAX_DEPTH) else text
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(value := float(number)):
+        raise ValueError(number)
+    return value
+
+
+def _nests(value: Any, most: int) -> bool:
+    """Whether a JSON value nests at most so deeply: what nests more cannot be written by everybody."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return not isinstance(value, list) or (most > 0 and all(_nests(item, most - 1) for item in value))
 
 
 def turn(item: ChatTurn) -> shapes.Turn:
@@ -147,9 +175,7 @@ def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
         "event_count": record.log.appended,
         "reconnects": record.reconnects,
         "attached_at": iso(record.attached_at),
-        "pending_tool_calls": [
-            tool_call(call, now, with_chat_id=False) for call in record.tool_calls.pending()[:MAX_CALLS]
-        ],
+        "pending_tool_calls": tool_calls(record.tool_calls.pending(), now, with_chat_id=False)["tool_calls"],
         "last_turns": [_brief(turn(item)) for item in record.turns.last(LAST_TURNS)],
     }
     if record.chat_group_id is not None:
@@ -171,12 +197,13 @@ def _brief(shown: shapes.Turn) -> shapes.Turn:
 def summary(record: ChatRecord, cursors: Cursors, now: float) -> shapes.ChatSummary:
     """An attached chat in a list."""
     whole = chat(record, cursors, now)
+    pending = record.tool_calls.pending()[:MAX_CALLS]
     shown: shapes.ChatSummary = {
         "chat_id": whole["chat_id"],
         "attached": True,
         "state": whole["state"],
         "cursor": whole["cursor"],
-        "pending_tool_calls": whole["pending_tool_calls"],
+        "pending_tool_calls": [tool_call(call, now, with_chat_id=False, most=None) for call in pending],
     }
     if "chat_group_id" in whole:
         shown["chat_group_id"] = whole["chat_group_id"]
@@ -212,7 +239,8 @@ def transcript(
 
 def expressions(record: ChatRecord, speaker: str, last_turns: int, top: int) -> shapes.Expressions:
     """The `top` strongest scores of one side's voice over its last turns."""
-    turns = [turn.scores for turn in record.turns.scored(speaker, last_turns)][::-1]
+    scored = (turn.scores for turn in record.turns.voiced(speaker) if turn.has_scores)
+    turns = list(islice(scored, last_turns))[::-1]
     names = dict.fromkeys(name for scores in turns for name in scores)
     series = {name: [scores.get(name, 0.0) for scores in turns] for name in names}
     means = {name: sum(values) / len(values) for name, values in series.items()}

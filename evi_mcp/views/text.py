@@ -216,7 +216,7 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
     return "\n".join(lines)
 
 
-_MARKUP = re.compile(r"[\\`*_\[\]()<>!#|~]")
+_MARKUP = re.compile(r"[\\`*_\[\]()<>!#|~&]")
 
 
 def _no_markup(line: str) -> str:

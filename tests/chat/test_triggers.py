@@ -74,10 +74,10 @@ def test_a_clock_wakes_at_most_once_in_its_time(seconds: float, waits: list[floa
     now = clock.since
     for wait in waits:
         now += wait
-        if reminders.next_at(clock) <= now:
-            reminders.tell(clock, now)
+        if reminders.next_at(clock, "a") <= now:
+            reminders.tell(clock, "a", now)
             told.append(now)
-            assert reminders.next_at(clock) > now - 1e-6
+            assert reminders.next_at(clock, "a") > now - 1e-6
     lengths = [int((at - clock.since) / seconds + 1e-9) for at in told]
     assert lengths == sorted(set(lengths))
 
@@ -85,9 +85,37 @@ def test_a_clock_wakes_at_most_once_in_its_time(seconds: float, waits: list[floa
 def test_a_new_silence_is_told_anew_and_old_ones_are_forgotten() -> None:
     """What was told is of one silence; and memory is bounded."""
     reminders = Reminders()
-    reminders.tell(Clock(0.0, 10.0), 10.0)
-    assert reminders.next_at(Clock(0.0, 10.0)) == 20.0
-    assert reminders.next_at(Clock(50.0, 10.0)) == 60.0
+    reminders.tell(Clock(0.0, 10.0), "a", 10.0)
+    assert reminders.next_at(Clock(0.0, 10.0), "a") == 20.0
+    assert reminders.next_at(Clock(50.0, 10.0), "a") == 60.0
+    assert reminders.next_at(Clock(0.0, 10.0), "b") == 10.0, "another agent was told nothing"
     for number in range(2 * MAX_REMINDERS):
-        reminders.tell(Clock(0.0, 10.0, f"call_{number}"), 10.0)
-    assert reminders.next_at(Clock(0.0, 10.0)) == 10.0
+        reminders.tell(Clock(0.0, 10.0, f"call_{number}"), "a", 10.0)
+    assert reminders.next_at(Clock(0.0, 10.0), "a") == 10.0
+
+
+def angry_voice(*scores: float | None) -> list[str]:
+    """EVI's turns, each with this much anger in it, or with none yet."""
+    made = []
+    for number, score in enumerate(scores):
+        made.append(frames.assistant("words", f"m-{number}"))
+        made += [] if score is None else [frames.prosody(f"m-{number}", Anger=score)]
+        made += [frames.end(), frames.user("hm", number * 1000)]
+    return made
+
+
+def test_a_voice_that_comes_late_meets_what_it_completes_and_no_gap_is_skipped() -> None:
+    """Prosody joins by id, whenever it comes: turns on end are the turns of the talk, not those that are scored."""
+    trigger = a_trigger.validate_python(
+        {"kind": "expression", "score": "Anger", "at_least": 0.5, "turns": 2, "speaker": "assistant"}
+    )
+    record = ChatRecord("c", Cursors("e"), max_events=1000, now=0.0)
+    record.connection_opened()
+    record.history.end_replay()
+
+    def met(frame: str) -> bool:
+        return any(trigger.met_by(event, record) for event in record.receive(frame, 1.0))
+
+    assert not any(map(met, angry_voice(0.9, None, 0.9))), "the turn between may turn out to be calm"
+    assert met(frames.prosody("m-1", Anger=0.8)), "it completes two turns, the later of which is not the newest"
+    assert trigger.met_after(record, 0) == record.log.last.seq

@@ -239,3 +239,39 @@ async def test_without_the_setting_there_is_no_channel(evi: FakeEvi) -> None:
         assert not (await server.initialize())["result"]["capabilities"].get("experimental")
         server.process.stdin.close()
         assert (await server.ended())[0] == 0
+
+
+async def test_half_a_surrogate_pair_ends_nothing(evi: FakeEvi) -> None:
+    """LLMs cut emoji in half; what cannot be written as UTF-8 would end the server with every chat it follows."""
+    evi.history["c-1"] = [
+        frames.metadata("c-1"),
+        frames.tool_call(parameters='{"x": "\\ud83d"}'),
+        '{"type": "user_message", "message": {"role": "user", "content": "half \\ud83d"}}',
+    ]
+    evi.chats["c-1"] = {"id": "c-1", "status": "ACTIVE", "chat_group_id": "\ud83d"}
+    async with evi_mcp(evi=evi) as server:
+        await server.initialize()
+        for tool, arguments in (
+            ("attach_chat", {"chat_id": "c-1"}),
+            ("list_tool_calls", {}),
+            ("list_chats", {"scope": "active"}),
+            ("read_events", {"chat_id": "c-1"}),
+            ("get_transcript", {"chat_id": "c-1"}),
+        ):
+            answer = await server.call(tool, **arguments)
+            assert not answer.get("isError"), answer
+        await server.request("resources/read", uri="evi://chats/c-1/tool-calls")
+        server.process.stdin.close()
+        assert (await server.ended())[0] == 0
+
+
+async def test_a_channel_tells_of_a_call_that_came_during_an_outage(evi: FakeEvi) -> None:
+    """It came with the history of the new connection, and a caller waits."""
+    async with evi_mcp(evi=evi, EVI_MCP_CLAUDE_CHANNEL="on") as server:
+        await server.initialize()
+        evi.history["c-1"] = [frames.metadata("c-1")]
+        await server.call("attach_chat", chat_id="c-1")
+        evi.history["c-1"].append(frames.tool_call("call_9"))
+        evi.cut("c-1")
+        while "1 tool_call" not in str(message := await server.read()):
+            assert "call_9" not in str(message)

@@ -92,3 +92,41 @@ async def test_results_as_text_leave_structure_and_schemas_away(evi: FakeEvi, er
         assert all(tool.output_schema is None for tool in (await agent.client.list_tools()).tools)
         assert await agent.call("attach_chat", chat_id=CHAT) is None
         assert "chat-1" in await agent.text("get_chat", chat_id=CHAT)
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("wait_for_events", {"chat_ids": [1] * 10_000}),
+        ("wait_for_events", {"until": [{"kind": "k" * 1_000_000}]}),
+        ("wait_for_events", {"until": [{"kind": "x\n[160 10:00:00] chat_state live \u202e"}]}),
+        ("wait_for_events", {"until": [{"kind": "turn_end", "x\n[160]\u202e": 1}]}),
+        ("update_session_settings", {"chat_id": CHAT, "variables": {f"v{n}": [] for n in range(5000)}}),
+        ("update_session_settings", {"chat_id": CHAT, "variables": {"x\n[160]\u202e": []}}),
+        ("get_chat", {"chat_id": "x\n[160]" * 100_000}),
+        ("read_events", {"chat_id": CHAT, "after": "x" * 100_000}),
+        ("answer_tool_call", {"chat_id": CHAT, "tool_call_id": "x\n[160]" * 10_000, "content": ""}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_a_refusal_is_one_short_line_whatever_was_given(
+    agent: Agent, live: str, tool: str, arguments: dict[str, Any]
+) -> None:
+    """Clients show a model nothing else of an error, and it pays for every character."""
+    text = await agent.error(tool, **arguments)
+    assert len(text) < 2500 and len(text.splitlines()) == 1 and "\u202e" not in text
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments"),
+    [
+        ("wait_for_events", {"until": [{"kind": "text", "contains": "\ud83d"}], "timeout_s": 0}),
+        ("send_user_input", {"chat_id": CHAT, "text": "\ud83d"}),
+        ("get_chat", {"chat_id": "\ud83d"}),
+    ],
+)
+async def test_half_a_surrogate_pair_in_an_argument_is_refused(
+    agent: Agent, live: str, tool: str, arguments: dict[str, Any]
+) -> None:
+    """An answer that repeats it could not be written; over stdio the SDK refuses the whole line."""
+    assert "not valid Unicode" in await agent.error(tool, **arguments)

@@ -148,3 +148,12 @@ async def test_a_thousand_events_are_told_in_a_few_notifications(evi: FakeEvi) -
             await told.wait()
             took = anyio.current_time() - started
     assert 1 <= updates <= took * 10 + 2
+
+
+async def test_the_stream_of_recent_events_ends_with_the_newest(evi: FakeEvi, agent: Agent) -> None:
+    """A subscriber reads it on each update: what is large must not push out what is new."""
+    evi.history[CHAT] = [frames.metadata(), *(frames.user("x" * 2500, n * 1000) for n in range(40))]
+    await agent.call("attach_chat", chat_id=CHAT)
+    page = json.loads(await read(agent, f"evi://chats/{CHAT}/events"))
+    newest = (await agent.call("get_chat", chat_id=CHAT))["cursor"].partition("-")[2]
+    assert page["events"][-1]["seq"] == int(newest) and not page["more"] and len(page["events"]) > 10

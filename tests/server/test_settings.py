@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
+from evi_mcp.config import Settings
 from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.supervision import CHAT, Agent, agent_on, supervising
@@ -13,7 +14,7 @@ from tests.supervision import CHAT, Agent, agent_on, supervising
 pytestmark = pytest.mark.anyio
 
 SCHEMA = {"type": "object", "properties": {"number": {"type": "string"}}, "required": ["number"]}
-SECRET = "sk-live-0123456789"
+SECRET = "sk-live/0123456789"
 
 EVERY_FIELD: dict[str, Any] = {
     "system_prompt": "You help {{customer}}.",
@@ -108,7 +109,7 @@ async def test_settings_are_confirmed_by_those_that_come_back(evi: FakeEvi, agen
         ({"tools": [{"name": "t", "parameters": "{'type': 'object'}"}]}, "tools.0.parameters: is not JSON"),
         ({"tools": [{"name": "t", "parameters": "[]"}]}, "which is a JSON object"),
         ({"tools": [{"name": "t", "parameters": {"pattern": "("}}]}, "is no JSON Schema"),
-        ({"tools": [{"name": "t", "parameters": "[" * 100_000}]}, "is not JSON"),
+        ({"tools": [{"name": "t", "parameters": "[" * 30_000}]}, "is not JSON"),
         ({"tools": [{"name": "", "parameters": {}}]}, "tools.0.name"),
         ({"tools": [{"name": "t", "parameters": {}, "fallback": "x"}]}, "tools.0.fallback"),
         ({"builtin_tools": [{"name": "fly"}]}, "builtin_tools.0.name"),
@@ -140,7 +141,8 @@ async def test_a_named_secret_reaches_the_service_and_nobody_else(
             frames.settings(**command),
             frames.error(message=f"the key {SECRET} is not accepted"),
             frames.assistant(f"My key is {SECRET}."),
-            frames.tool_call(parameters=json.dumps({"key": SECRET})),
+            frames.tool_call(parameters=json.dumps({"key": SECRET}).replace("/", "\\/")),
+            frames.metadata(CHAT).replace("group-1", SECRET).replace(CHAT, "another"),
             frames.frame("novelty", seen=[{"where": f"in {SECRET}"}]),
             frames.end(),
         )
@@ -148,20 +150,20 @@ async def test_a_named_secret_reaches_the_service_and_nobody_else(
     evi.on_command = answer
     evi.history[CHAT] = [frames.metadata()]
     async with (
-        supervising(evi, secrets={"OPENAI": SecretStr(SECRET), "SHORT": SecretStr("a")}) as server,
+        supervising(evi, secrets={"OPENAI": SecretStr(SECRET)}) as server,
         agent_on(server) as agent,
     ):
         await agent.call("attach_chat", chat_id=CHAT)
         receipt = await agent.call("update_session_settings", chat_id=CHAT, language_model_api_key_name="OPENAI")
-        assert receipt["status"] == "confirmed"
+        assert receipt["status"] == "sent", "of two secrets nobody can say that they are the same"
+        await evi.until(lambda: evi.received[CHAT])
         assert evi.received[CHAT] == [{"type": "session_settings", "language_model_api_key": SECRET}]
         await agent.call("wait_for_events", after=receipt["cursor"], types=["assistant_end"])
         page = await agent.call("read_events", chat_id=CHAT)
         [event] = [event for event in page["events"] if event["type"] == "command"]
         assert event["settings"] == {"language_model_api_key": "[redacted]"}
-        assert "a" in event["type"], "what is too short to be a secret is not looked for"
         wrong = await agent.error("update_session_settings", chat_id=CHAT, language_model_api_key_name="X")
-        assert 'there are "OPENAI", "SHORT"' in wrong
+        assert 'there are "OPENAI"' in wrong
         seen = json.dumps(page) + await agent.text("read_events", chat_id=CHAT)
         seen += await agent.text("get_chat", chat_id=CHAT) + await agent.text("get_transcript", chat_id=CHAT)
         seen += await agent.text("list_tool_calls", status="all")
@@ -173,3 +175,42 @@ async def test_a_named_secret_reaches_the_service_and_nobody_else(
     assert SECRET not in "\n".join(
         record.getMessage() for record in caplog.records if record.name.startswith("evi_mcp")
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ({"custom_session_id": "x"}, {"voice_id": "v"}),
+        ({"clear_context": True}, {"voice_id": "v"}),
+        ({"metadata": {"a": None}}, {"metadata": {}}),
+        ({"variables": {}}, {"variables": {"z": 1}}),
+        ({"variables": {"n": 1}}, {"variables": {"n": True}}),
+        ({"voice_id": "v", "system_prompt": "p"}, {"voice_id": "v"}),
+        ({"tools": [{"name": "t", "parameters": {}}]}, {"tools": []}),
+    ],
+)
+async def test_what_somebody_else_has_set_confirms_nothing(
+    evi: FakeEvi, agent: Agent, live: str, sent: dict[str, Any], shown: dict[str, Any]
+) -> None:
+    """Our contract (section 5): `confirmed` is never a guess."""
+
+    async def answer(chat_id: str, command: dict[str, Any]) -> None:
+        await evi.push(CHAT, frames.settings(**shown))
+
+    evi.on_command = answer
+    assert (await agent.call("update_session_settings", chat_id=CHAT, **sent))["status"] == "sent"
+
+
+def test_a_secret_that_is_too_short_to_be_found_is_refused() -> None:
+    """It could not be taken out where a service repeats it; whoever configures the server is told."""
+    with pytest.raises(ValidationError, match='the secret "SHORT" has less than 8 characters'):
+        Settings(secrets={"SHORT": SecretStr("abc")})
+
+
+async def test_a_schema_that_breaks_its_checker_is_told_as_one(agent: Agent, live: str) -> None:
+    """And one that takes long to check holds nobody up: it is checked beside the loop, up to 64 Ki characters."""
+    for schema in ({"$schema": 5}, {"$schema": []}, '{"minimum": NaN}'):
+        tools = [{"name": "t", "parameters": schema}]
+        assert "JSON" in await agent.error("update_session_settings", chat_id=CHAT, tools=tools)
+    tools = [{"name": "t", "parameters": {"description": "x" * 70_000}}]
+    assert "too long to be checked" in await agent.error("update_session_settings", chat_id=CHAT, tools=tools)

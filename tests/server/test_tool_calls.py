@@ -1,5 +1,7 @@
 """Answering the chat's tool calls: the first answer wins, and its effect is proven or not."""
 
+import json
+
 import anyio
 import pytest
 
@@ -221,6 +223,9 @@ async def test_the_fallback_leaves_an_answered_call_alone_and_waits_for_a_lost_c
         ("{number: LY-4471", "{number: LY-4471"),
         ('{"share": NaN}', '{"share": NaN}'),
         ("[" * 3000, "[" * 3000),
+        ("[" * 300 + "]" * 300, "[" * 300 + "]" * 300),
+        ('{"half": "\\ud83d"}', '{"half": "\\ud83d"}'),
+        ('{"much": 1e999}', '{"much": 1e999}'),
         (
             '{"a": "' + "x" * 9000 + '"}',
             '{"a": "' + "x" * 3993 + "[5009 characters left out; the tool_call event has them]",
@@ -240,3 +245,32 @@ async def test_arguments_are_parsed_if_they_are_json_and_text_if_not(
     assert event["parameters"][:1000] == sent[:1000], "an event has the text that EVI sent"
     text = await agent.text("list_tool_calls", chat_id=CHAT)
     assert "call_9" in text
+
+
+async def test_no_fallback_goes_into_a_talk_that_has_moved_on(evi: FakeEvi) -> None:
+    """The primary may have answered, which nobody need see (its answer is not mirrored): EVI spoke on, and finished."""
+    evi.history[CHAT] = [frames.metadata()]
+    async with supervising(evi, tool_call_fallback=0.5) as server, agent_on(server) as agent:
+        live = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
+        await evi.push(CHAT, frames.tool_call("call_1"), frames.assistant("It is in Lyon.", "m-1"), frames.end())
+        await agent.call("wait_for_events", after=live, types=["assistant_end"])
+        assert (await agent.call("list_tool_calls"))["tool_calls"] == []
+        [call] = (await agent.call("list_tool_calls", status="all"))["tool_calls"]
+        assert call["status"] == "superseded", "who knows better may still answer"
+        await evi.push(CHAT, frames.tool_call("call_2"))
+        await evi.until(lambda: evi.received[CHAT])
+        assert [command["tool_call_id"] for command in evi.received[CHAT]] == ["call_2"]
+
+
+async def test_what_waits_is_listed_whatever_else_there_is(evi: FakeEvi, agent: Agent) -> None:
+    """A list of many calls shows those that wait, then the newest, and fits a context window."""
+    many = [frame for n in range(150) for frame in (frames.tool_call(f"c-{n}"), frames.tool_response(f"c-{n}"))]
+    large = [frames.tool_call(f"p-{n}", parameters='{"a": "' + "x" * 3000 + '"}') for n in range(30)]
+    evi.history[CHAT] = [frames.metadata(), *many, *large]
+    await agent.call("attach_chat", chat_id=CHAT)
+    listed = await agent.call("list_tool_calls", status="all")
+    ids = [call["tool_call_id"] for call in listed["tool_calls"]]
+    assert (len(ids), listed["not_shown"]) == (100, 80)
+    assert ids == [*(f"c-{n}" for n in range(80, 150)), *(f"p-{n}" for n in range(30))]
+    for tool, arguments in (("list_tool_calls", {}), ("get_chat", {"chat_id": CHAT}), ("list_chats", {})):
+        assert len(json.dumps(await agent.call(tool, **arguments))) < 40_000

@@ -241,3 +241,28 @@ async def test_a_trigger_on_a_type_that_nobody_knows_is_pointed_out(agent: Agent
     """The set of types is open, so it is no error; but most likely it is a typing error."""
     page = await agent.call("wait_for_events", until={"kind": "event", "types": ["toolcall"]}, timeout_s=0)
     assert page["note"].startswith('no such type is known: "toolcall"; known are ')
+
+
+async def test_all_who_sleep_for_the_same_silence_are_woken_by_it(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """Agents share a connection, not their sleep; and two may call themselves the same."""
+    trigger = {"kind": "silence", "seconds": 0.4}
+    woken = []
+
+    async def sleep() -> None:
+        woken.append((await agent.call("wait_for_events", until=trigger, timeout_s=20))["woken_by"])
+
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as group:
+            group.start_soon(sleep)
+            group.start_soon(sleep)
+    assert woken == ["trigger", "trigger"]
+
+
+async def test_a_chat_is_not_silent_while_evis_voice_is_still_heard(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """Audio comes faster than it is spoken; when the user cuts in, what was not heard yet will not be."""
+    await evi.push(CHAT, frames.audio("m-1", 0, frames.wav(bytes(48_000 * 2 * 60))))
+    await agent.call("wait_for_events", types=["audio_output"], after=live)
+    until = {"kind": "silence", "seconds": 0.3}
+    assert (await agent.call("wait_for_events", until=until, timeout_s=0.8))["woken_by"] == "timeout"
+    await evi.push(CHAT, frames.interruption())
+    assert (await agent.call("wait_for_events", until=until))["woken_by"] == "trigger"

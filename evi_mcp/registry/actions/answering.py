@@ -134,6 +134,8 @@ async def _fall_back(registry: ChatRegistry, chat_id: str, tool_call_id: str, se
         except Unrecorded:
             await anyio.sleep(RETRY_RECORDING_S)
         except NotSent:
+            if chat.over:
+                return
             await chat.changed()  # to try when it is live again, if the call still waits then
         except EviMcpError as error:
             _log.warning("fallback not sent", extra=fields(chat_id=chat_id, error=type(error).__name__))
