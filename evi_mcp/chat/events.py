@@ -4,6 +4,7 @@ The fields are those of the contract's section 4, and mean the same in every vie
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from evi_mcp.protocol.messages import (
     UnknownMessage,
     UserMessage,
 )
+from evi_mcp.protocol.skim import Skimmed
 
 CHAT_STATE = "chat_state"
 COMMAND = "command"
@@ -53,7 +55,7 @@ class Event:
     type: str
     speaker: str | None = None
     text: str | None = None
-    scores: dict[str, float] | None = None
+    scores: Mapping[str, float] | None = None
     interim: bool | None = None
     from_text: bool | None = None
     quick: bool | None = None
@@ -84,8 +86,15 @@ class Event:
     @property
     def size(self) -> int:
         """Roughly how many characters it holds on to."""
-        values = (getattr(self, name) for name in self.__slots__)
-        return 200 + sum(len(value) if isinstance(value, str) else len(str(value)) for value in values if value)
+        size = 200 + (40 * len(self.scores) if self.scores else 0)
+        for name in _TEXTS:
+            text = getattr(self, name)
+            if text is not None:
+                size += len(text)
+        return size + len(str(self.settings)) if self.settings else size
+
+
+_TEXTS = ("text", "message_id", "tool_call_id", "name", "parameters", "content", "error", "code", "slug", "reason")
 
 
 def facts_of(message: Message) -> dict[str, Any]:
@@ -137,6 +146,35 @@ def facts_of(message: Message) -> dict[str, Any]:
     return facts
 
 
+def facts_of_skimmed(message: Skimmed) -> dict[str, Any]:
+    """The same for a message that was skimmed."""
+    kind = message.type
+    if kind == "user_message":
+        return {
+            "type": kind,
+            "speaker": "user",
+            "text": _kept(message.content),
+            "scores": message.scores,
+            "from_text": message.from_text or None,
+            "interim": message.interim or None,
+            "begin_ms": message.begin,
+            "end_ms": message.end,
+        }
+    if kind == "assistant_end":
+        return {"type": kind}
+    facts: dict[str, Any] = {"type": kind, "speaker": "assistant", "message_id": _name(message.id)}
+    if kind == "assistant_prosody":
+        facts["scores"] = message.scores
+    elif kind == "assistant_message":
+        facts |= {
+            "text": _kept(message.content),
+            "scores": message.scores,
+            "from_text": message.from_text or None,
+            "quick": message.quick or None,
+        }
+    return facts
+
+
 def _spoken(speaker: str, message: UserMessage | AssistantMessage) -> dict[str, Any]:
     return {
         "speaker": speaker,
@@ -146,7 +184,7 @@ def _spoken(speaker: str, message: UserMessage | AssistantMessage) -> dict[str, 
     }
 
 
-def _scores(models: Inference | None) -> dict[str, float] | None:
+def _scores(models: Inference | None) -> Mapping[str, float] | None:
     if models is None or models.prosody is None or not models.prosody.scores:
         return None
     scores: dict[str, float] = models.prosody.scores

@@ -7,16 +7,18 @@ It does no I/O and never awaits, so whoever looks at it sees it whole.
 from typing import Any
 
 from evi_mcp.chat.audio import AudioStore
-from evi_mcp.chat.events import CHAT_STATE, COMMAND, SPEECH, Event, facts_of
+from evi_mcp.chat.events import CHAT_STATE, COMMAND, SPEECH, Event, facts_of, facts_of_skimmed
 from evi_mcp.chat.log import Cursors, EventLog
 from evi_mcp.chat.tool_calls import ToolCalls
 from evi_mcp.chat.turns import Turns
 from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.history import History
-from evi_mcp.protocol.identity import identify
+from evi_mcp.protocol.identity import identify, identify_skimmed
 from evi_mcp.protocol.lifecycle import Change, Lifecycle
 from evi_mcp.protocol.messages import AudioOutput, ChatMetadata, ErrorMessage
 from evi_mcp.protocol.redaction import Mask
+from evi_mcp.protocol.scores import Scores
+from evi_mcp.protocol.skim import Skimmed, skim
 
 AUDIO_CHARS_PER_S = 48_000 * 2 * 4 / 3
 """Characters of base64 for a second of EVI's voice: 48 kHz (Hume's audio guide), 16 bit, mono (official examples)."""
@@ -68,6 +70,8 @@ class ChatRecord:
 
     def receive(self, frame: str | bytes, now: float) -> list[Event]:
         """Takes in a frame; the events it gives are none if it is known, else one, or two if it ends the chat."""
+        if isinstance(frame, str) and (skimmed := skim(frame)) is not None:
+            return self._take_in(skimmed, now)
         message = decode(frame)
         if not self.history.is_new(identify(message)):
             return []
@@ -76,12 +80,19 @@ class ChatRecord:
             self.chat_group_id = self._mask(message.chat_group_id) or self.chat_group_id
         events = [self._log(now, replayed=self.history.replaying or None, **facts_of(message))]
         if isinstance(message, AudioOutput):
-            if not events[0].replayed:
-                self._speaks_on(message, now)
-            self.audio.keep(events[0].message_id, message.index, message.data)
+            self._take_in_voice(events[0], message.index, message.data)
         if isinstance(message, ErrorMessage):
             events += self.changed(self.lifecycle.heard_error(message.code, message.slug), now)
         return events
+
+    def _take_in(self, message: Skimmed, now: float) -> list[Event]:
+        if not self.history.is_new(identify_skimmed(message)):
+            return []
+        self.last_event_at = now
+        event = self._log(now, replayed=self.history.replaying or None, **facts_of_skimmed(message))
+        if message.data is not None:
+            self._take_in_voice(event, message.number, message.data)
+        return [event]
 
     def changed(self, change: Change | None, now: float) -> list[Event]:
         """Logs a change of state, if there was one."""
@@ -96,14 +107,18 @@ class ChatRecord:
         """Logs that an agent sends something; `by` names the agent, `facts` are fields of `Event`."""
         return self._log(now, type=COMMAND, command=command, by=by, **facts)
 
-    def _speaks_on(self, message: AudioOutput, now: float) -> None:
+    def _take_in_voice(self, event: Event, index: int | None, data: str | None) -> None:
         """EVI's voice comes faster than it is heard: while it is, the chat is not silent."""
-        self._voice_ends = max(self._voice_ends, now) + len(message.data or "") / AUDIO_CHARS_PER_S
-        self.spoke_at = self._voice_ends
+        if not event.replayed:
+            self._voice_ends = max(self._voice_ends, event.at) + len(data or "") / AUDIO_CHARS_PER_S
+            self.spoke_at = self._voice_ends
+        self.audio.keep(event.message_id, index, data)
 
     def _log(self, now: float, **facts: Any) -> Event:
-        kept = {name: self._mask(value) for name, value in facts.items()}
-        event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **kept)
+        facts = self._mask.fields(facts)
+        if isinstance(facts.get("scores"), dict):
+            facts["scores"] = Scores(facts["scores"])
+        event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **facts)
         self.log.append(event)
         if event.type in SPEECH:
             self.spoke_at = max(now, self._voice_ends)

@@ -1,16 +1,19 @@
 """Turns: what one side said until the other spoke or the turn was closed."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from evi_mcp.chat.events import Event
+from evi_mcp.protocol.scores import Scores
 
 MAX_TURNS = 2000
 MAX_TURN_TEXT = 64 * 1024
 """The longest text of one turn that is kept, in characters."""
 MAX_AWAITING_PROSODY = 100
 """Messages whose prosody may still come; the oldest is given up first."""
+MAX_UNADDED = 32
+"""Utterances of a turn whose scores are kept as they are, for the log has them too; of more there are sums."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,8 +37,9 @@ class Turn:
     changed_seq: int = 0
     _texts: list[str] = field(default_factory=list)
     _length: int = 0
-    _sums: dict[str, float] = field(default_factory=dict)
     _scored: int = 0
+    _unadded: list[Mapping[str, float]] = field(default_factory=list)
+    _sums: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -45,7 +49,7 @@ class Turn:
     @property
     def scores(self) -> dict[str, float]:
         """The mean of each score over the utterances that have any; empty if none has."""
-        return {name: total / self._scored for name, total in self._sums.items()}
+        return {name: total / self._scored for name, total in self._added().items()}
 
     @property
     def has_scores(self) -> bool:
@@ -59,7 +63,8 @@ class Turn:
 
     def mean(self, score: str) -> float:
         """The mean of one score over the utterances; 0 if there is none."""
-        return self._sums.get(score, 0.0) / self._scored if self._scored else 0.0
+        total = self._sums.get(score, 0.0) + sum(scores.get(score, 0.0) for scores in self._unadded)
+        return total / self._scored if self._scored else 0.0
 
     def say(self, text: str, seq: int) -> None:
         """Adds an utterance."""
@@ -68,12 +73,20 @@ class Turn:
             self._texts.append(text)
             self._length += len(text)
 
-    def score(self, scores: dict[str, float], seq: int) -> None:
+    def score(self, scores: Mapping[str, float], seq: int) -> None:
         """Adds the expression of an utterance."""
         self.changed_seq = seq
         self._scored += 1
-        for name, score in scores.items():
-            self._sums[name] = self._sums.get(name, 0.0) + score
+        self._unadded.append(scores)
+        if len(self._unadded) > MAX_UNADDED:
+            self._sums, self._unadded = Scores(self._added()), []
+
+    def _added(self) -> dict[str, float]:
+        sums = dict(self._sums)
+        for scores in self._unadded:
+            for name, score in scores.items():
+                sums[name] = sums.get(name, 0.0) + score
+        return sums
 
 
 class Turns:

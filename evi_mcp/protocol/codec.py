@@ -89,14 +89,17 @@ def _numeric_scores(models: Any) -> Any:
     """The inference with only those scores that are finite numbers, so that one odd score costs no other."""
     try:
         scores = models["prosody"]["scores"]
-        kept = {
-            name: score
-            for name, score in scores.items()
-            if isinstance(score, (int, float)) and not isinstance(score, bool) and math.isfinite(score)
-        }
+        kept = {name: score for name, score in scores.items() if _is_number(score)}
     except (TypeError, KeyError, AttributeError):
         return models
     return {**models, "prosody": {**models["prosody"], "scores": kept}}
+
+
+def _is_number(score: Any) -> bool:
+    try:
+        return isinstance(score, (int, float)) and math.isfinite(score)  # `true` is 1, as the schema takes it too
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 def _fault(frame: str | bytes, reason: str) -> ProtocolFault:

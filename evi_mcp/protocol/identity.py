@@ -6,7 +6,6 @@ audio. The others are only alike, and `history` tells them apart by counting. Sc
 never part of it: whether a replay repeats them exactly is not documented.
 """
 
-import hashlib
 import json
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ from evi_mcp.protocol.messages import (
     UserInterruption,
     UserMessage,
 )
+from evi_mcp.protocol.skim import Skimmed
 
 
 class Identity(NamedTuple):
@@ -42,8 +42,32 @@ class Identity(NamedTuple):
 def identify(message: Message) -> Identity:
     """The identity of a message as received."""
     facts, own = _facts(message)
-    kind = "interim user_message" if isinstance(message, UserMessage) and message.interim else message.type
+    kind = INTERIM if isinstance(message, UserMessage) and message.interim else message.type
     return Identity(kind, _digest(message.type, facts), own)
+
+
+def identify_skimmed(message: Skimmed) -> Identity:
+    """The same for a message that was skimmed: it may come back in a form that has to be decoded."""
+    match message.type:
+        case "user_message":
+            kind = INTERIM if message.interim else message.type
+            facts, own = _utterance(message.interim, message.from_text, message.begin, message.end, message.content)
+            return Identity(kind, _digest(message.type, facts), own)
+        case "assistant_message":
+            return Identity(message.type, _digest(message.type, (message.id, message.content, message.from_text)), True)
+        case "audio_output":
+            return Identity(message.type, _digest(message.type, (message.id, message.number)), True)
+        case "assistant_prosody":
+            return Identity(message.type, _digest(message.type, message.id), True)
+        case _:
+            return Identity(message.type, _digest(message.type, None), False)
+
+
+def _utterance(
+    interim: bool, from_text: bool, begin: int | None, end: int | None, content: str | None
+) -> tuple[Any, bool]:
+    # Typed messages have no voice and so no position of their own: two equal ones are two events.
+    return (interim, from_text, begin, end, content), not from_text and begin is not None and end is not None
 
 
 def _facts(message: Message) -> tuple[Any, bool]:
@@ -52,9 +76,7 @@ def _facts(message: Message) -> tuple[Any, bool]:
         case UserMessage():
             begin, end = (message.time.begin, message.time.end) if message.time else (None, None)
             content = message.message.content if message.message else None
-            # Typed messages have no voice and so no position of their own: two equal ones are two events.
-            spoken = not message.from_text and begin is not None and end is not None
-            return (message.interim, message.from_text, begin, end, content), spoken
+            return _utterance(message.interim, message.from_text, begin, end, content)
         case AssistantMessage():
             content = message.message.content if message.message else None
             return (message.id, content, message.from_text), message.id is not None
@@ -87,6 +109,13 @@ def _facts(message: Message) -> tuple[Any, bool]:
 
 
 def _digest(kind: str, facts: Any) -> int:
-    """64 bits: two of a million events of one chat collide with a probability below 1 in 10 million."""
-    text = json.dumps([kind, facts], sort_keys=True, separators=(",", ":"), default=str)
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    """64 bits: two of a million events of one chat collide with a probability below 1 in 10 million.
+
+    Python's own hash of a text, which is keyed anew in every process: nobody can make two collide on purpose.
+    """
+    return hash(f"{kind} {_sorted(facts) if isinstance(facts, dict) else repr(facts)}")
+
+
+_sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
+
+INTERIM = "interim user_message"

@@ -99,7 +99,7 @@ def test_unknown_types_and_unknown_fields_are_kept() -> None:
 
 def test_one_odd_score_costs_no_other_and_fewer_than_48_are_fine() -> None:
     """The schema asks for all 48; Hume's Python SDK drops the whole message otherwise."""
-    odd = {"Joy": 0.5, "Anger": "high", "Fear": None, "Pride": -0.01}
+    odd = {"Joy": 0.5, "Anger": "high", "Fear": None, "Pride": -0.01, "Awe": 10**400}
     message = decode(frames.user("hi", 1, scores=odd))
     assert isinstance(message, messages.UserMessage)
     assert message.models and message.models.prosody
