@@ -34,7 +34,10 @@ OPEN = frozenset({Status.PENDING, Status.RUNNING, Status.SUPERSEDED})
 
 @dataclass(slots=True, kw_only=True)
 class TrackedCall:
-    """One tool call. Times are Unix seconds; `answered_by` and `closed_at` are `None` while it is open."""
+    """One tool call. Times are Unix seconds; `answered_by` and `closed_at` are `None` while it is open.
+
+    `number` is the `seq` of its event.
+    """
 
     tool_call_id: str
     chat_id: str
@@ -43,6 +46,7 @@ class TrackedCall:
     status: Status
     asked_at: float
     replayed: bool
+    number: int
     answered_by: str | None = None
     closed_at: float | None = None
     user_spoke_since: bool = False
@@ -51,10 +55,6 @@ class TrackedCall:
     def waiting_s(self, now: float) -> float:
         """Seconds from the call to its answer, or until now."""
         return max(0.0, (self.closed_at if self.closed_at is not None else now) - self.asked_at)
-
-    def reopen(self, perhaps_by: str) -> None:
-        """Takes back an answer of which nobody knows whether it arrived."""
-        self.status, self.answered_by, self.closed_at = Status.PENDING, f"perhaps {perhaps_by}", None
 
     def close(self, status: Status, by: str, at: float) -> None:
         """Notes the first answer; later ones change nothing."""
@@ -67,6 +67,7 @@ class ToolCalls:
 
     def __init__(self) -> None:
         self._calls: OrderedDict[str, TrackedCall] = OrderedDict()
+        self._pending: dict[str, TrackedCall] = {}  # all that are pending, and perhaps some that no longer are
 
     def __iter__(self) -> Iterator[TrackedCall]:
         return iter(self._calls.values())
@@ -77,7 +78,15 @@ class ToolCalls:
 
     def pending(self) -> list[TrackedCall]:
         """The calls that wait for an answer, oldest first."""
-        return [call for call in self._calls.values() if call.status is Status.PENDING]
+        if self._pending:
+            self._pending = {name: call for name, call in self._pending.items() if call.status is Status.PENDING}
+        return sorted(self._pending.values(), key=lambda call: call.number)
+
+    def reopen(self, call: TrackedCall, perhaps_by: str) -> None:
+        """Takes back an answer of which nobody knows whether it arrived."""
+        call.status, call.answered_by, call.closed_at = Status.PENDING, f"perhaps {perhaps_by}", None
+        if self._calls.get(call.tool_call_id) is call:
+            self._pending[call.tool_call_id] = call
 
     def see(self, event: Event) -> None:
         """Takes in an event of the chat."""
@@ -121,10 +130,14 @@ class ToolCalls:
             status=Status.PENDING if event.response_required else Status.RUNNING,
             asked_at=event.at,
             replayed=bool(event.replayed),
+            number=event.seq,
         )
+        if event.response_required:
+            self._pending[event.tool_call_id] = self._calls[event.tool_call_id]
         if len(self._calls) > MAX_TOOL_CALLS:
             oldest = next((c for c in self._calls.values() if c.status not in OPEN), next(iter(self._calls.values())))
             del self._calls[oldest.tool_call_id]
+            self._pending.pop(oldest.tool_call_id, None)
 
     def _closed(self, event: Event, status: Status) -> None:
         if event.tool_call_id is None:

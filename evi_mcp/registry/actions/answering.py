@@ -95,7 +95,7 @@ async def answer_tool_call(
         # Nobody would ever answer the caller if this one was lost: it may be answered again, knowingly.
         since = chat.record.log.after(claimed_at)
         if not any(event.tool_call_id == tool_call_id and event.type in _ANSWERS for event in since):
-            call.reopen(by)
+            chat.record.tool_calls.reopen(call, by)
         raise
     return warn_if_paused(chat, receipt)
 
