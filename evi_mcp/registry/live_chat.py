@@ -103,7 +103,7 @@ class LiveChat:
         )
         self._cursors = cursors
         self._transport: Transport | None = None
-        self._listeners: list[Listener] = []
+        self._listeners: tuple[Listener, ...] = ()  # replaced, never changed: one may come or go while they are called
         self._proofs: deque[_Proof] = deque(maxlen=MAX_PROOFS)
         self._news = anyio.Event()
         self.reminders = Reminders()
@@ -166,8 +166,9 @@ class LiveChat:
         for event in events:
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug("event", extra=fields(chat_id=self.chat_id, seq=event.seq, type=event.type))
-            self._look_for_effects(event)
-            for listener in tuple(self._listeners):
+            if self._proofs:
+                self._look_for_effects(event)
+            for listener in self._listeners:
                 listener(event)
             if event.type == CHAT_STATE:
                 _log.info("chat state", extra=fields(chat_id=self.chat_id, state=event.state, reason=event.reason))
@@ -182,12 +183,13 @@ class LiveChat:
 
     def add_listener(self, listener: Listener) -> None:
         """From now on `listener` gets every event, as it is logged. It must be quick and must not raise."""
-        self._listeners.append(listener)
+        self._listeners = (*self._listeners, listener)
 
     def remove_listener(self, listener: Listener) -> None:
         """Undoes `add_listener`; unknown ones are ignored."""
         if listener in self._listeners:
-            self._listeners.remove(listener)
+            at = self._listeners.index(listener)
+            self._listeners = self._listeners[:at] + self._listeners[at + 1 :]
 
     async def changed(self) -> None:
         """Returns after the next change of state or connection."""

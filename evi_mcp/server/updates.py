@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import anyio
 from mcp.server import MCPServer
-from mcp.server.subscriptions import InMemorySubscriptionBus, ResourcesListChanged, ResourceUpdated
+from mcp.server.subscriptions import InMemorySubscriptionBus, ResourcesListChanged, ResourceUpdated, ServerEvent
 
 from evi_mcp.chat.events import Event
 from evi_mcp.server import sdk
@@ -45,6 +45,24 @@ def touched_by(event: Event) -> list[str]:
     return uris
 
 
+class _Bus(InMemorySubscriptionBus):
+    """The SDK's, which also knows whether anybody listens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listening: set[object] = set()
+
+    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        unsubscribe, token = super().subscribe(listener), object()
+        self.listening.add(token)
+
+        def leave() -> None:
+            self.listening.discard(token)
+            unsubscribe()
+
+        return leave
+
+
 class _Client:
     """An older client: what it subscribed to, and what it has yet to be told."""
 
@@ -59,9 +77,10 @@ class Updates:
     """From events to notifications. `start` runs a coroutine function in the background."""
 
     def __init__(self, start: Callable[..., None]) -> None:
-        self.bus = InMemorySubscriptionBus()
+        self.bus = _Bus()
         self._start = start
         self._clients: dict[sdk.Connection, _Client] = {}
+        self._wanted = False  # whether an older client has subscribed to anything
         self._changed: dict[str, None] = {}
         self._wake = anyio.Event()
 
@@ -71,7 +90,9 @@ class Updates:
         sdk.report_clients(server, self._greet)
 
     def see(self, event: Event) -> None:
-        """Takes note of an event; never blocks."""
+        """Takes note of an event, if anybody wants to know of any; never blocks."""
+        if not self._wanted and not self.bus.listening:
+            return
         for uri in touched_by(event):
             self._changed[uri] = None
         self._wake.set()
@@ -106,14 +127,20 @@ class Updates:
     def _subscribe(self, connection: sdk.Connection, uri: str) -> None:
         self._greet(connection)
         self._clients[connection].uris.add(uri)
+        self._wanted = True
 
     def _unsubscribe(self, connection: sdk.Connection, uri: str) -> None:
         if client := self._clients.get(connection):
             client.uris.discard(uri)
+            self._look_who_wants()
 
     def _forget(self, connection: sdk.Connection) -> None:
         if client := self._clients.pop(connection, None):
             client.scope.cancel()
+            self._look_who_wants()
+
+    def _look_who_wants(self) -> None:
+        self._wanted = any(client.uris for client in self._clients.values())
 
     async def _pump(self, connection: sdk.Connection, client: _Client) -> None:
         with client.scope:
