@@ -53,7 +53,16 @@ THEIRS = {
     "h11": {"simulator/http1.py"},
     "rich": {"terminal/", "demo/"},
     "anyio": {"audit/log.py", "registry/", "upstream/", "tools/", "server/", "simulator/", "watch.py", "cli.py"},
-    "asyncio": {"upstream/websocket.py", "server/stdio.py", "simulator/", "watch.py", "cli.py", "doctor.py", "demo/"},
+    "asyncio": {
+        "upstream/websocket.py",
+        "server/stdio.py",
+        "server/pipes.py",
+        "simulator/",
+        "watch.py",
+        "cli.py",
+        "doctor.py",
+        "demo/",
+    },
 }
 """Package to the files (or folders) that may import it."""
 

@@ -90,8 +90,13 @@ def report_clients(server: MCPServer[Any], on_client: Callable[[Connection], Non
     server.middleware.append(middleware)
 
 
-async def run_on_stdio(server: MCPServer[Any], stdin: Any | None) -> None:
-    """Serves until the client closes stdin. `stdin` is an async iterable of lines; `None` is the SDK's own reader."""
-    async with stdio_server(stdin=stdin) as (read, write):
+async def run_on_stdio(server: MCPServer[Any], stdin: Any | None, stdout: Any | None) -> None:
+    """Serves until the client closes stdin.
+
+    Args:
+        stdin: An async iterable of lines; `None` is the SDK's own reader.
+        stdout: What has an async `write` and `flush`; `None` is the SDK's own writer.
+    """
+    async with stdio_server(stdin=stdin, stdout=stdout) as (read, write):
         low = server._lowlevel_server
         await low.run(read, write, low.create_initialization_options())

@@ -1,8 +1,10 @@
 """The server as clients start it: stdout stays pure, bad lines harm nothing, and it ends when it is told to."""
 
+import asyncio
 import json
 import signal
 import time
+from pathlib import Path
 
 import anyio
 import pytest
@@ -122,6 +124,12 @@ def stop_reading(server: Process) -> None:
     server.process.stdout._transport.pause_reading()  # type: ignore[attr-defined]  # no public way to stop reading
 
 
+def go_on_reading(server: Process) -> None:
+    """The end of `stop_reading`."""
+    assert server.process.stdout is not None
+    server.process.stdout._transport.resume_reading()  # type: ignore[attr-defined]  # as above
+
+
 async def exited(server: Process) -> None:
     """Returns when the process has ended; `wait` would wait for a pipe that nobody reads, too."""
     while server.process.returncode is None:  # noqa: ASYNC110 - nothing tells of it
@@ -146,6 +154,54 @@ async def test_it_ends_although_its_client_has_stopped_reading(evi: FakeEvi) -> 
         took(began)
     await evi.until(lambda: evi.closes[CHAT])
     assert evi.closes[CHAT] == [1000]
+
+
+async def test_a_client_that_reads_late_gets_every_answer_whole(evi: FakeEvi) -> None:
+    """What the pipe does not take at once is kept and goes out in order, and meanwhile the chats are followed."""
+    evi.history[CHAT] = [frames.metadata(), *(frames.user("word " * 100, n) for n in range(200))]
+    async with evi_mcp(evi=evi) as server:
+        await server.initialize()
+        await server.call("attach_chat", chat_id=CHAT)
+        stop_reading(server)
+        for n in range(100, 150):
+            arguments = {"chat_id": CHAT, "limit": 200, "max_chars": 50000}
+            params = {"name": "read_events", "arguments": arguments}
+            server.write(json.dumps({"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": params}))
+        await evi.push(CHAT, frames.user("still there?", 10**6))
+        go_on_reading(server)
+        missing = set(range(100, 150))
+        while missing:
+            answer = await server.read()
+            assert answer["result"]["structuredContent"]["events"]
+            missing.remove(answer["id"])
+        page = await server.call("wait_for_events", after="earliest", types=["user_message"], limit=200)
+        assert page["structuredContent"]["events"]
+
+
+@pytest.mark.parametrize("where", ["file", "stderr"])
+async def test_a_stdout_that_the_event_loop_does_not_write_works_too(where: str, tmp_path: Path) -> None:
+    """A file is no pipe, and a log on the same pipe must not find it unwilling to wait: there the SDK writes."""
+    written = tmp_path / "out"
+    with written.open("wb") as file:
+        process = await asyncio.create_subprocess_exec(
+            SCRIPT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=file if where == "file" else asyncio.subprocess.PIPE,
+            stderr=None if where == "file" else asyncio.subprocess.STDOUT,
+        )
+        assert process.stdin is not None
+        info = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+        request = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": info}
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        if process.stdout is not None:
+            said = await process.stdout.readline()
+        else:
+            while not written.stat().st_size:  # noqa: ASYNC110 - nothing tells of it
+                await anyio.sleep(0.02)
+            said = written.read_bytes()
+        process.stdin.close()
+        await process.wait()
+    assert json.loads(said)["result"]["serverInfo"]["name"] == "evi-mcp"
 
 
 async def test_a_service_that_never_answers_the_close_does_not_hold_the_process(evi: FakeEvi) -> None:
