@@ -1,6 +1,7 @@
 """The command `evi-mcp`: serve, watch, simulate, demo, doctor, audit."""
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -61,6 +62,7 @@ def serve(simulate: bool, **flags: str | None) -> int:
     settings = _settings(flags, simulate=simulate)
     if sys.stdin.isatty():
         click.echo("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.", err=True)
+    gc.disable()  # until it serves: what loading makes stays, and looking through it takes a tenth of the start
     from evi_mcp.server import stdio
 
     stdio.run(_simulated(settings) if simulate else stdio.serve(settings))

@@ -191,6 +191,10 @@ class LiveChat:
             at = self._listeners.index(listener)
             self._listeners = self._listeners[:at] + self._listeners[at + 1 :]
 
+    def remove_listeners(self) -> None:
+        """Undoes every `add_listener`: a chat that is gone must not be held by who heard it, nor by itself."""
+        self._listeners = ()
+
     async def changed(self) -> None:
         """Returns after the next change of state or connection."""
         await self._news.wait()

@@ -213,6 +213,7 @@ class ChatRegistry:
             del self._detached[next(iter(self._detached))]
         with anyio.CancelScope(shield=True):
             await self._stop([chat])
+        chat.remove_listeners()  # one of them is ours, and holds the chat: with it, its log would wait for the GC
         return chat
 
     async def stop(self) -> None:
