@@ -186,7 +186,10 @@ class Reminders:
     def tell(self, clock: Clock, agent: str, now: float) -> None:
         """The clock has woken this agent."""
         key = agent, clock.tool_call_id, clock.seconds
-        self._told[key] = clock.since, max(1, int((now - clock.since) / clock.seconds))
+        times = max(1, int((now - clock.since) / clock.seconds))
+        if clock.since + clock.seconds * (times + 1) <= now:
+            times += 1  # the division was rounded down across a whole number
+        self._told[key] = clock.since, times
         self._told.move_to_end(key)
         if len(self._told) > MAX_REMINDERS:
             self._told.popitem(last=False)
