@@ -123,7 +123,7 @@ async def open_app(settings: Settings, connector: Connector | None = None) -> As
         )
         await stack.enter_async_context(registry)
         if settings.tool_call_fallback is not None:
-            registry.add_listener(answer_after(registry, settings.tool_call_fallback))
+            registry.listeners.add(answer_after(registry, settings.tool_call_fallback))
         yield App(settings, registry, rest, audit)
 
 

@@ -131,7 +131,7 @@ class Watching:
         """Listens from the first moment on: an attach returns only when it has worked or taken too long."""
         if self._chat is None and (chats := self._app.registry.chats()):
             self._chat = chats[0]
-            self._chat.add_listener(lambda _: self._news.set())
+            self._chat.listeners.add(lambda _: self._news.set())
 
     def _next_lines(self) -> list[Line]:
         """The lines of the next events that give any; none if there are no more events."""

@@ -73,6 +73,8 @@ class EventLog:
         self._start = 0  # what lies before it is dropped; the list is cut when half of it is
         self._size = 0
         self.appended = 0
+        self.last_seq = 0
+        """The `seq` of the newest event; 0 if there is none."""
         self.dropped_seq = 0
         """The `seq` of the last event that was dropped; 0 if none was."""
 
@@ -96,6 +98,7 @@ class EventLog:
         """Adds the newest event, and drops the oldest if there is no room."""
         self._events.append(event)
         self.appended += 1
+        self.last_seq = event.seq
         self._sizes.append(event.size)
         self._size += self._sizes[-1]
         while len(self) > self._max_events or (self._size > MAX_LOG_SIZE and len(self) > 1):

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from typing import NamedTuple
 
 from evi_mcp.chat.events import Event
@@ -70,7 +71,8 @@ def read_page(
     logs = list(logs)
     page = Page(seq=position.seq, gap=_gap(logs, position))
     room = max_chars
-    events = heapq.merge(*(log.after(position.seq) for log in logs), key=lambda event: event.seq)
+    news = [log.after(position.seq) for log in logs if log.last_seq > position.seq]
+    events = heapq.merge(*news, key=lambda event: event.seq) if len(news) > 1 else chain(*news)
     for scanned, event in enumerate(events):
         if scanned == MAX_SCANNED:
             page.more = True

@@ -20,6 +20,7 @@ from evi_mcp.logs import fields
 from evi_mcp.protocol.commands import Command
 from evi_mcp.protocol.lifecycle import Change, State
 from evi_mcp.protocol.redaction import Mask
+from evi_mcp.registry.listeners import Listeners
 from evi_mcp.upstream.transport import Closed, Transport
 
 WAIT_FOR_LIVE_S = 5.0
@@ -41,7 +42,6 @@ class Verdict(Enum):
     REFUTED = "refuted"  # it reached the chat and had no effect
 
 
-Listener = Callable[[Event], None]
 Effect = Callable[[Event, bool], Verdict | None]
 """What an event means for a command; `None`: nothing. The flag says that an older command has claimed the event."""
 
@@ -103,7 +103,7 @@ class LiveChat:
         )
         self._cursors = cursors
         self._transport: Transport | None = None
-        self._listeners: tuple[Listener, ...] = ()  # replaced, never changed: one may come or go while they are called
+        self.listeners = Listeners()
         self._proofs: deque[_Proof] = deque(maxlen=MAX_PROOFS)
         self._news = anyio.Event()
         self.reminders = Reminders()
@@ -168,8 +168,7 @@ class LiveChat:
                 _log.debug("event", extra=fields(chat_id=self.chat_id, seq=event.seq, type=event.type))
             if self._proofs:
                 self._look_for_effects(event)
-            for listener in self._listeners:
-                listener(event)
+            self.listeners.tell(event)
             if event.type == CHAT_STATE:
                 _log.info("chat state", extra=fields(chat_id=self.chat_id, state=event.state, reason=event.reason))
                 self._notify_change()
@@ -180,20 +179,6 @@ class LiveChat:
             claimed = proof.sees(event, claimed) or claimed
             if proof.settled.is_set() or proof.expires_at < now:
                 self._proofs.remove(proof)
-
-    def add_listener(self, listener: Listener) -> None:
-        """From now on `listener` gets every event, as it is logged. It must be quick and must not raise."""
-        self._listeners = (*self._listeners, listener)
-
-    def remove_listener(self, listener: Listener) -> None:
-        """Undoes `add_listener`; unknown ones are ignored."""
-        if listener in self._listeners:
-            at = self._listeners.index(listener)
-            self._listeners = self._listeners[:at] + self._listeners[at + 1 :]
-
-    def remove_listeners(self) -> None:
-        """Undoes every `add_listener`: a chat that is gone must not be held by who heard it, nor by itself."""
-        self._listeners = ()
 
     async def changed(self) -> None:
         """Returns after the next change of state or connection."""

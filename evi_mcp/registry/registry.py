@@ -21,6 +21,7 @@ from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.commands import ResumeAssistantMessage
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.redaction import Mask
+from evi_mcp.registry.listeners import Listeners
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.pump import Pace, follow
 from evi_mcp.upstream.transport import Connector
@@ -69,7 +70,8 @@ class ChatRegistry:
         self._chats: dict[str, LiveChat] = {}
         self._detached: dict[str, int] = {}  # the number of the last event when they were, to say so to old cursors
         self._tasks: dict[LiveChat, _Task] = {}
-        self._listeners: list[Callable[[Event], None]] = []
+        self.listeners = Listeners()
+        """They get every event of every chat, also of those attached later."""
         self._on_chats_changed: list[Callable[[], None]] = []
         self._group: TaskGroup | None = None
 
@@ -113,15 +115,6 @@ class ChatRegistry:
         """All attached chats, in the order in which they were attached, those that are being tried included."""
         return list(self._chats.values())
 
-    def add_listener(self, listener: Callable[[Event], None]) -> None:
-        """From now on `listener` gets every event of every chat, also of those attached later."""
-        self._listeners.append(listener)
-
-    def remove_listener(self, listener: Callable[[Event], None]) -> None:
-        """Undoes `add_listener`; unknown ones are ignored."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
-
     def on_chats_changed(self, callback: Callable[[], None]) -> None:
         """From now on `callback` is called whenever a chat was attached or detached."""
         self._on_chats_changed.append(callback)
@@ -129,10 +122,6 @@ class ChatRegistry:
     def _chats_changed(self) -> None:
         for callback in self._on_chats_changed:
             callback()
-
-    def _tell(self, event: Event) -> None:
-        for listener in tuple(self._listeners):
-            listener(event)
 
     # Attaching and detaching
 
@@ -179,7 +168,7 @@ class ChatRegistry:
                 audit=self._audit,
             )
             chat.record.log.dropped_seq = self._detached.get(chat_id, 0)
-            chat.add_listener(partial(self._hear, chat))
+            chat.listeners.add(partial(self._hear, chat))
             self._chats[chat_id] = chat
             self._chats_changed()
             task = self._tasks[chat] = _Task()
@@ -191,9 +180,8 @@ class ChatRegistry:
         news = event.type == CHAT_STATE
         if news and chat.state in (State.LIVE, State.ENDED):
             chat.proven = True
-        still_followed = self._chats.get(chat.chat_id) is chat
-        if chat.proven if news else still_followed:
-            self._tell(event)
+        if chat.proven if news else self._chats.get(chat.chat_id) is chat:
+            self.listeners.tell(event)
 
     def _drop(self, chat: LiveChat) -> None:
         if self._chats.get(chat.chat_id) is chat:
@@ -213,7 +201,7 @@ class ChatRegistry:
             del self._detached[next(iter(self._detached))]
         with anyio.CancelScope(shield=True):
             await self._stop([chat])
-        chat.remove_listeners()  # one of them is ours, and holds the chat: with it, its log would wait for the GC
+        chat.listeners.clear()  # one of them is ours, and holds the chat: with it, its log would wait for the GC
         return chat
 
     async def stop(self) -> None:

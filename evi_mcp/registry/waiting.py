@@ -80,14 +80,17 @@ class Wait:
 
     def __enter__(self) -> Self:
         for place in self._places:
-            place.add_listener(self._see)
+            place.listeners.add(self._see)
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self._listen_no_more()
+
+    def _listen_no_more(self) -> None:
         for place in self._places:
-            place.remove_listener(self._see)
+            place.listeners.remove(self._see)
 
     @property
     def woken(self) -> bool:
@@ -97,7 +100,7 @@ class Wait:
     def end(self, chat_id: str, reason: str | None) -> None:
         """A chat is over, which counts more than anything else."""
         self.by, self.met, self.ended, self.reason = WokenBy.CHAT_ENDED, None, chat_id, reason
-        self._news.set()
+        self._wake()
 
     def look_back(self, seq: int) -> bool:
         """Whether an event after `seq` meets a trigger already; the first one counts."""
@@ -133,7 +136,7 @@ class Wait:
         if not self._until:
             if self._wanted(event):
                 self.by = WokenBy.EVENT
-                self._news.set()
+                self._wake()
             return
         if event.type == "tool_call":
             self._news.set()
@@ -146,7 +149,12 @@ class Wait:
 
     def _meet(self, met: Met) -> None:
         self.by, self.met = WokenBy.TRIGGER, met
+        self._wake()
+
+    def _wake(self) -> None:
         self._news.set()
+        # Many may sleep on a chat that goes on talking: who is awake costs it nothing.
+        self._listen_no_more()
 
     def _covered(self) -> Iterable[LiveChat]:
         return self._registry.chats() if self._chats is None else self._chats

@@ -101,11 +101,11 @@ class EviServer(MCPServer[App]):
         audio.register(self, app)
         prompts.register(self, app)
         self._updates.install(self)
-        app.registry.add_listener(self._updates.see)
+        app.registry.listeners.add(self._updates.see)
         if app.settings.claude_channel:
             channel = Channel(app.registry.start, app.registry.cursors)
             channel.install(self)
-            app.registry.add_listener(channel.see)
+            app.registry.listeners.add(channel.see)
         app.registry.on_chats_changed(self._updates.list_changed)
         app.registry.start(self._updates.run)
 

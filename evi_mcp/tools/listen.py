@@ -86,10 +86,9 @@ async def wait_for_events(
     who = agent_of(ctx)
     with Wait(app.registry, chats if chat_ids else None, reading.wanted.shows, until or (), who) as wait:
         # A chat that ended since the cursor ends the wait, whatever it waits for.
-        ended = [chat for chat in chats if (chat.record.over_seq or 0) > position.seq]
-        if ended or all(chat.over for chat in chats):
-            over = (ended or chats)[0]
-            wait.end(over.chat_id, over.record.lifecycle.reason)
+        ended = _ended(chats, position.seq) or (chats[0] if all(chat.over for chat in chats) else None)
+        if ended is not None:
+            wait.end(ended.chat_id, ended.record.lifecycle.reason)
         elif until:
             # More than a page is unread: it is read first, since a page that is full cannot show what is met.
             if not wait.look_back(position.seq) and reading.page(max_chars).more:
@@ -98,10 +97,18 @@ async def wait_for_events(
             wait.by = WokenBy.EVENT
         if not wait.woken:
             await _sleep(ctx, wait, timeout_s, f"waiting on {text.counted(len(chats), 'chat')}")
-    if not chat_ids:
-        every = dict.fromkeys([*chats, *app.chats()])
-        reading.chats = [chat for chat in every if not chat.came_to_nothing]
+            if not chat_ids:
+                every = dict.fromkeys([*chats, *app.chats()])
+                reading.chats = [chat for chat in every if not chat.came_to_nothing]
+            # What ended after something else had woken it counts too: it is on this page.
+            if (ended := _ended(reading.chats, position.seq)) is not None:
+                wait.end(ended.chat_id, ended.record.lifecycle.reason)
     return reading.result(ctx, wait)
+
+
+def _ended(chats: list[LiveChat], seq: int) -> LiveChat | None:
+    """The first of the chats that are over since the event `seq`."""
+    return next((chat for chat in chats if (chat.record.over_seq or 0) > seq), None)
 
 
 async def _sleep(ctx: AppContext, wait: Wait, seconds: float, doing: str) -> None:
@@ -150,8 +157,9 @@ class _Reading:
 
     def has_events(self) -> bool:
         """Whether there is anything to read already."""
+        seq, shows = self.position.seq, self.wanted.shows
         logs = [chat.record.log for chat in self.chats]
-        return any(self.wanted.shows(event) for log in logs for event in log.after(self.position.seq))
+        return any(shows(event) for log in logs if log.last_seq > seq for event in log.after(seq))
 
     def result(self, ctx: AppContext, wait: Wait | None = None) -> CallToolResult:
         """The page as a result. Its own lines count too, so it is read again, shorter, until all of it fits."""

@@ -302,7 +302,7 @@ async def test_the_fallback_of_tool_calls_waits_for_room(path: Path, monkeypatch
     monkeypatch.setattr(answering, "RETRY_RECORDING_S", 0.01)
     connector = history()
     async with recording(path, connector) as here:
-        here.registry.add_listener(answering.answer_after(here.registry, 0.01))
+        here.registry.listeners.add(answering.answer_after(here.registry, 0.01))
         await here.registry.attach("c")
         here.disk.room = 0
         transport = connector.connections["c"][0]

@@ -76,7 +76,7 @@ async def test_listeners_may_come_and_go_while_they_are_called() -> None:
 
         def once(event: Event) -> None:
             seen.append("once")
-            chat.remove_listener(once)
+            chat.listeners.remove(once)
 
         both = anyio.Event()
 
@@ -85,8 +85,8 @@ async def test_listeners_may_come_and_go_while_they_are_called() -> None:
             if seen.count("always") == 2:
                 both.set()
 
-        chat.add_listener(once)
-        chat.add_listener(always)
+        chat.listeners.add(once)
+        chat.listeners.add(always)
         connector.connections["c"][0].push(frames.user("a", 1))
         connector.connections["c"][0].push(frames.user("b", 2))
         await both.wait()
@@ -137,7 +137,7 @@ async def test_a_chat_whose_agent_did_not_wait_is_attached_all_the_same() -> Non
     connector = MemoryConnector(Unreachable("down"), (frames.metadata(), frames.user("hi", 1)))
     async with following(connector, Pace(first_frame=0.05, quiet=0.02, delays=lambda: repeat(0.05))) as registry:
         heard: list[str] = []
-        registry.add_listener(lambda event: heard.append(event.type))
+        registry.listeners.add(lambda event: heard.append(event.type))
         with anyio.move_on_after(0.01):
             await registry.attach("c")
         chat = registry.get("c")
