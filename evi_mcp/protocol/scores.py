@@ -1,7 +1,7 @@
 """The expression of one utterance, packed: most of what is kept of a chat would be these numbers."""
 
 from array import array
-from collections.abc import ItemsView, Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping, ValuesView
 
 MOST_KNOWN = 64
 """Sets of names that are shared. EVI has one; a service of many is not worth a table without end."""
@@ -43,6 +43,9 @@ class Scores(Mapping[str, float]):
     def items(self) -> ItemsView[str, float]:
         return _Items(self)
 
+    def values(self) -> ValuesView[float]:
+        return _Values(self)
+
     def __repr__(self) -> str:
         return f"Scores({dict(self)!r})"
 
@@ -54,3 +57,12 @@ class _Items(ItemsView[str, float]):
 
     def __iter__(self) -> Iterator[tuple[str, float]]:
         return zip(self._mapping._names, self._mapping._values, strict=True)
+
+
+class _Values(ValuesView[float]):
+    """As above."""
+
+    _mapping: Scores
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self._mapping._values)

@@ -133,7 +133,7 @@ class LiveChat:
     @property
     def came_to_nothing(self) -> bool:
         """Whether it is an attempt that failed, of which nobody was told: nothing of it is to be seen."""
-        return self.never_was and not self.proven
+        return not self.proven and self.never_was
 
     # What happens to it
 

@@ -76,11 +76,11 @@ def page(
 def states(items: Page, records: list[ChatRecord]) -> dict[str, str]:
     """The states of the chats of a page. Of very many, those that are on the page or not live."""
     here = {item.chat_id for item in items.events}
-    few = len(records) <= MANY_CHATS
+    few, live = len(records) <= MANY_CHATS, State.LIVE
     return {
         record.chat_id: record.lifecycle.state.value
         for record in records
-        if few or record.chat_id in here or record.lifecycle.state is not State.LIVE
+        if few or record.chat_id in here or record.lifecycle.state is not live
     }
 
 

@@ -135,6 +135,7 @@ def test_packed_scores_are_the_mapping_that_they_were_made_of(plain: dict[str, f
     """Whoever reads them must not notice."""
     packed = Scores(plain)
     assert packed == plain and list(packed.items()) == list(plain.items())
+    assert list(packed.values()) == list(plain.values())
     assert all(packed[name] == score for name, score in plain.items())
     assert packed.get("no such") is None and len(packed) == len(plain)
 
