@@ -5,6 +5,7 @@ goes, and whoever had not read it is told (`gap`).
 """
 
 import re
+from array import array
 from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -69,7 +70,7 @@ class EventLog:
     def __init__(self, max_events: int) -> None:
         self._max_events = max_events
         self._events: list[Event] = []
-        self._sizes: list[int] = []  # as they were when appended: the scores of an event may come later
+        self._sizes = array("q")  # as they were when appended: the scores of an event may come later
         self._start = 0  # what lies before it is dropped; the list is cut when half of it is
         self._size = 0
         self.appended = 0
@@ -99,8 +100,9 @@ class EventLog:
         self._events.append(event)
         self.appended += 1
         self.last_seq = event.seq
-        self._sizes.append(event.size)
-        self._size += self._sizes[-1]
+        size = event.size
+        self._sizes.append(size)
+        self._size += size
         while len(self) > self._max_events or (self._size > MAX_LOG_SIZE and len(self) > 1):
             self._size -= self._sizes[self._start]
             self.dropped_seq = self._events[self._start].seq

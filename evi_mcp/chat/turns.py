@@ -39,7 +39,7 @@ class Turn:
     _length: int = 0
     _scored: int = 0
     _unadded: list[Mapping[str, float]] = field(default_factory=list)
-    _sums: Mapping[str, float] = field(default_factory=dict)
+    _sums: Mapping[str, float] | None = None  # of those that are no longer kept as they are
 
     @property
     def text(self) -> str:
@@ -63,7 +63,9 @@ class Turn:
 
     def mean(self, score: str) -> float:
         """The mean of one score over the utterances; 0 if there is none."""
-        total = self._sums.get(score, 0.0) + sum(scores.get(score, 0.0) for scores in self._unadded)
+        total = sum(
+            (scores.get(score, 0.0) for scores in self._unadded), self._sums.get(score, 0.0) if self._sums else 0.0
+        )
         return total / self._scored if self._scored else 0.0
 
     def say(self, text: str, seq: int) -> None:
@@ -82,7 +84,7 @@ class Turn:
             self._sums, self._unadded = Scores(self._added()), []
 
     def _added(self) -> dict[str, float]:
-        sums = dict(self._sums)
+        sums = dict(self._sums or {})
         for scores in self._unadded:
             for name, score in scores.items():
                 sums[name] = sums.get(name, 0.0) + score
