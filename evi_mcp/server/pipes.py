@@ -108,7 +108,7 @@ class _Out(asyncio.BaseProtocol):
         """
         if self._gone or self._pipe is None:
             raise BrokenPipeError
-        self._pipe.write(text.encode())
+        self._pipe.write(text.encode("utf-8", "replace"))  # half a surrogate pair must not end the server
 
     async def flush(self) -> None:
         """Waits until the pipe has taken all. Raises as `write`."""
