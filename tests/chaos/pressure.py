@@ -120,7 +120,7 @@ async def others(seconds: float, seed: int) -> dict[str, Any]:
 
 
 def _listeners(registry: Any) -> int:
-    return len(registry._listeners) + sum(len(chat._listeners) for chat in registry.chats())
+    return len(registry.listeners) + sum(len(chat.listeners) for chat in registry.chats())
 
 
 async def _poll(client: Client) -> None:

@@ -84,7 +84,7 @@ async def _act(agent: Agent, evi: FakeEvi) -> None:
     evi.on_command = answer
     done = [
         await agent.call("answer_tool_call", **chat_id, tool_call_id="call_1", content='{"place": "Lyon"}'),
-        await agent.call("update_session_settings", **chat_id, context="Be brief.", language_model_api_key_name="LLM"),
+        await agent.call("update_session_settings", **chat_id, context="Be brief.", voice_id="v-1"),
         await agent.call("send_user_input", **chat_id, text="Is it here?"),
         await agent.call("send_assistant_input", **chat_id, text="One moment."),
         await agent.call("pause", **chat_id, resume_after_s=60),
@@ -100,9 +100,13 @@ async def _act(agent: Agent, evi: FakeEvi) -> None:
     ]
     assert [receipt["command"] for receipt in done] == types
     assert [receipt["status"] for receipt in done] == ["confirmed"] * 4 + ["sent"] * 2
-    await evi.until(lambda: len(evi.received[CHAT]) == len(types))
-    assert [command["type"] for command in evi.received[CHAT]] == types
-    async with agent.waiting(after=done[-1]["cursor"], until=[{"kind": "turn_end"}]) as pages:
+    evi.on_command = None
+    secret = await agent.call("update_session_settings", **chat_id, language_model_api_key_name="LLM")
+    assert secret["status"] == "sent", "of two secrets nobody can say that they are the same"
+    await evi.until(lambda: len(evi.received[CHAT]) == len(types) + 1)
+    assert [command["type"] for command in evi.received[CHAT]] == [*types, "session_settings"]
+    assert evi.received[CHAT][-1]["language_model_api_key"] == "sk-0123456789"
+    async with agent.waiting(after=secret["cursor"], until=[{"kind": "turn_end"}]) as pages:
         await anyio.sleep(0.1)
         await evi.push(CHAT, frames.user("Thanks.", 9000), frames.end())
     assert pages[0]["woken_by"] == "trigger"

@@ -124,7 +124,7 @@ async def test_a_signal_leaves_cleanly(evi: FakeEvi, signum: signal.Signals) -> 
         (["--simulate", "a b"], {}, 2, '"a b" is not a chat id'),
         ([CHAT, "other"], {}, 2, "unexpected extra argument"),
         (["--simulate", "--base-url", "http://x"], {}, 2, "leave --base-url away"),
-        ([CHAT, "--log-events", "0"], {}, 2, "EVI_MCP_LOG_EVENTS"),
+        ([CHAT, "--log-events", "0"], {}, 2, "--log-events"),
     ],
 )
 async def test_what_cannot_be_watched_is_one_line_on_stderr(
