@@ -70,6 +70,7 @@ class ChatRecord:
 
     def receive(self, frame: str | bytes, now: float) -> list[Event]:
         """Takes in a frame; the events it gives are none if it is known, else one, or two if it ends the chat."""
+        frame = self._mask(frame)  # before anything is cut: half a secret would not be known for one
         if isinstance(frame, str) and (skimmed := skim(frame)) is not None:
             return self._take_in(skimmed, now)
         message = decode(frame)
@@ -77,7 +78,7 @@ class ChatRecord:
             return []
         self.last_event_at = now
         if isinstance(message, ChatMetadata):
-            self.chat_group_id = self._mask(message.chat_group_id) or self.chat_group_id
+            self.chat_group_id = message.chat_group_id or self.chat_group_id
         events = [self._log(now, replayed=self.history.replaying or None, **facts_of(message))]
         if isinstance(message, AudioOutput):
             self._take_in_voice(events[0], message.index, message.data)

@@ -40,17 +40,23 @@ class Mask:
     """Takes the values of known secrets out of whatever is kept of a chat, wherever a service repeats them."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = [form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _forms(secret)]
-        self._secrets = tuple(sorted(set(forms), key=len, reverse=True))
+        self._secrets = tuple(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
+        self._escaped = tuple(re.compile("".join(map(_spellings, secret))) for secret in self._secrets)
 
     def __repr__(self) -> str:
         return f"<Mask of {len(self._secrets)} secrets>"
 
     def __call__(self, value: Any) -> Any:
-        """A copy of plain data without the secrets; the same object if there is nothing to mask."""
+        """A copy of plain data without the secrets; the same object if there is nothing to mask.
+
+        Text may be JSON, or hold some, in which a secret is written with escapes: `\\/` for `/`, `\\u0073` for `s`.
+        """
         if not self._secrets:
             return value
         if isinstance(value, str):
+            if "\\" in value:
+                for escaped in self._escaped:
+                    value = escaped.sub(REDACTED, value)
             for secret in self._secrets:
                 if secret in value:
                     value = value.replace(secret, REDACTED)
@@ -68,10 +74,12 @@ class Mask:
         return {name: self(value) if type(value) in _MASKED else value for name, value in values.items()}
 
 
-def _forms(secret: str) -> list[str]:
-    """The secret as it is, and as it may stand in JSON that is a part of a text."""
-    escaped = [json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]]
-    return [secret, *escaped, *(form.replace("/", "\\/") for form in escaped)]
+def _spellings(character: str) -> str:
+    """A pattern of how JSON, perhaps within JSON, may write a character; up to three layers deep."""
+    plain = json.dumps(character, ensure_ascii=False)[1:-1].removeprefix("\\")  # `n` for a line break
+    units = character.encode("utf-16-be", "surrogatepass")
+    codes = "".join(rf"\\{{1,8}}u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))
+    return rf"(?:\\{{0,8}}{re.escape(plain)}|(?i:{codes}))"
 
 
 _MASKED = frozenset({str, dict, list})
