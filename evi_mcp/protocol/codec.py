@@ -6,13 +6,12 @@ not becomes a `ProtocolFault`. What a known type carries in the wrong form is se
 
 import hashlib
 import json
-import math
 from typing import Any
 
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
-from evi_mcp.protocol.messages import KNOWN_TYPES, Message, ProtocolFault, SubscribeMessage, UnknownMessage
+from evi_mcp.protocol.messages import KNOWN_TYPES, MAX_SCORE, Message, ProtocolFault, SubscribeMessage, UnknownMessage
 from evi_mcp.protocol.redaction import redact
 
 MAX_FRAME_BYTES = 16 * 2**20
@@ -86,20 +85,16 @@ def _fit(model: type[Message], value: dict[str, Any]) -> Message:
 
 
 def _numeric_scores(models: Any) -> Any:
-    """The inference with only those scores that are finite numbers, so that one odd score costs no other."""
+    """The inference with only those scores that can be some, so that one odd score costs no other."""
     try:
         scores = models["prosody"]["scores"]
-        kept = {name: score for name, score in scores.items() if _is_number(score)}
+        # `true` is 1, as the schema takes it too
+        kept = {
+            name: score for name, score in scores.items() if isinstance(score, (int, float)) and abs(score) <= MAX_SCORE
+        }
     except (TypeError, KeyError, AttributeError):
         return models
     return {**models, "prosody": {**models["prosody"], "scores": kept}}
-
-
-def _is_number(score: Any) -> bool:
-    try:
-        return isinstance(score, (int, float)) and math.isfinite(score)  # `true` is 1, as the schema takes it too
-    except OverflowError:  # an integer of hundreds of digits
-        return False
 
 
 def _fault(frame: str | bytes, reason: str) -> ProtocolFault:

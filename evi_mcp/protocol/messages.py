@@ -8,7 +8,7 @@ Fields that no schema names are kept (`model_extra`).
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, FiniteFloat, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, model_validator
 
 from evi_mcp.protocol.redaction import REDACTED, redact
 
@@ -26,10 +26,14 @@ class Message(Shape):
     custom_session_id: str | None = None
 
 
+MAX_SCORE = 1000.0
+"""No score is so far from 0; sums of much larger ones would not be numbers any more."""
+
+
 class Prosody(Shape):
     """Expression in a voice: up to 48 scores, mostly 0 to 1, slightly negative ones occur."""
 
-    scores: dict[str, FiniteFloat] = {}
+    scores: dict[str, Annotated[float, Field(ge=-MAX_SCORE, le=MAX_SCORE, allow_inf_nan=False)]] = {}
 
 
 class Inference(Shape):

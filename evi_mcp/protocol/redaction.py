@@ -5,6 +5,7 @@ Names that only look like secrets are redacted too, since the set of fields is o
 """
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -23,7 +24,7 @@ _SECRET_NAME = re.compile(
 
 
 def redact(value: Any, depth: int = 0) -> Any:
-    """A copy in which every non-empty value under a secret's name is `[redacted]`."""
+    """A copy in which every non-empty value under a secret's name is `[redacted]`, and which can be written as JSON."""
     if depth > MAX_DEPTH and isinstance(value, (dict, list)):
         return TOO_DEEP
     if isinstance(value, dict):
@@ -33,6 +34,8 @@ def redact(value: Any, depth: int = 0) -> Any:
         }
     if isinstance(value, list):
         return [redact(item, depth + 1) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # Python reads NaN and Infinity, which are no JSON
     return value
 
 

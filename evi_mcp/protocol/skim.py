@@ -4,11 +4,11 @@ What is not exactly as documented is left to `codec.decode`, which reads whateve
 would have said, or nothing, and `tests/protocol/test_skim.py` holds the two together.
 """
 
-from math import isfinite
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from evi_mcp.protocol.messages import MAX_SCORE
 from evi_mcp.protocol.prosody import SCORE_NAMES
 from evi_mcp.protocol.scores import Scores
 
@@ -101,7 +101,7 @@ def _flag(value: Any) -> bool:
 
 
 def _scores(models: dict[str, Any]) -> Scores | None:
-    """The scores, all of them finite numbers under EVI's names; `None` if there are none.
+    """The scores, all of them possible ones under EVI's names; `None` if there are none.
 
     Raises:
         ValueError, TypeError, KeyError, OverflowError: It is something else.
@@ -111,6 +111,6 @@ def _scores(models: dict[str, Any]) -> Scores | None:
     scores = models["prosody"]["scores"]
     if not scores and type(scores) is dict:
         return None
-    if not scores.keys() <= _DOCUMENTED or not isfinite(sum(scores.values())):
+    if not scores.keys() <= _DOCUMENTED or not sum(map(abs, scores.values())) <= MAX_SCORE:  # nor NaN
         raise ValueError
     return Scores(scores)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from evi_mcp.chat.log import Cursors
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.protocol.redaction import REDACTED, Mask
+from evi_mcp.protocol.redaction import REDACTED, Mask, redact
 from evi_mcp.views import structure
 from tests import frames
 
@@ -54,3 +54,18 @@ def test_no_part_of_a_secret_is_kept_wherever_a_service_repeats_it(frame: str) -
     events = record.receive(frame, 1.0)
     seen = f"{events} {structure.chat(record, cursors, 2.0)}"
     assert len(events) == 1 and "sk/Zq8" not in seen and REDACTED in seen
+
+
+def test_what_is_no_json_is_kept_as_text() -> None:
+    """Python reads NaN and writes it too, and then no client can read the resource in which it stands."""
+    kept = redact({"a": [float("nan"), float("inf")], "b": 1.5})
+    assert json.loads(json.dumps(kept, allow_nan=False)) == {"a": ["nan", "inf"], "b": 1.5}
+
+
+def test_scores_beyond_all_measure_spoil_no_mean() -> None:
+    """Two of 1e308 in one turn have an infinite sum, which is no JSON: the chat could not be shown any more."""
+    record = ChatRecord("chat-1", cursors := Cursors("e"), max_events=10, now=0.0)
+    for begin in (1, 2):
+        record.receive(frames.user("hi", begin, scores={"Anger": 1e308, "Joy": 0.5}), 1.0)
+    [turn] = structure.chat(record, cursors, 2.0)["last_turns"]
+    assert turn["expression"] == {"Joy": 0.5}
