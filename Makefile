@@ -3,6 +3,7 @@
 # make install  does the set-up alone, into .venv
 # make chaos  breaks 50 chats on purpose and counts what came of it (SEED=, CHATS=, SECONDS=)
 # make pressure  shows what a flood, and a client that stops reading, cost (SECONDS=)
+# make fuzz  follows coverage to what breaks the decoder or the record (SECONDS=, SEED=)
 # make soak  shows that nothing grows while 100 chats come and go (MINUTES=)
 # make docs  writes the pages that are made from the code; make views measures what an agent reads
 
@@ -15,7 +16,7 @@ CHATS := 50
 SECONDS := 30
 MINUTES := 10
 
-.PHONY: install demo test format lint types tests chaos pressure soak docs views bench bench-quick clean
+.PHONY: install demo test format lint types tests chaos pressure soak fuzz docs views bench bench-quick clean
 
 install: $(INSTALLED)
 
@@ -52,6 +53,15 @@ pressure: $(INSTALLED)
 
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES)
+
+# With the fuzzer, which is there for Linux only; nothing else needs it.
+$(VENV)/.fuzz: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	touch $@
+
+fuzz: SECONDS := 60
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -1,0 +1,161 @@
+"""A chat as a fuzzer writes it, one frame a line, and what must hold of the record and of every view of it.
+
+A line is a text frame as a socket would give it, an empty line breaks the connection, and a line that begins with `!`
+is a binary frame. All of it goes through `codec.decode`, `identify`, `ChatRecord.receive` and the views.
+"""
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from evi_mcp.chat.events import Event
+from evi_mcp.chat.log import EARLIEST, MAX_LOG_SIZE, Cursors
+from evi_mcp.chat.pages import Filter, read_page
+from evi_mcp.chat.record import ChatRecord
+from evi_mcp.chat.wav import join
+from evi_mcp.errors import UnusableAudio
+from evi_mcp.protocol.codec import decode
+from evi_mcp.protocol.identity import identify
+from evi_mcp.protocol.redaction import Mask
+from evi_mcp.views import shapes, structure, text
+from evi_mcp.views.lines import fit, line_length
+
+CHAT = "chat-1"
+SECRET = "sk-Fuzz/0123+456=="
+"""A secret of this server that the service repeats wherever it likes."""
+MAX_EVENTS, MAX_AUDIO = 200, 20_000
+NOW = 1_762_430_100.0
+
+_INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_TOLD = re.compile(r"\[\d+\*? [\d:]+\] ")
+_SHAPES: dict[Any, TypeAdapter[Any]] = {
+    shape: TypeAdapter(shape)
+    for shape in (
+        *(shapes.Chat, shapes.ChatSummary, shapes.EventPage, shapes.Expressions),
+        *(shapes.ToolCallList, shapes.Transcript),
+    )
+}
+
+
+def connections(script: bytes) -> list[list[str | bytes]]:
+    """The frames of a script, connection by connection."""
+    found: list[list[str | bytes]] = [[]]
+    for line in script.split(b"\n"):
+        if not line:
+            found.append([])
+        else:
+            found[-1].append(line[1:] if line.startswith(b"!") else line.decode("utf-8", "replace"))
+    return found
+
+
+def run(script: bytes) -> ChatRecord:
+    """Plays a script and checks all that can be seen of it.
+
+    Raises:
+        AssertionError: Something that we promise does not hold.
+        Exception: It broke.
+    """
+    cursors = Cursors("e")
+    record = ChatRecord(
+        CHAT, cursors, max_events=MAX_EVENTS, max_audio=MAX_AUDIO, now=NOW, mask=Mask([SECRET, "named secret"])
+    )
+    now, told = NOW, 0
+    for frames in connections(script):
+        record.connection_opened()
+        record.changed(record.lifecycle.caught_up(), now)
+        for place, frame in enumerate(frames):
+            now += 0.1
+            if place % 8 == 7:
+                record.history.end_replay()
+            assert identify(decode(frame)) == identify(decode(frame)), "a frame is the same as itself"
+            for event in record.receive(frame, now):
+                assert event.seq > told, "numbers grow"
+                told = event.seq
+        record.history.end_replay()
+        record.changed(record.lifecycle.closed(None, ""), now)
+    _check_bounds(record)
+    _check_views(record, cursors, now)
+    return record
+
+
+def replayed_as_it_was(script: bytes) -> None:
+    """A whole chat on one connection, then the same on the next: nothing of it is new, whatever it is."""
+    frames = [frame for connection in connections(script) for frame in connection]
+    record = ChatRecord(CHAT, Cursors("e"), max_events=MAX_EVENTS, now=NOW)
+    for again in (False, True):
+        record.connection_opened()
+        for frame in frames:
+            events = record.receive(frame, NOW)
+            assert not (again and events), f"logged twice: {events}"
+        record.history.end_replay()
+
+
+def _check_bounds(record: ChatRecord) -> None:
+    assert len(record.log) <= MAX_EVENTS and record.audio.size <= MAX_AUDIO
+    assert sum(event.size for event in record.log) <= MAX_LOG_SIZE or len(record.log) == 1
+
+
+def _check_views(record: ChatRecord, cursors: Cursors, now: float) -> None:
+    for length in (600, 50_000):
+        _check_page(record, cursors, length)
+    _sound(shapes.Chat, shown := structure.chat(record, cursors, now), text.chat(shown))
+    summary = structure.summary(record, cursors, now)
+    _sound(shapes.ChatSummary, summary, text.chats({"chats": [summary]}, "attached"))
+    calls = structure.tool_calls(list(record.tool_calls), now, with_chat_id=True)
+    _sound(shapes.ToolCallList, calls, text.tool_calls(calls, "all"))
+    for chars in (600, 50_000):
+        said = text.transcript_within(record, cursors, 2000, chars)
+        _sound(shapes.Transcript, said, text.transcript(CHAT, said) + text.markdown_transcript(CHAT, said))
+    for speaker in ("user", "assistant"):
+        voice = structure.expressions(record, speaker, 50, 48)
+        _sound(shapes.Expressions, voice, text.expressions(voice))
+    for message_id in list(record.audio):
+        try:
+            wav = join(record.audio.chunks(message_id) or [])
+        except UnusableAudio as error:
+            assert str(error).encode()
+        else:
+            assert wav.wav[:4] == b"RIFF" and len(wav.wav) >= 44 and json.dumps(wav.notes).encode()
+
+
+def _check_page(record: ChatRecord, cursors: Cursors, max_chars: int) -> None:
+    """All types there are, page by page: each event once and in order, one line each."""
+    types = frozenset(event.type for event in record.log)
+    position, seen = cursors.read(EARLIEST), list[int]()
+    while True:
+        page = read_page(
+            [record.log],
+            position,
+            Filter(types),
+            limit=50,
+            max_chars=max_chars,
+            length=lambda event: line_length(event, with_chat_id=False),
+            upto=cursors.last_seq,
+        )
+        items: list[Event] = page.events
+        if len(items) == 1:
+            items = [fit(items[0], max_chars, with_chat_id=False)]
+        shown = structure.page(page, items, [record], cursors)
+        written = text.page(shown, chat_ids=[CHAT], types=[])
+        _sound(shapes.EventPage, shown, written)
+        assert sum(map(bool, map(_TOLD.match, written.split("\n")))) == len(items), "one line for each event"
+        seen += [event.seq for event in page.events]
+        if not page.more:
+            break
+        assert page.seq > position.seq, "a page goes on"
+        position = position._replace(seq=page.seq)
+    assert seen == [event.seq for event in record.log]
+
+
+def _sound(shape: Any, shown: Any, written: str) -> None:
+    """What a client gets: of the promised shape, JSON, UTF-8, printable, and without a secret."""
+    _SHAPES[shape].validate_python(shown)
+    wire = json.dumps(shown, ensure_ascii=False, allow_nan=False)
+    for said in (wire, written):
+        said.encode()
+        assert SECRET not in said and "named secret" not in said, "a secret is never shown"
+    invisible = {unicodedata.category(character) for character in written.replace("\n", "")} & _INVISIBLE
+    assert not invisible, "nothing invisible in a text"
