@@ -39,10 +39,9 @@ After = Annotated[
 ]
 
 Until = Annotated[
-    list[AnyTrigger] | None,
+    Annotated[list[AnyTrigger], Field(max_length=10)] | None,
     BeforeValidator(lambda value: [value] if isinstance(value, dict) else value),
     Field(
-        max_length=10,
         description="Triggers: sleep until any of them is met instead of waking for every event. They look at all"
         " events after the cursor, whatever `types` shows.",
     ),

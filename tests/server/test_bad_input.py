@@ -61,6 +61,14 @@ async def test_a_wait_without_any_chat_says_what_to_do(agent: Agent) -> None:
     assert "attach_chat" in await agent.error("wait_for_events")
 
 
+async def test_what_is_left_out_may_be_null_too(evi: FakeEvi, agent: Agent) -> None:
+    """The schemas say so of lists, and many models write every parameter."""
+    evi.history[CHAT] = [frames.metadata()]
+    await agent.call("attach_chat", chat_id=CHAT)
+    page = await agent.call("wait_for_events", after="earliest", chat_ids=None, types=None, until=None)
+    assert page["woken_by"] == "event"
+
+
 async def test_a_command_larger_than_a_frame_never_reaches_the_network(evi: FakeEvi, agent: Agent) -> None:
     """Hume's FAQ: 16 MB; a larger frame would cost the connection."""
     evi.history[CHAT] = [frames.metadata()]
