@@ -1,0 +1,89 @@
+"""Every tool, prompt, completion and resource, with arguments that no agent means."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import mcp_types as types
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from mcp.shared.exceptions import MCPError
+
+from evi_mcp.tools import ALL_TOOLS
+from evi_mcp.upstream.memory import MemoryConnector
+from tests import frames
+from tests.fuzz.arguments import INTERNAL, check_answer, junk, object_of, quoted_apart, texts
+from tests.registry.following import QUICK
+from tests.supervision import CHAT, Agent, agent_on, supervising
+
+pytestmark = pytest.mark.anyio
+
+HISTORY = (frames.metadata(), frames.user("Hello?", 100), frames.tool_call("call_1"), frames.tool_call("call_2"))
+
+chat_ids = st.sampled_from([CHAT, CHAT, CHAT, "chat-2", "..", "a/b", "nobody"]) | texts
+cursors = st.sampled_from(["earliest", "latest", "0-0", "zz-9", "0-" + "9" * 18, "-", "0--1", "0-1\n"]) | texts
+short = st.sampled_from([0, 0.0, 0.01, -1, 1e400, float("nan"), None, "0", [], True])
+"""Where seconds are asked for: nothing that holds a test up."""
+KNOWN: dict[str, Any] = {
+    "chat_id": chat_ids,
+    "chat_ids": st.none() | st.lists(chat_ids, max_size=3) | junk,
+    "tool_call_id": st.sampled_from(["call_1", "call_2", "call_9"]) | texts,
+    "after": cursors,
+    "unless_user_spoke_after": cursors,
+    "timeout_s": short,
+    "wait_for_effect_s": short,
+    "language_model_api_key_name": st.sampled_from(["LLM", "", "HUME_API_KEY", "../LLM"]),
+}
+
+
+def hurried(tool: types.Tool, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with seconds that a test can wait for."""
+    for name in {"timeout_s", "wait_for_effect_s"} & set(tool.input_schema["properties"]):
+        value = arguments.setdefault(name, 0)
+        if isinstance(value, int | float) and 0.01 < value <= 50:
+            arguments[name] = 0.01
+    return arguments
+
+
+@asynccontextmanager
+async def an_agent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Agent, MemoryConnector]]:
+    """An agent of a server with room for three chats, two of which are attached."""
+    monkeypatch.setattr("evi_mcp.app.Pace", lambda **_: QUICK)
+    monkeypatch.setattr("evi_mcp.registry.actions.settings.WAIT_FOR_EFFECT_S", 0.0)
+    connector = MemoryConnector(HISTORY)
+    async with supervising(None, connector, max_chats=3) as server, agent_on(server, raise_exceptions=True) as agent:
+        for chat_id in (CHAT, "chat-2"):
+            await agent.call("attach_chat", chat_id=chat_id)
+        yield agent, connector
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in ALL_TOOLS])
+async def test_a_tool_answers_with_what_it_promises_or_with_one_sentence(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our contract (section 5): an error says what is wrong and needs nothing beside it; and no agent can break us."""
+    async with an_agent(monkeypatch) as (agent, connector):
+        tool = next(tool for tool in (await agent.client.list_tools()).tools if tool.name == name)
+        calls: list[dict[str, Any]] = []
+
+        @settings(max_examples=40, database=None)
+        @given(object_of(tool.input_schema, tool.input_schema, KNOWN))
+        def gather(arguments: dict[str, Any]) -> None:
+            calls.append(arguments)
+
+        gather()
+        for arguments in calls:
+            with anyio.fail_after(10):
+                answer = await agent.client.call_tool(name, hurried(tool, arguments))
+            try:
+                check_answer(tool, answer)
+            except Exception as error:
+                error.add_note(f"{name} with {str(arguments)[:2000]}: {str(answer)[:2000]}")
+                raise
+        sent = [frame for made in connector.connections.values() for transport in made for frame in transport.sent]
+        for frame in sent:
+            json.loads(frame, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON: {frame[:200]}"))
