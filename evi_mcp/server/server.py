@@ -123,6 +123,11 @@ class EviServer(MCPServer[App]):
         needed = [argument.name for argument in have[name].arguments or () if argument.required]
         if missing := [argument for argument in needed if argument not in (arguments or {})]:
             raise MCPError(types.INVALID_PARAMS, f"{name} needs {', '.join(missing)}.")
+        known = [argument.name for argument in have[name].arguments or ()]
+        if unknown := [argument for argument in arguments or {} if argument not in known]:
+            raise MCPError(
+                types.INVALID_PARAMS, f"{name} has no argument {listing(unknown, 3)}; it takes {', '.join(known)}."
+            )
         return await super().get_prompt(name, arguments, context)
 
     async def list_resources(self) -> list[types.Resource]:

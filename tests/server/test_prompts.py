@@ -54,6 +54,8 @@ async def test_a_prompt_that_is_not_there_or_lacks_an_argument_is_told_in_a_sent
     async with supervising(evi) as server, agent_on(server, era) as agent:
         with pytest.raises(MCPError, match='there is no prompt "nope"; there are supervise_chat'):
             await agent.client.get_prompt("nope", {})
+        with pytest.raises(MCPError, match='review_chat has no argument "chat"; it takes chat_id'):
+            await agent.client.get_prompt("review_chat", {"chat_id": "c-1", "chat": "c-1"})
         with pytest.raises(MCPError, match="review_chat needs chat_id"):
             await agent.client.get_prompt("review_chat", {})
 
