@@ -67,7 +67,7 @@ def near(schema: dict[str, Any], whole: dict[str, Any]) -> st.SearchStrategy[Any
 
 
 def object_of(schema: dict[str, Any], whole: dict[str, Any], known: dict[str, Any] | None = None) -> Arguments:
-    """An object with fields of the schema, and seldom one that is not; `known` are fields for which values are given."""
+    """An object with fields of the schema, and seldom one that is not; `known` has values for some."""
     fields = {name: near(field, whole) for name, field in schema["properties"].items()}
     fields |= {name: values for name, values in (known or {}).items() if name in fields}
     required = set(schema.get("required", ()))
@@ -80,8 +80,9 @@ def object_of(schema: dict[str, Any], whole: dict[str, Any], known: dict[str, An
 
 
 INTERNAL = re.compile(
-    r"Traceback|Error executing tool|failed inside this server|pydantic|<class|\bobject at 0x|\.py\b|function-(after|before)"
-    r"|\b(?!EviMcpError)[A-Z]\w*(Error|Exception)\b|evi_mcp\b|\bNoneType\b|dict\[|list\[|Value error,"
+    r"Traceback|Error executing tool|failed inside this server|pydantic|<class|\bobject at 0x|\.py\b"
+    r"|function-(after|before)|\b(?!EviMcpError)[A-Z]\w*(Error|Exception)\b|evi_mcp\b|\bNoneType\b"
+    r"|dict\[|list\[|Value error,"
 )
 """Words of this program's own, which tell an agent nothing that it could use."""
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import anyio
 import mcp_types as types
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.shared.exceptions import MCPError
 
@@ -49,13 +49,26 @@ def hurried(tool: types.Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     return arguments
 
 
+def gathered(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
+    """Examples for a test that awaits, which hypothesis itself cannot."""
+    found: list[Any] = []
+
+    @settings(max_examples=count, database=None)
+    @given(strategy)
+    def gather(value: Any) -> None:
+        found.append(value)
+
+    gather()
+    return found
+
+
 @asynccontextmanager
-async def an_agent(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Agent, MemoryConnector]]:
+async def an_agent(monkeypatch: pytest.MonkeyPatch, era: str = "auto") -> AsyncIterator[tuple[Agent, MemoryConnector]]:
     """An agent of a server with room for three chats, two of which are attached."""
     monkeypatch.setattr("evi_mcp.app.Pace", lambda **_: QUICK)
     monkeypatch.setattr("evi_mcp.registry.actions.settings.WAIT_FOR_EFFECT_S", 0.0)
     connector = MemoryConnector(HISTORY)
-    async with supervising(None, connector, max_chats=3) as server, agent_on(server, raise_exceptions=True) as agent:
+    async with supervising(None, connector, max_chats=3) as server, agent_on(server, era) as agent:
         for chat_id in (CHAT, "chat-2"):
             await agent.call("attach_chat", chat_id=chat_id)
         yield agent, connector
@@ -68,15 +81,7 @@ async def test_a_tool_answers_with_what_it_promises_or_with_one_sentence(
     """Our contract (section 5): an error says what is wrong and needs nothing beside it; and no agent can break us."""
     async with an_agent(monkeypatch) as (agent, connector):
         tool = next(tool for tool in (await agent.client.list_tools()).tools if tool.name == name)
-        calls: list[dict[str, Any]] = []
-
-        @settings(max_examples=40, database=None)
-        @given(object_of(tool.input_schema, tool.input_schema, KNOWN))
-        def gather(arguments: dict[str, Any]) -> None:
-            calls.append(arguments)
-
-        gather()
-        for arguments in calls:
+        for arguments in gathered(object_of(tool.input_schema, tool.input_schema, KNOWN), 40):
             with anyio.fail_after(10):
                 answer = await agent.client.call_tool(name, hurried(tool, arguments))
             try:
@@ -86,4 +91,69 @@ async def test_a_tool_answers_with_what_it_promises_or_with_one_sentence(
                 raise
         sent = [frame for made in connector.connections.values() for transport in made for frame in transport.sent]
         for frame in sent:
-            json.loads(frame, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON: {frame[:200]}"))
+            json.loads(frame, parse_constant=lambda constant: pytest.fail(f"{constant} is no JSON"))
+
+
+parts = st.sampled_from([CHAT, "chat-2", "..", ".", "", "a/b", "%2e%2e", "%00", "%", "events", "audio", "*"]) | texts
+queries = st.builds(
+    lambda pairs: "&".join(f"{name}={value}" for name, value in pairs),
+    st.lists(
+        st.tuples(st.sampled_from(["after", "limit", "x", "after%00", ""]), cursors | st.sampled_from(["1", "²", "0"]))
+    ),
+)
+raw_uris = st.builds(
+    lambda chat, view, query, escaped: f"evi://chats/{quote(chat, safe='') if escaped else chat}{view}{query}",
+    parts,
+    st.sampled_from(["", "/", "/events", "/transcript", "/tool-calls", "/audio/m-1", "/audio/", "//events"])
+    | parts.map(lambda part: f"/audio/{part}"),
+    st.just("") | queries.map(lambda query: f"?{query}"),
+    st.booleans(),
+)
+uris = (
+    raw_uris
+    | st.sampled_from(["evi://", "evi://chats", "file:///etc/passwd", "http://127.0.0.1/", "", ":", "a b"])
+    | texts
+)
+
+
+def check_refusal(error: MCPError) -> None:
+    """A request that cannot be met is the caller's affair and not a crash, and nothing internal is said of it."""
+    assert error.error.code != types.INTERNAL_ERROR, error.error
+    assert not INTERNAL.search(quoted_apart(error.error.message)), error.error
+
+
+@pytest.mark.filterwarnings("ignore:resources/subscribe is removed")
+@pytest.mark.parametrize("era", ["auto", "legacy"])
+async def test_a_resource_is_read_or_refused_whatever_its_address(era: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URI is written by agents, too: no path, no scheme and no query makes it more than a look-up."""
+    async with an_agent(monkeypatch, era) as (agent, _):
+        for uri in gathered(uris, 150):
+            for ask in [agent.client.read_resource] + [agent.client.subscribe_resource] * (era == "legacy"):
+                try:
+                    read = await ask(uri)
+                except MCPError as error:
+                    check_refusal(error)
+                else:
+                    if isinstance(read, types.ReadResourceResult):
+                        assert uri.startswith("evi://chats") and read.contents[0].model_dump_json()
+
+
+async def test_prompts_and_completions_answer_whatever_they_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both take text of any kind, and show some of it."""
+    fields = st.sampled_from(["chat_id", "goal", "x"]) | texts
+    asked = st.dictionaries(fields, chat_ids | texts, max_size=3)
+    names = st.sampled_from(["supervise_chat", "answer_tool_calls", "review_chat"]) | texts
+    templates = (
+        st.sampled_from(["evi://chats/{chat_id}", "evi://chats/{chat_id}/audio/{message_id}", "evi://{x}"]) | texts
+    )
+    async with an_agent(monkeypatch) as (agent, _):
+        for name, arguments, template, value in gathered(st.tuples(names, asked, templates, texts), 100):
+            reference = types.ResourceTemplateReference(type="ref/resource", uri=template)
+            for ask in (
+                lambda: agent.client.get_prompt(name, arguments),  # noqa: B023 - called at once
+                lambda: agent.client.complete(reference, {"name": "chat_id", "value": value}),  # noqa: B023
+            ):
+                try:
+                    assert (await ask()).model_dump_json()
+                except MCPError as error:
+                    check_refusal(error)
