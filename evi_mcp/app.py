@@ -8,7 +8,7 @@ from pathlib import Path
 from evi_mcp import __version__
 from evi_mcp.audit.log import AuditLog, open_log
 from evi_mcp.config import Settings
-from evi_mcp.errors import ChatNotAllowed, MissingApiKey
+from evi_mcp.errors import ChatNotAllowed, InvalidChatId, MissingApiKey
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.registry.actions.answering import answer_after
@@ -33,9 +33,15 @@ class App:
     """One running server. Chats are reached through here only, so that the allow-list holds everywhere."""
 
     def __init__(
-        self, settings: Settings, registry: ChatRegistry, rest: RestClient | None, audit: AuditLog | None = None
+        self,
+        settings: Settings,
+        registry: ChatRegistry,
+        rest: RestClient | None,
+        audit: AuditLog | None = None,
+        mask: Mask | None = None,
     ) -> None:
         self.settings = settings
+        self.mask = mask or Mask()
         self.registry = registry
         self.audit = audit
         self._rest = rest
@@ -86,6 +92,8 @@ class App:
 
     def _permit(self, chat_id: str) -> str:
         check_chat_id(chat_id)
+        if (shown := self.mask(chat_id)) != chat_id:
+            raise InvalidChatId(shown)  # it would go into addresses, and from there into the logs of others
         if self._allowed is not None and chat_id not in self._allowed:
             raise ChatNotAllowed(chat_id)
         return chat_id
@@ -101,7 +109,7 @@ async def open_app(settings: Settings, connector: Connector | None = None) -> As
     Raises:
         InvalidSetting: The audit log cannot be used.
     """
-    mask = Mask(secret.get_secret_value() for secret in settings.all_secrets)
+    mask = settings.mask
     epoch = secrets.token_hex(4)
     async with AsyncExitStack() as stack:
         audit: AuditLog | None = None
@@ -124,7 +132,7 @@ async def open_app(settings: Settings, connector: Connector | None = None) -> As
         await stack.enter_async_context(registry)
         if settings.tool_call_fallback is not None:
             registry.listeners.add(answer_after(registry, settings.tool_call_fallback))
-        yield App(settings, registry, rest, audit)
+        yield App(settings, registry, rest, audit, mask)
 
 
 def _connector(settings: Settings, rest: RestClient | None) -> Connector:

@@ -202,7 +202,7 @@ def _settings(flags: dict[str, str | None], *, simulate: bool = False, quiet: bo
         raise click.UsageError("--simulate brings its own service along; leave --base-url away.")
     settings = load(flags)
     asked = "log_level" in settings.model_fields_set
-    logs.configure("WARNING" if quiet and not asked else settings.log_level)
+    logs.configure("WARNING" if quiet and not asked else settings.log_level, settings.mask)
     return settings
 
 

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evi_mcp.errors import InvalidChatId, InvalidSetting
 from evi_mcp.protocol.chat_id import check_chat_id
-from evi_mcp.protocol.redaction import SHORTEST_SECRET
+from evi_mcp.protocol.redaction import SHORTEST_SECRET, Mask
 from evi_mcp.quoting import quote
 
 PREFIX = "EVI_MCP_"
@@ -186,9 +186,10 @@ class Settings(BaseSettings):
         return frozenset(self.allowed_chats.split(",")) if self.allowed_chats else None
 
     @property
-    def all_secrets(self) -> list[SecretStr]:
-        """Every value that must not be seen: the API key and the named secrets."""
-        return [*self.secrets.values(), *([self.hume_api_key] if self.hume_api_key else [])]
+    def mask(self) -> Mask:
+        """Takes out every value that must not be seen: the API key and the named secrets."""
+        secrets = [*self.secrets.values(), *([self.hume_api_key] if self.hume_api_key else [])]
+        return Mask(secret.get_secret_value() for secret in secrets)
 
 
 class Row(NamedTuple):

@@ -34,7 +34,7 @@ def _audit_log(path: Path) -> bool:
 
 async def _ask(settings: Settings) -> int:
     assert settings.hume_api_key is not None
-    rest = RestClient(settings.base_url, settings.hume_api_key)
+    rest = RestClient(settings.base_url, settings.hume_api_key, settings.mask)
     try:
         found, more = await rest.active_chats()
     except ServiceUnavailable as error:

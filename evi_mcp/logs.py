@@ -7,6 +7,7 @@ Nothing that is said in a chat goes into it, at any level; what a service says s
 
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,20 +23,28 @@ def fields(**values: Any) -> dict[str, Any]:
 
 
 class KeyValueFormatter(logging.Formatter):
-    """Records as `key=value` pairs; a traceback follows on lines of its own."""
+    """Records as `key=value` pairs; a traceback follows on lines of its own.
+
+    Args:
+        mask: Takes secrets out of all of it: the text of somebody's exception may repeat one.
+    """
+
+    def __init__(self, mask: Callable[[str], str] = str) -> None:
+        super().__init__()
+        self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         pairs = {"level": record.levelname, "logger": record.name, "msg": record.getMessage()}
         pairs |= getattr(record, _FIELDS, {})
         line = f"time={at} " + " ".join(f"{key}={_value(value)}" for key, value in pairs.items())
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return self._mask(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
 
 
-def configure(level: str) -> None:
-    """Logs to stderr from this level on; before the SDK would set up a handler of its own."""
+def configure(level: str, mask: Callable[[str], str] = str) -> None:
+    """Logs to stderr from this level on, without what `mask` takes out; before the SDK would set up a handler."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(KeyValueFormatter())
+    handler.setFormatter(KeyValueFormatter(mask))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # These repeat requests, and so what callers said, at INFO.
     for library in _CHATTY:

@@ -97,6 +97,7 @@ class EviServer(MCPServer[App]):
                 annotations=spec.annotations,
                 structured_output=structured,
             )
+        self.middleware.append(self._mask_errors)
         resources.register(self, app)
         audio.register(self, app)
         prompts.register(self, app)
@@ -156,14 +157,14 @@ class EviServer(MCPServer[App]):
         """
         try:
             self._check(name, arguments)
-            return await super().call_tool(name, arguments, context)
+            return self._masked(await super().call_tool(name, arguments, context))
         except ToolError as error:
             cause = error.__cause__
             self._record(name, arguments, context, cause)
             if isinstance(cause, ValidationError):
-                raise ToolError(_sentence(name, cause)) from cause
+                raise ToolError(self._app.mask(_sentence(name, cause))) from cause
             if isinstance(cause, EviMcpError):
-                raise ToolError(str(cause)) from cause
+                raise ToolError(self._app.mask(str(cause))) from cause
             if isinstance(error, UnexpectedToolError):
                 raise UnexpectedToolError(
                     f"{name} failed inside this server, which is not your fault: its log on stderr says why;"
@@ -172,7 +173,26 @@ class EviServer(MCPServer[App]):
             raise
         except EviMcpError as error:
             self._record(name, arguments, context, error)
-            raise ToolError(str(error)) from error
+            raise ToolError(self._app.mask(str(error))) from error
+
+    async def _mask_errors(self, ctx: Any, call_next: Any) -> Any:
+        """A request that fails is told of without a secret that was in it."""
+        try:
+            return await call_next(ctx)
+        except MCPError as error:
+            told = error.error
+            raise MCPError(told.code, self._app.mask(told.message), self._app.mask(told.data)) from None
+
+    def _masked(
+        self, result: types.CallToolResult | types.InputRequiredResult
+    ) -> types.CallToolResult | types.InputRequiredResult:
+        """A result that repeats no secret of an argument; what comes from chats has none any more."""
+        if isinstance(result, types.CallToolResult):
+            result.structured_content = self._app.mask(result.structured_content)
+            for part in result.content:
+                if isinstance(part, types.TextContent):
+                    part.text = self._app.mask(part.text)
+        return result
 
     def _record(
         self, name: str, arguments: dict[str, Any], context: Context[App, Any] | None, error: BaseException | None

@@ -4,6 +4,7 @@ Shapes: Hume's OpenAPI reference of `GET /v0/evi/chats` and `GET /v0/evi/chats/{
 first call, since most runs never make one.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -38,6 +39,7 @@ class RestClient:
     Args:
         base_url: `http` or `https`, without a path.
         api_key: Sent as `X-Hume-Api-Key`.
+        mask: Takes secrets out of what the service says; by default there are none.
     """
 
     def __init__(self, base_url: str, api_key: SecretStr, mask: Mask | None = None) -> None:
@@ -90,6 +92,9 @@ class RestClient:
         import httpx
 
         if self._client is None:
+            # At DEBUG they log what the service answers, header by header, in which it may repeat the key.
+            for chatty in ("httpx", "httpcore"):
+                logging.getLogger(chatty).setLevel(logging.WARNING)
             self._client = httpx.AsyncClient(
                 base_url=self._base_url,
                 headers={

@@ -23,9 +23,9 @@ class Closed(Exception):
 class Refused(Exception):
     """The handshake was answered with this HTTP status instead of 101."""
 
-    def __init__(self, status: int, location: str | None = None) -> None:
+    def __init__(self, status: int) -> None:
         super().__init__(status)
-        self.status, self.location = status, location
+        self.status = status
 
 
 class Unreachable(Exception):

@@ -77,7 +77,7 @@ class WebSocketConnector:
                 create_connection=_Watched,
             )
         except InvalidStatus as error:
-            raise Refused(error.response.status_code, error.response.headers.get("Location")) from None
+            raise Refused(error.response.status_code) from None
         except TimeoutError:
             raise Unreachable(f"no answer to the handshake within {OPEN_TIMEOUT_S:g} s") from None
         except ssl.SSLCertVerificationError as error:
