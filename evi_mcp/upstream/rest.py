@@ -5,6 +5,7 @@ first call, since most runs never make one.
 """
 
 import logging
+import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -14,7 +15,7 @@ from evi_mcp import __version__
 from evi_mcp.errors import ServiceUnavailable
 from evi_mcp.protocol.codec import load_json
 from evi_mcp.protocol.redaction import Mask
-from evi_mcp.upstream.transport import is_loopback
+from evi_mcp.upstream.transport import may_use_proxy
 
 if TYPE_CHECKING:
     import httpx
@@ -103,7 +104,8 @@ class RestClient:
                 },
                 timeout=TIMEOUT_S,
                 follow_redirects=False,
-                trust_env=not is_loopback(self._base_url),
+                verify=ssl.create_default_context(),  # as for sockets: those of the system, or of SSL_CERT_FILE
+                trust_env=may_use_proxy(self._base_url),
             )
         try:
             response = await self._client.get(path, params=query)
@@ -130,6 +132,8 @@ def _why(error: Exception) -> str:
     """What the system said, if anything; the text of other errors may repeat the request."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"its TLS certificate is not valid: {cause.verify_message}"
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__

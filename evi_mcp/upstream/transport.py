@@ -7,9 +7,14 @@ NORMAL_CLOSURE = 1000
 
 
 def is_loopback(base_url: str) -> bool:
-    """Whether the service runs on this machine: then neither a proxy nor compression is of use."""
+    """Whether the service runs on this machine: then compression is of no use."""
     host = urlsplit(base_url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def may_use_proxy(base_url: str) -> bool:
+    """Whether a proxy of the environment may stand between: it would read the key if the service has no TLS."""
+    return base_url.lower().startswith("https:") and not is_loopback(base_url)
 
 
 class Closed(Exception):

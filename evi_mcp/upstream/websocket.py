@@ -15,7 +15,15 @@ from evi_mcp import __version__
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
 from evi_mcp.quoting import name
 from evi_mcp.upstream.rest import RestClient
-from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, Refused, Transport, Unreachable, is_loopback
+from evi_mcp.upstream.transport import (
+    NORMAL_CLOSURE,
+    Closed,
+    Refused,
+    Transport,
+    Unreachable,
+    is_loopback,
+    may_use_proxy,
+)
 
 OPEN_TIMEOUT_S = 8.0  # less than an attach waits, so that it can say why
 PING_INTERVAL_S = 20.0
@@ -58,6 +66,7 @@ class WebSocketConnector:
         self._api_key = api_key
         self._rest = rest
         self._loopback = is_loopback(base_url)
+        self._may_use_proxy = may_use_proxy(base_url)
 
     async def connect(self, chat_id: str) -> Transport:
         uri = f"{self._base}/v0/evi/chat/{quote(chat_id, safe='')}/connect"
@@ -72,7 +81,7 @@ class WebSocketConnector:
                 ping_timeout=PING_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
                 compression=None if self._loopback else "deflate",
-                proxy=None if self._loopback else True,
+                proxy=True if self._may_use_proxy else None,
                 logger=_logger,
                 create_connection=_Watched,
             )
