@@ -130,6 +130,8 @@ class RestClient:
 
 def _why(error: Exception) -> str:
     """What the system said, if anything; the text of other errors may repeat the request."""
+    import httpx
+
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -137,7 +139,10 @@ def _why(error: Exception) -> str:
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
-    return type(error).__name__
+    if isinstance(error, httpx.TimeoutException):
+        return f"no answer within {TIMEOUT_S:g} s"
+    unreadable = isinstance(error, (httpx.ProtocolError, httpx.DecodingError))
+    return "what answers there is not HTTP" if unreadable else "the connection broke"
 
 
 def _service_chat(item: Any) -> ServiceChat | None:

@@ -8,7 +8,14 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidStatus,
+    InvalidURI,
+    ProxyError,
+    WebSocketException,
+)
 from websockets.protocol import State
 
 from evi_mcp import __version__
@@ -93,11 +100,13 @@ class WebSocketConnector:
             raise Unreachable(f"the service's TLS certificate is not valid ({error.verify_message})") from None
         except (InvalidURI, ValueError):
             raise Unreachable("the base URL cannot be used for a WebSocket; check EVI_MCP_BASE_URL") from None
-        except InvalidHandshake as error:
-            raise Unreachable(f"the answer was no WebSocket handshake ({type(error).__name__})") from None
+        except ProxyError:
+            raise Unreachable("the proxy that HTTPS_PROXY names opens no tunnel to the service") from None
+        except InvalidHandshake:
+            raise Unreachable("the answer was no WebSocket handshake; check EVI_MCP_BASE_URL") from None
         except (OSError, EOFError, WebSocketException) as error:
             # Only what the system says goes on: the text of other errors may repeat the request.
-            why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+            why = error.strerror if isinstance(error, OSError) and error.strerror else "the connection broke"
             raise Unreachable(f"the service cannot be reached ({why})") from None
         assert isinstance(connection, _Watched)
         return WebSocketTransport(connection)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.arguments import INTERNAL
 from tests.process.conftest import Process, evi_mcp
 from tests.secrets.certificates import self_signed
 from tests.secrets.leaky import CLOSES, KEY, NAMED, STATUSES, found_in, leaking
@@ -109,8 +111,10 @@ async def test_an_answer_that_is_no_answer_shows_no_secret(answer: bytes) -> Non
     async with answering_with(answer) as place:
         async with evi_mcp(**ENVIRONMENT, EVI_MCP_BASE_URL=f"http://{place}", EVI_MCP_RECONNECT_FOR="0") as server:
             await server.initialize()
-            assert (await server.call("attach_chat", chat_id="c-1"))["isError"]
-            assert (await server.call("list_chats", scope="active"))["isError"]
+            for tool, arguments in (("attach_chat", {"chat_id": "c-1"}), ("list_chats", {"scope": "active"})):
+                answered = await server.call(tool, **arguments)
+                assert answered["isError"] and not INTERNAL.search(text := answered["content"][0]["text"]), answered
+                assert not re.search(r"\([A-Z]\w+\)", text), "the name of a class is no reason"
             await clean_end(server)
 
 
