@@ -70,7 +70,8 @@ class ChatRecord:
 
     def receive(self, frame: str | bytes, now: float) -> list[Event]:
         """Takes in a frame; the events it gives are none if it is known, else one, or two if it ends the chat."""
-        frame = self._mask(frame)  # before anything is cut: half a secret would not be known for one
+        if not _holds_audio(frame):
+            frame = self._mask(frame)  # before anything is cut: half a secret would not be known for one
         if isinstance(frame, str) and (skimmed := skim(frame)) is not None:
             return self._take_in(skimmed, now)
         message = decode(frame)
@@ -128,3 +129,8 @@ class ChatRecord:
         self.turns.see(event)
         self.tool_calls.see(event)
         return event
+
+
+def _holds_audio(frame: str | bytes) -> bool:
+    """Whether it is mostly audio, which no agent sees as text; what else is in it is masked when it is kept."""
+    return isinstance(frame, str) and '"audio_output"' in frame[:100]

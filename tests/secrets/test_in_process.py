@@ -79,7 +79,8 @@ async def test_a_service_that_repeats_the_key_everywhere_cannot_get_it_shown(
                 language_model_api_key_name="LLM",
                 metadata={KEY: KEY},
             )
-            assert leaky.received[-1]["language_model_api_key"] == NAMED, "it does go where it belongs"
+            while not any(command.get("language_model_api_key") == NAMED for command in leaky.received):  # noqa: ASYNC110
+                await anyio.sleep(0.01)  # it does go where it belongs
             await look_everywhere(agent, seen)
             app = app_behind(server)
             seen.note(
