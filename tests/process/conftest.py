@@ -86,7 +86,7 @@ async def evi_mcp(*arguments: str, evi: FakeEvi | None = None, **environment: st
         limit=2**26,
     )
     try:
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):
             yield Process(process)
     finally:
         if process.returncode is None:
