@@ -70,8 +70,9 @@ class ChatRecord:
 
     def receive(self, frame: str | bytes, now: float) -> list[Event]:
         """Takes in a frame; the events it gives are none if it is known, else one, or two if it ends the chat."""
-        if not _holds_audio(frame):
-            frame = self._mask(frame)  # before anything is cut: half a secret would not be known for one
+        if (voice := _voice(frame)) is not None:
+            return self._take_in(voice._replace(id=self._mask(voice.id)), now)
+        frame = self._mask(frame)  # before anything is cut: half a secret would not be known for one
         if isinstance(frame, str) and (skimmed := skim(frame)) is not None:
             return self._take_in(skimmed, now)
         message = decode(frame)
@@ -131,6 +132,9 @@ class ChatRecord:
         return event
 
 
-def _holds_audio(frame: str | bytes) -> bool:
-    """Whether it is mostly audio, which no agent sees as text; what else is in it is masked when it is kept."""
-    return isinstance(frame, str) and '"audio_output"' in frame[:100]
+def _voice(frame: str | bytes) -> Skimmed | None:
+    """The message, if it is EVI's voice: large, and without text but for its id, so it is not searched for secrets."""
+    if not isinstance(frame, str) or '"audio_output"' not in frame[:100]:
+        return None
+    message = skim(frame)
+    return message if message is not None and message.type == "audio_output" else None

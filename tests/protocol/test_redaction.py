@@ -40,6 +40,9 @@ def every_escaped(text: str) -> str:
         frames.metadata().replace("group-1", SECRET),
         frames.metadata().replace("group-1", every_escaped(SECRET)),
         frames.frame("x" * 250 + SECRET),
+        json.dumps({"x": "audio_output", "type": "chat_metadata", "chat_id": "c", "chat_group_id": SECRET}),
+        json.dumps({"x": "audio_output", "type": "error", "code": "c" * 245 + SECRET}),
+        frames.audio("m" * 245 + SECRET),
         frames.user("hi", scores={"a" * 30 + SECRET: 0.9}),
         frames.error("c" * 245 + SECRET),
         frames.user("w" * (256 * 1024 - 10) + SECRET),
@@ -50,9 +53,9 @@ def every_escaped(text: str) -> str:
 )
 def test_no_part_of_a_secret_is_kept_wherever_a_service_repeats_it(frame: str) -> None:
     """It is looked for before anything is cut: half a key in a log is half a key too much."""
-    record = ChatRecord("chat-1", cursors := Cursors("e"), max_events=10, now=0.0, mask=Mask([SECRET]))
+    record = ChatRecord("chat-1", cursors := Cursors("e"), max_events=10, now=0.0, max_audio=9999, mask=Mask([SECRET]))
     events = record.receive(frame, 1.0)
-    seen = f"{events} {structure.chat(record, cursors, 2.0)}"
+    seen = f"{events} {list(record.audio)} {structure.chat(record, cursors, 2.0)}"
     assert len(events) == 1 and "sk/Zq8" not in seen and REDACTED in seen
 
 
