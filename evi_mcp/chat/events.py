@@ -6,6 +6,7 @@ The fields are those of the contract's section 4, and mean the same in every vie
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from evi_mcp.protocol.messages import (
@@ -86,15 +87,15 @@ class Event:
     @property
     def size(self) -> int:
         """Roughly how many characters it holds on to."""
-        size = 200 + (40 * len(self.scores) if self.scores else 0)
-        for name in _TEXTS:
-            text = getattr(self, name)
-            if text is not None:
-                size += len(text)
+        size = 200 + sum([len(text) for text in _texts(self) if text is not None])
+        if self.scores:
+            size += 40 * len(self.scores)
         return size + len(str(self.settings)) if self.settings else size
 
 
-_TEXTS = ("text", "message_id", "tool_call_id", "name", "parameters", "content", "error", "code", "slug", "reason")
+_texts = attrgetter(
+    "text", "message_id", "tool_call_id", "name", "parameters", "content", "error", "code", "slug", "reason"
+)
 
 
 def facts_of(message: Message) -> dict[str, Any]:

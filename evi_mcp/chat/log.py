@@ -103,10 +103,12 @@ class EventLog:
         size = event.size
         self._sizes.append(size)
         self._size += size
-        while len(self) > self._max_events or (self._size > MAX_LOG_SIZE and len(self) > 1):
+        kept = len(self._events) - self._start
+        while kept > self._max_events or (self._size > MAX_LOG_SIZE and kept > 1):
             self._size -= self._sizes[self._start]
             self.dropped_seq = self._events[self._start].seq
             self._start += 1
+            kept -= 1
         if self._start > 64 and self._start * 2 > len(self._events):
             del self._events[: self._start], self._sizes[: self._start]
             self._start = 0

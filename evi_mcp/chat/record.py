@@ -81,7 +81,8 @@ class ChatRecord:
         self.last_event_at = now
         if isinstance(message, ChatMetadata):
             self.chat_group_id = message.chat_group_id or self.chat_group_id
-        events = [self._log(now, replayed=self.history.replaying or None, **facts_of(message))]
+        facts = self._mask.fields(facts_of(message))
+        events = [self._log(now, replayed=self.history.replaying or None, **facts)]
         if isinstance(message, AudioOutput):
             self._take_in_voice(events[0], message.index, message.data)
         if isinstance(message, ErrorMessage):
@@ -101,14 +102,14 @@ class ChatRecord:
         """Logs a change of state, if there was one."""
         if change is None:
             return []
-        event = self._log(now, type=CHAT_STATE, state=change.state.value, reason=change.reason)
+        event = self._log(now, type=CHAT_STATE, state=change.state.value, reason=self._mask(change.reason))
         if self.lifecycle.over:
             self.over_seq = event.seq
         return [event]
 
     def command(self, command: str, now: float, *, by: str, **facts: Any) -> Event:
         """Logs that an agent sends something; `by` names the agent, `facts` are fields of `Event`."""
-        return self._log(now, type=COMMAND, command=command, by=by, **facts)
+        return self._log(now, type=COMMAND, **self._mask.fields({"command": command, "by": by, **facts}))
 
     def _take_in_voice(self, event: Event, index: int | None, data: str | None) -> None:
         """EVI's voice comes faster than it is heard: while it is, the chat is not silent."""
@@ -118,7 +119,6 @@ class ChatRecord:
         self.audio.keep(event.message_id, index, data)
 
     def _log(self, now: float, **facts: Any) -> Event:
-        facts = self._mask.fields(facts)
         if isinstance(facts.get("scores"), dict):
             facts["scores"] = Scores(facts["scores"])
         event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **facts)

@@ -78,8 +78,9 @@ class ToolCalls:
 
     def pending(self) -> list[TrackedCall]:
         """The calls that wait for an answer, oldest first."""
-        if self._pending:
-            self._pending = {name: call for name, call in self._pending.items() if call.status is Status.PENDING}
+        if not self._pending:
+            return []
+        self._pending = {name: call for name, call in self._pending.items() if call.status is Status.PENDING}
         return sorted(self._pending.values(), key=lambda call: call.number)
 
     def reopen(self, call: TrackedCall, perhaps_by: str) -> None:

@@ -6,7 +6,7 @@ Nothing that comes from a chat changes a trigger: speech is only compared with w
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -19,6 +19,9 @@ MAX_LATE_TURNS = 100
 """How many turns back a voice may still come late."""
 
 _SCORES = {name.casefold(): name for name in SCORE_NAMES}
+
+_WORDS = {"user": "user_message", "assistant": "assistant_message"}
+_VOICES = {"user": frozenset({"user_message"}), "assistant": frozenset({"assistant_message", "assistant_prosody"})}
 
 Seconds = Annotated[float, Field(ge=0.1, le=3600, description="For how long.")]
 Speaker = Literal["user", "assistant"]
@@ -42,6 +45,11 @@ class Trigger(BaseModel):
 
     kind: str
 
+    @cached_property
+    def looks_at(self) -> frozenset[str]:
+        """The types of the events that can meet it, or that start a clock of it."""
+        return frozenset()
+
     def met_by(self, event: Event, record: ChatRecord) -> bool:
         """Whether this event, the newest of the chat, meets it."""
         return False
@@ -60,6 +68,10 @@ class OnEvent(Trigger):
 
     kind: Literal["event"]
     types: Annotated[list[str], Field(min_length=1, max_length=50, description="Event types, as in `types`.")]
+
+    @cached_property
+    def looks_at(self) -> frozenset[str]:
+        return frozenset(self.types)
 
     def met_by(self, event: Event, record: ChatRecord) -> bool:
         return event.type in self.types and not event.interim
@@ -80,6 +92,10 @@ class OnExpression(Trigger):
         if value.strip().casefold() not in _SCORES:
             raise ValueError(f"there is no such expression; there are {', '.join(SCORE_NAMES)}")
         return value
+
+    @cached_property
+    def looks_at(self) -> frozenset[str]:
+        return _VOICES[self.speaker]
 
     def met_by(self, event: Event, record: ChatRecord) -> bool:
         turn = record.turns.changed_by(event.seq)
@@ -109,10 +125,18 @@ class OnText(Trigger):
     contains: Annotated[str, Field(pattern=r"\S", max_length=1000, description="Words to look for, in any case.")]
     speaker: Annotated[Speaker | None, Field(description="Whose; omit for both.")] = None
 
+    @cached_property
+    def looks_at(self) -> frozenset[str]:
+        return frozenset(name for speaker, name in _WORDS.items() if self.speaker in (None, speaker))
+
     def met_by(self, event: Event, record: ChatRecord) -> bool:
-        if event.type not in ("user_message", "assistant_message") or event.interim or not event.text:
+        if event.type not in self.looks_at or event.interim or not event.text:
             return False
-        return self.speaker in (None, event.speaker) and _plain(self.contains) in _plain(event.text)
+        return self._looked_for in _plain(event.text)
+
+    @cached_property
+    def _looked_for(self) -> str:
+        return _plain(self.contains)
 
 
 class OnSilence(Trigger):
@@ -131,6 +155,10 @@ class OnToolCallWaiting(Trigger):
     kind: Literal["tool_call_waiting"]
     seconds: Seconds
 
+    @cached_property
+    def looks_at(self) -> frozenset[str]:
+        return frozenset({"tool_call"})
+
     def clocks(self, record: ChatRecord) -> Iterator[Clock]:
         for call in record.tool_calls.pending():
             yield Clock(call.asked_at, self.seconds, call.tool_call_id)
@@ -141,8 +169,12 @@ class OnTurnEnd(Trigger):
 
     kind: Literal["turn_end"]
 
+    @cached_property
+    def looks_at(self) -> frozenset[str]:
+        return frozenset({"assistant_end", "user_interruption"})
+
     def met_by(self, event: Event, record: ChatRecord) -> bool:
-        return event.type in ("assistant_end", "user_interruption")
+        return event.type in self.looks_at
 
 
 AnyTrigger = Annotated[

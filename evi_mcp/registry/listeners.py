@@ -1,6 +1,6 @@
 """Who is told of events: many may wait for the same chat, and each comes and goes with its wait."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from evi_mcp.chat.events import Event
 
@@ -8,33 +8,64 @@ Listener = Callable[[Event], None]
 
 
 class Listeners:
-    """Listeners, each once, in the order in which they came. They may come and go while they are called."""
+    """Listeners, each once. They may come and go while they are called.
+
+    Those that want all events are called first, then those that named the type of this one, each in the order in which
+    they came. Who has named other types costs nothing: a thousand may wait on a chat that never stops.
+    """
 
     def __init__(self) -> None:
         self._all: dict[Listener, None] = {}
-        self._called: tuple[Listener, ...] = ()
+        self._by_type: dict[str, dict[Listener, None]] = {}
+        self._types: dict[Listener, Collection[str]] = {}
+        self._called: dict[str, tuple[Listener, ...]] = {}  # by type, of those that somebody has named
+        self._called_always: tuple[Listener, ...] = ()
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._all) + len(self._types)
 
-    def add(self, listener: Listener) -> None:
-        """From now on `listener` gets every event, as it is logged. It must be quick and must not raise."""
-        self._all[listener] = None
-        self._called = ()
+    def add(self, listener: Listener, types: Collection[str] | None = None) -> None:
+        """From now on `listener` gets every event of these types, as it is logged; `None` for all types.
+
+        It must be quick and must not raise.
+        """
+        self.remove(listener)
+        if types is None:
+            self._all[listener] = None
+            self._forget_order()
+        else:
+            self._types[listener] = types
+            for name in types:
+                self._by_type.setdefault(name, {})[listener] = None
+                self._called.pop(name, None)
 
     def remove(self, listener: Listener) -> None:
         """Undoes `add`; unknown ones are ignored."""
-        self._all.pop(listener, None)
-        self._called = ()
+        if listener in self._all:
+            del self._all[listener]
+            self._forget_order()
+        for name in self._types.pop(listener, ()):
+            del self._by_type[name][listener]
+            self._called.pop(name, None)
+            if not self._by_type[name]:
+                del self._by_type[name]
 
     def clear(self) -> None:
         """Removes all of them."""
-        self._all.clear()
-        self._called = ()
+        for listener in (*self._all, *self._types):
+            self.remove(listener)
 
     def tell(self, event: Event) -> None:
         """Calls all that there are now."""
-        if not self._called:
-            self._called = tuple(self._all)
-        for listener in self._called:
+        if not self._called_always and self._all:
+            self._called_always = tuple(self._all)
+        if event.type not in self._by_type:
+            called = self._called_always
+        elif (called := self._called.get(event.type, ())) == ():
+            called = self._called[event.type] = (*self._called_always, *self._by_type[event.type])
+        for listener in called:
             listener(event)
+
+    def _forget_order(self) -> None:
+        self._called_always = ()
+        self._called.clear()

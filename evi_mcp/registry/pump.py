@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.lowlevel
 
 from evi_mcp.protocol.lifecycle import GONE_STATUS, State
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.upstream.reconnect import backoff
 from evi_mcp.upstream.transport import Closed, Connector, Refused, Transport, Unreachable
 
+TURN_S = 0.001
+"""Seconds for which one chat is taken in without a break."""
 _SHORTEST_WAIT_S = 0.01  # so that a frame which is already here is never taken for a gap
 
 
@@ -64,9 +67,11 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace) -> bool:
     was_live = False
     chat.connected(transport)
     try:
-        await _take_in_replay(chat, transport, pace)
+        turn = _Turn(transport)
+        await _take_in_replay(chat, transport, pace, turn)
         while not chat.over:
             chat.receive(await transport.receive())
+            await turn.taken()
         # An `error` has ended the chat. The service closes next, and may have something to say before it does.
         with anyio.move_on_after(pace.last_words):
             while True:
@@ -82,7 +87,29 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace) -> bool:
     return was_live
 
 
-async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace) -> None:
+class _Turn:
+    """How long one chat may keep the event loop before the others have theirs.
+
+    Frames that are here already are received without waiting: those of one read of a chat that pours in would all be
+    taken in at once, and everybody would wait for them.
+    """
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._heard_at = 0.0
+        self._ends = 0.0
+
+    async def taken(self) -> None:
+        """A frame was taken in: returns when the next one may be."""
+        now, heard_at = time.monotonic(), self._transport.heard_at
+        if heard_at != self._heard_at:  # bytes came in between, so the loop has gone round
+            self._heard_at, self._ends = heard_at, now + TURN_S
+        elif now >= self._ends:
+            await anyio.lowlevel.checkpoint()
+            self._ends = time.monotonic() + TURN_S
+
+
+async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace, turn: _Turn) -> None:
     """Takes in the history that opens a connection; on the way the chat becomes live.
 
     EVI marks no end of it. Taken for one is a gap in what arrives (bytes count, not frames: a large one on a slow line
@@ -103,6 +130,7 @@ async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace) -> N
             frame = await transport.receive()
         if not patience.cancelled_caught:
             chat.receive(frame)
+            await turn.taken()
             heard = True
         now = time.monotonic()
         if history.has_come_back:

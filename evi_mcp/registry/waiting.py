@@ -1,7 +1,7 @@
 """Sleeping until something happens in any of many chats. Nothing is polled: who logs an event wakes the sleeper."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 import anyio
 
 from evi_mcp.chat.events import CHAT_STATE, Event
+from evi_mcp.chat.pages import Filter
 from evi_mcp.chat.triggers import Clock, Trigger, first_met
 from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.registry.live_chat import LiveChat
@@ -58,7 +59,7 @@ class Wait:
         self,
         registry: ChatRegistry,
         chats: Sequence[LiveChat] | None,
-        wanted: Callable[[Event], bool],
+        wanted: Filter,
         until: Sequence[Trigger] = (),
         agent: str = "",
     ) -> None:
@@ -68,9 +69,8 @@ class Wait:
         self._wanted = wanted
         self._until = until
         self._agent = agent
-        self._wakes_at: dict[
-            tuple[str, Clock], float
-        ] = {}  # as it was when seen first: another's wake-up changes nothing
+        # As each was when seen first: what wakes another agent changes nothing for this one.
+        self._wakes_at: dict[tuple[str, Clock], float] = {}
         self._news = anyio.Event()
         self.by = WokenBy.TIMEOUT
         self.reason: str | None = None
@@ -80,8 +80,15 @@ class Wait:
 
     def __enter__(self) -> Self:
         for place in self._places:
-            place.listeners.add(self._see)
+            place.listeners.add(self._see, self._looks_at)
         return self
+
+    @property
+    def _looks_at(self) -> Collection[str] | None:
+        """The types of the events that it has to see; `None` for all."""
+        if self._until:
+            return {CHAT_STATE}.union(*(trigger.looks_at for trigger in self._until))
+        return None if self._wanted.types is None else {CHAT_STATE, *self._wanted.types}
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -134,7 +141,7 @@ class Wait:
         if self.woken:
             return
         if not self._until:
-            if self._wanted(event):
+            if self._wanted.shows(event):
                 self.by = WokenBy.EVENT
                 self._wake()
             return

@@ -17,7 +17,7 @@ from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.server.updates import CHATS_URI, chat_uri
 from evi_mcp.tools.spec import now
 from evi_mcp.views import structure, text
-from evi_mcp.views.lines import line_length
+from evi_mcp.views.rendering import Rendering
 
 _JSON, _MARKDOWN = "application/json", "text/markdown"
 _VIEWS = {
@@ -77,13 +77,14 @@ def register(server: MCPServer[Any], app: App) -> None:
             position = cursors.read(after or EARLIEST)
         except EviMcpError as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from error
+        rendering = Rendering(with_chat_id=False)
         if not after:
             # Without a cursor, the newest: this is what a subscriber reads again on each update.
             shown = [event for event in record.log if not event.hidden]
             room, first = _MAX_CHARS, len(shown)
             while first > max(0, len(shown) - int(limit)) and room > 0:
                 first -= 1
-                room -= line_length(shown[first], with_chat_id=False)
+                room -= rendering.length(shown[first])
             if room < 0 and first < len(shown) - 1:
                 first += 1
             if first > 0:
@@ -94,10 +95,10 @@ def register(server: MCPServer[Any], app: App) -> None:
             Filter(),
             limit=int(limit),
             max_chars=_MAX_CHARS,
-            length=lambda event: line_length(event, with_chat_id=False),
+            length=rendering.length,
             upto=cursors.last_seq,
         )
-        return _json(structure.page(page, page.events, [record], cursors))
+        return _json(structure.page(page, rendering.structures(page.events), [record], cursors))
 
     @template("transcript", f"{CHATS_URI}/{{chat_id}}/transcript")
     async def transcript(chat_id: str) -> str:

@@ -157,7 +157,9 @@ class EviServer(MCPServer[App]):
         """
         try:
             self._check(name, arguments)
-            return self._masked(await super().call_tool(name, arguments, context))
+            done = await super().call_tool(name, arguments, context)
+            # What comes from chats has no secret any more: only what repeats an argument can.
+            return done if self._app.mask(arguments) == arguments else self._masked(done)
         except ToolError as error:
             cause = error.__cause__
             self._record(name, arguments, context, cause)
@@ -186,7 +188,7 @@ class EviServer(MCPServer[App]):
     def _masked(
         self, result: types.CallToolResult | types.InputRequiredResult
     ) -> types.CallToolResult | types.InputRequiredResult:
-        """A result that repeats no secret of an argument; what comes from chats has none any more."""
+        """A result that repeats no secret of an argument."""
         if isinstance(result, types.CallToolResult):
             result.structured_content = self._app.mask(result.structured_content)
             for part in result.content:

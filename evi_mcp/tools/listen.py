@@ -29,7 +29,7 @@ from evi_mcp.tools.spec import (
     wants_progress,
 )
 from evi_mcp.views import shapes, structure, text
-from evi_mcp.views.lines import fit, line_length
+from evi_mcp.views.rendering import Rendering
 
 HEARTBEAT_S = 5.0
 
@@ -83,14 +83,14 @@ async def wait_for_events(
         )
     reading = _Reading(app, chats, chat_ids or [], position, types or [], limit, max_chars, _types_of(until or []))
     who = agent_of(ctx)
-    with Wait(app.registry, chats if chat_ids else None, reading.wanted.shows, until or (), who) as wait:
+    with Wait(app.registry, chats if chat_ids else None, reading.wanted, until or (), who) as wait:
         # A chat that ended since the cursor ends the wait, whatever it waits for.
         ended = _ended(chats, position.seq) or (chats[0] if all(chat.over for chat in chats) else None)
         if ended is not None:
             wait.end(ended.chat_id, ended.record.lifecycle.reason)
         elif until:
             # More than a page is unread: it is read first, since a page that is full cannot show what is met.
-            if not wait.look_back(position.seq) and reading.page(max_chars).more:
+            if not wait.look_back(position.seq) and reading.page(max_chars, reading.rendering()).more:
                 wait.by = WokenBy.EVENT
         elif reading.has_events():
             wait.by = WokenBy.EVENT
@@ -141,16 +141,19 @@ class _Reading:
         """The events that belong on the page."""
         return Filter(frozenset(self.types) or None)
 
-    def page(self, room: int) -> Page:
+    def rendering(self) -> Rendering:
+        """How its events are shown."""
+        return Rendering(with_chat_id=len(self.chats) > 1, in_full=bool(self.types))
+
+    def page(self, room: int, rendering: Rendering) -> Page:
         """The next page, with at most `room` characters of events."""
-        several = len(self.chats) > 1
         return read_page(
             [chat.record.log for chat in self.chats],
             self.position,
             self.wanted,
             limit=self.limit,
             max_chars=room,
-            length=lambda item: line_length(item, with_chat_id=several, in_full=bool(self.types)),
+            length=rendering.length,
             upto=self.app.registry.cursors.last_seq,
         )
 
@@ -163,18 +166,21 @@ class _Reading:
     def result(self, ctx: AppContext, wait: Wait | None = None) -> CallToolResult:
         """The page as a result. Its own lines count too, so it is read again, shorter, until all of it fits."""
         room, shortest = self.max_chars, math.inf
+        records = [chat.record for chat in self.chats]
+        rendering = self.rendering()
         while True:
-            page = self.page(room)
+            page = self.page(room, rendering)
             events = page.events
             if len(events) == 1:  # the one event that may be larger than a page
-                events = [fit(events[0], room, with_chat_id=len(self.chats) > 1, in_full=bool(self.types))]
-            records = [chat.record for chat in self.chats]
-            shown: dict[str, Any] = {**structure.page(page, events, records, self.app.registry.cursors)}
+                events = [rendering.fit(events[0], room)]
+            structures = rendering.structures(events)
+            shown: dict[str, Any] = {**structure.page(page, structures, records, self.app.registry.cursors)}
             if wait is not None:
                 shown |= _why(wait, several=len(records) > 1)
             if unknown := text.unknown_types([*self.types, *self.trigger_types]):
                 shown["note"] = unknown
-            written = text.page(cast(shapes.EventPage, shown), chat_ids=self.chat_ids, types=self.types)
+            lines = rendering.lines(events)
+            written = text.page(cast(shapes.EventPage, shown), lines, chat_ids=self.chat_ids, types=self.types)
             over = len(written) - self.max_chars
             if over <= 0 or room <= 1 or (len(events) <= 1 and len(written) >= shortest):
                 return result(ctx, written, shown)

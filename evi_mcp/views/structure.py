@@ -2,10 +2,12 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
+from operator import attrgetter
 from typing import Any, cast
 
 from evi_mcp.chat import events as chat_events
@@ -32,11 +34,18 @@ MAX_CALLS = 100
 _PLAIN_FIELDS = tuple(
     field.name for field in fields(chat_events.Event) if field.name not in ("seq", "chat_id", "at", "type", "scores")
 )
+_plain_values = attrgetter(*_PLAIN_FIELDS)
 
 
 def iso(at: float) -> str:
     """Unix seconds as UTC, ISO 8601, to the millisecond."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    milliseconds = round(at * 1000)
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)  # many events share theirs
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().removesuffix("+00:00")
 
 
 def event(item: chat_events.Event, *, with_chat_id: bool) -> shapes.Event:
@@ -44,22 +53,17 @@ def event(item: chat_events.Event, *, with_chat_id: bool) -> shapes.Event:
     shown: dict[str, Any] = {"seq": item.seq, "at": iso(item.at), "type": item.type}
     if with_chat_id:
         shown["chat_id"] = item.chat_id
-    for name in _PLAIN_FIELDS:
-        value = getattr(item, name)
-        if value is not None:
-            shown[name] = value
+    values = zip(_PLAIN_FIELDS, _plain_values(item), strict=True)
+    shown |= {name: value for name, value in values if value is not None}
     if item.scores:
         shown["expression"] = strongest(item.scores)
     return cast(shapes.Event, shown)
 
 
-def page(
-    items: Page, chat_events_shown: Iterable[chat_events.Event], records: list[ChatRecord], cursors: Cursors
-) -> shapes.EventPage:
-    """A page; `chat_events_shown` are its events, perhaps shortened."""
-    several = len(records) > 1
+def page(items: Page, events: list[shapes.Event], records: list[ChatRecord], cursors: Cursors) -> shapes.EventPage:
+    """A page; `events` are those on it, perhaps shortened."""
     shown: shapes.EventPage = {
-        "events": [event(item, with_chat_id=several) for item in chat_events_shown],
+        "events": events,
         "cursor": cursors.at(items.seq),
         "more": items.more,
         "state": states(items, records),

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from evi_mcp.chat.events import CHAT_STATE, COMMAND, PROTOCOL_FAULT
@@ -12,7 +12,7 @@ from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.protocol.messages import KNOWN_TYPES
 from evi_mcp.quoting import name, quote
 from evi_mcp.views import shapes, structure
-from evi_mcp.views.lines import event_lines, expression, score_name, tool_call_line, turn_line
+from evi_mcp.views.lines import expression, score_name, tool_call_line, turn_line
 
 MANY = 3
 """From so many chats on, a call is shown without repeating their ids."""
@@ -20,10 +20,11 @@ MANY = 3
 KNOWN_EVENTS = frozenset({*KNOWN_TYPES, CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 
 
-def page(shown: shapes.EventPage, *, chat_ids: Sequence[str], types: Sequence[str]) -> str:
+def page(shown: shapes.EventPage, events: Iterable[str], *, chat_ids: Sequence[str], types: Sequence[str]) -> str:
     """A page of `read_events`, or of `wait_for_events`, which says what woke it.
 
     Args:
+        events: The lines of its events.
         chat_ids: The chats that were asked for; none for all.
         types: The types that were asked for; none for all that are shown.
     """
@@ -32,7 +33,7 @@ def page(shown: shapes.EventPage, *, chat_ids: Sequence[str], types: Sequence[st
     if gap := shown.get("gap"):
         what = "this server restarted" if gap["reason"] == "restarted" else "the log was full"
         lines.append(f"gap: {gap['reason']}, {what}; the oldest event kept is {gap.get('oldest_seq', 'none')}")
-    lines += event_lines(shown["events"], in_full=bool(types))
+    lines += events
     if "note" in shown:
         lines.append(f"note: {shown['note']}")
     if not shown["more"] and shown["state"] and all(state in OVER for state in shown["state"].values()):

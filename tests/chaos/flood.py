@@ -15,6 +15,7 @@ from tests import frames
 from tests.chaos.truth import Truth, telling
 
 RATE = 10_000
+BURSTS = 1000
 BUSY = "busy"
 QUIET = tuple(f"quiet-{number}" for number in range(5))
 START = "flood"
@@ -22,16 +23,16 @@ START = "flood"
 
 
 async def _flood(truth: Truth) -> None:
-    """`RATE` events a second in the busy chat, a hundredth of them every hundredth of a second."""
+    """`RATE` events a second in the busy chat, in bursts so short that the other chats hardly wait for them."""
     talk, number = truth.chats[BUSY], 0
     while not any(command.get("text") == START for command in talk.commands):
         await truth.news(BUSY)
     next_at = time.monotonic()
     while True:
-        made = [frames.user(f"word {number + n}", (number + n) * 10) for n in range(RATE // 100)]
+        made = [frames.user(f"word {number + n}", (number + n) * 10) for n in range(RATE // BURSTS)]
         number += len(made)
         truth.happen(BUSY, *made)
-        next_at += 0.01
+        next_at += 1 / BURSTS
         await asyncio.sleep(max(0, next_at - time.monotonic()))
 
 

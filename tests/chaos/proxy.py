@@ -21,6 +21,7 @@ from tests.chaos.faults import FINAL, Fault, Kind, Schedule
 from tests.chaos.truth import HISTORY
 
 HUGE_BYTES = 20 * 2**20
+LAST_WORDS_S = 1.0
 HEAD_END = b"\r\n\r\n"
 OWN_STALL_S = 0.2
 """A gap of 0.25 s is the end of a replay by our contract (section 3). One of this length that no schedule asked for,
@@ -126,6 +127,13 @@ class Link:
             self._to_server.close()
             if to_service is not None:
                 to_service.transport.abort()  # what it was still to be told, nobody waits for
+            try:
+                async with asyncio.timeout(LAST_WORDS_S):
+                    await self._to_server.wait_closed()
+            except TimeoutError:
+                self._to_server.transport.abort()  # the server under test does not read any more
+            except OSError:
+                pass
 
     def _read_path(self, head: bytes) -> bool:
         """Whether this is the handshake of a chat."""

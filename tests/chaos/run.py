@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -58,8 +58,11 @@ class Outcome:
         return found + ([f"{self.gaps} pages had a gap"] if self.gaps else [])
 
 
-async def run(seed: int, chats: int, seconds: float, kinds: frozenset[Kind] = frozenset(Kind)) -> Outcome:
-    """Lets things break for so many seconds, then heals all of them, and counts."""
+async def run(
+    seed: int, chats: int, seconds: float, kinds: frozenset[Kind] = frozenset(Kind), at_least: int = 0
+) -> Outcome:
+    """Lets things break for so many seconds, and until `at_least` faults were met and as many commands have arrived
+    (a busy machine takes longer; ten times as long at most), then heals all of them, and counts."""
     chat_ids = [f"chat-{number:02}" for number in range(1, chats + 1)]
     # A black hole is found out by pings; at the usual 20 s a short run would see none of it.
     usual = websocket.PING_INTERVAL_S, websocket.PING_TIMEOUT_S
@@ -72,7 +75,12 @@ async def run(seed: int, chats: int, seconds: float, kinds: frozenset[Kind] = fr
                 await stack.enter_async_context(_over_stdio(truth, Schedule(seed, kinds=kinds), chat_ids[:far])),
             ]
             truth.speak(*chat_ids)
-            await _be_agents(sides, seed, seconds)
+
+            def busy_enough() -> bool:
+                faults = sum(side.proxy.done.total() for side in sides)
+                return min(faults, sum(len(talk.commands) for talk in truth.chats.values())) >= at_least
+
+            await _be_agents(sides, seed, seconds, busy_enough)
             truth.hush()
             unsettled = [chat_id for side in sides for chat_id in await _heal(side, truth)]
             return _count(seed, truth, sides, unsettled)
@@ -114,9 +122,9 @@ def _staff(side: Side, chat_ids: list[str]) -> None:
         side.actors[chat_id] = Actor(f"{side.name} {chat_id}", side.clients, follower, chat_id, pace=1.0)
 
 
-async def _be_agents(sides: list[Side], seed: int, seconds: float) -> None:
-    """All of them at work, for so many seconds."""
-    with anyio.move_on_after(seconds):
+async def _be_agents(sides: list[Side], seed: int, seconds: float, busy_enough: Callable[[], bool]) -> None:
+    """All of them at work, for so many seconds, and longer if that was not enough."""
+    with anyio.move_on_after(10 * seconds):
         async with anyio.create_task_group() as group:
             for side in sides:
                 for chat_id, follower in side.followers.items():
@@ -125,6 +133,10 @@ async def _be_agents(sides: list[Side], seed: int, seconds: float) -> None:
                     group.start_soon(_act, side, chat_id, random.Random(rng.random()))
                 if side.watcher:
                     group.start_soon(_follow, side, side.watcher, random.Random(seed))
+            await anyio.sleep(seconds)
+            while not busy_enough():  # noqa: ASYNC110 - nothing tells of it
+                await anyio.sleep(0.1)
+            group.cancel_scope.cancel()
 
 
 async def _follow(side: Side, follower: Follower, rng: random.Random) -> None:

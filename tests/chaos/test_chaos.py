@@ -18,12 +18,12 @@ pytestmark = pytest.mark.anyio
 
 async def test_nothing_is_lost_doubled_or_written_twice_whatever_breaks() -> None:
     """Our contract (sections 4 and 5), with a few seconds of all faults at once. To repeat: `make chaos SEED=7`."""
-    outcome = await run(7, chats=8, seconds=5)
+    outcome = await run(7, chats=8, seconds=5, at_least=10)
     print(details(outcome), totals(outcome), sep="\n")
     assert not outcome.problems
-    assert outcome.faults.total() > 5 and outcome.reconnects.total() > 8, "fewer on a busy machine, but never few"
+    assert outcome.faults.total() >= 10 and outcome.reconnects.total() > 8
     assert sum(one.log for one in outcome.events.values()) > 100
-    assert sum(one.written for one in outcome.commands.values()) > 5
+    assert sum(one.written for one in outcome.commands.values()) >= 10
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,9 @@ async def test_a_client_that_reads_nothing_costs_bounded_memory_and_finds_all_it
     assert found["events"] <= 10_000 or found["gap"]["reason"] == "expired"
 
 
-async def test_a_thousand_waits_that_are_called_off_leave_nothing_behind() -> None:
-    """A listener that stays would be called for every event until the process ends."""
+async def test_other_chats_are_followed_while_one_pours_in_and_a_thousand_waits_are_called_off() -> None:
+    """One chat must not keep the others from their agents. How late they are, `make pressure` shows."""
     found = await others(2, seed=1)
-    assert found["listeners_left"] == 0
+    print(found)
     assert found["pressed"], "other chats were not followed meanwhile"
+    assert found["events"] > 1000

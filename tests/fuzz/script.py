@@ -21,7 +21,7 @@ from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.identity import identify
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.views import shapes, structure, text
-from evi_mcp.views.lines import fit, line_length
+from evi_mcp.views.rendering import Rendering
 
 CHAT = "chat-1"
 SECRET = "sk-Fuzz/0123+456=="
@@ -126,20 +126,21 @@ def _check_page(record: ChatRecord, cursors: Cursors, max_chars: int) -> None:
     types = frozenset(event.type for event in record.log)
     position, seen = cursors.read(EARLIEST), list[int]()
     while True:
+        rendering = Rendering(with_chat_id=False)
         page = read_page(
             [record.log],
             position,
             Filter(types),
             limit=50,
             max_chars=max_chars,
-            length=lambda event: line_length(event, with_chat_id=False),
+            length=rendering.length,
             upto=cursors.last_seq,
         )
         items: list[Event] = page.events
         if len(items) == 1:
-            items = [fit(items[0], max_chars, with_chat_id=False)]
-        shown = structure.page(page, items, [record], cursors)
-        written = text.page(shown, chat_ids=[CHAT], types=[])
+            items = [rendering.fit(items[0], max_chars)]
+        shown = structure.page(page, rendering.structures(items), [record], cursors)
+        written = text.page(shown, rendering.lines(items), chat_ids=[CHAT], types=[])
         _sound(shapes.EventPage, shown, written)
         assert sum(map(bool, map(_TOLD.match, written.split("\n")))) == len(items), "one line for each event"
         seen += [event.seq for event in page.events]

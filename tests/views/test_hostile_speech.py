@@ -17,7 +17,7 @@ from evi_mcp.chat.log import Cursors, Position
 from evi_mcp.chat.pages import Filter, read_page
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.views import shapes, structure, text
-from evi_mcp.views.lines import event_lines, line_length
+from evi_mcp.views.rendering import Rendering
 from tests import frames
 
 TRICKS = [
@@ -97,21 +97,14 @@ def every_text(words: list[str]) -> dict[str, str]:
     whole = {"limit": 200, "max_chars": 50_000, "upto": cursors.last_seq}
     pages = {}
     for several in (False, True):
-        found = read_page(
-            [record.log],
-            Position(0),
-            every,
-            length=lambda event, several=several: line_length(event, with_chat_id=several),
-            **whole,
-        )
-        shown = structure.page(found, found.events, [record], cursors)
-        if several:
-            for event in shown["events"]:
-                event["chat_id"] = "chat-1"
-        pages[f"page {several}"] = text.page(shown, chat_ids=["chat-1"], types=[])
-        pages[f"lines {several}"] = "\n".join(event_lines(shown["events"]))
+        rendering = Rendering(with_chat_id=several, in_full=several)
+        found = read_page([record.log], Position(0), every, length=rendering.length, **whole)
+        shown = structure.page(found, rendering.structures(found.events), [record], cursors)
+        lines = list(rendering.lines(found.events))
+        pages[f"page {several}"] = text.page(shown, lines, chat_ids=["chat-1"], types=[])
+        pages[f"lines {several}"] = "\n".join(lines)
         wait: shapes.WaitPage = {**shown, "woken_by": "chat_ended", "reason": record.lifecycle.reason or ""}
-        pages[f"wait {several}"] = text.page(wait, chat_ids=[], types=[])
+        pages[f"wait {several}"] = text.page(wait, lines, chat_ids=[], types=[])
     calls = structure.tool_calls(list(record.tool_calls), 5.0, with_chat_id=True)
     transcript = text.transcript_within(record, cursors, 100, 50_000)
     markdown = text.markdown_transcript("chat-1", transcript)

@@ -1,0 +1,56 @@
+"""Many calls at once on one stdio connection, by hand: a client library would take longer than what is measured."""
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tests.process.conftest import Process
+
+
+class Callers:
+    """Calls of tools, each answered when its answer comes; one that is cancelled is called off at the server, too."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._ids = itertools.count(100_000)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+
+    async def call(self, tool: str, **arguments: Any) -> Any:
+        """The structured result of a tool."""
+        number, answer = next(self._ids), asyncio.get_running_loop().create_future()
+        self._waiting[number] = answer
+        self._send(id=number, method="tools/call", params={"name": tool, "arguments": arguments})
+        try:
+            result = (await answer)["result"]
+        except asyncio.CancelledError:
+            self._send(method="notifications/cancelled", params={"requestId": number})
+            raise
+        finally:
+            del self._waiting[number]
+        assert not result.get("isError"), result
+        return result["structuredContent"]
+
+    def _send(self, **message: Any) -> None:
+        self._process.write(json.dumps({"jsonrpc": "2.0", **message}))
+
+    async def read(self) -> None:
+        """Takes in answers, for ever."""
+        while True:
+            answer = await self._process.read()
+            waiting = self._waiting.get(answer.get("id"))
+            if waiting is not None and not waiting.done():
+                waiting.set_result(answer)
+
+
+@asynccontextmanager
+async def talking(process: Process) -> AsyncIterator[Callers]:
+    """Callers of a process that was greeted already."""
+    callers = Callers(process)
+    reading = asyncio.create_task(callers.read())
+    try:
+        yield callers
+    finally:
+        reading.cancel()
