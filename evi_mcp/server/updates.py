@@ -10,14 +10,19 @@ from typing import Any
 from urllib.parse import quote
 
 import anyio
+import mcp_types as types
 from mcp.server import MCPServer
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourcesListChanged, ResourceUpdated, ServerEvent
+from mcp.shared.exceptions import MCPError
 
 from evi_mcp.chat.events import Event
 from evi_mcp.server import sdk
 
 PERIOD_S = 0.1
 CHATS_URI = "evi://chats"
+MAX_URI = 1024
+MAX_SUBSCRIPTIONS = 10_000
+"""Of one client; all views of 1,000 chats are 4,000."""
 _LIST = "\0list"  # stands for the list of resources among the URIs
 
 
@@ -125,8 +130,19 @@ class Updates:
         self._start(self._pump, connection, client)
 
     def _subscribe(self, connection: sdk.Connection, uri: str) -> None:
+        if not (uri == CHATS_URI or uri.startswith(f"{CHATS_URI}/")) or "?" in uri or len(uri) > MAX_URI:
+            raise MCPError(
+                types.INVALID_PARAMS,
+                f"nothing there can be subscribed to; subscribe to {CHATS_URI}, {CHATS_URI}/{{chat_id}}, or its"
+                " /events, /transcript or /tool-calls, without a query.",
+            )
         self._greet(connection)
-        self._clients[connection].uris.add(uri)
+        uris = self._clients[connection].uris
+        if len(uris) >= MAX_SUBSCRIPTIONS and uri not in uris:
+            raise MCPError(
+                types.INVALID_PARAMS, f"this client has {MAX_SUBSCRIPTIONS} subscriptions; unsubscribe from some first."
+            )
+        uris.add(uri)
         self._wanted = True
 
     def _unsubscribe(self, connection: sdk.Connection, uri: str) -> None:

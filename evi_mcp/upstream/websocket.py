@@ -50,13 +50,25 @@ class _SameOrigin(connect):
 
 
 class _Watched(ClientConnection):
-    """Notes when bytes arrive: a large frame on a slow line takes longer than the gap that ends a replay."""
+    """Notes when bytes arrive: a large frame on a slow line takes longer than the gap that ends a replay.
+
+    It also leaves a service that has said goodbye and does not hang up, for which the library would wait for as long as
+    pings may take.
+    """
 
     heard_at = 0.0
+    _leaving: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = time.monotonic()
         super().data_received(data)
+        if self._leaving is None and self.protocol.close_expected():
+            self._leaving = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
+        super().connection_lost(exc)
 
 
 class WebSocketConnector:

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     FIN = "fin"  # the end of the stream, without a close frame
     SILENCE = "silence"  # a black hole: nothing comes or goes any more, and nobody says so
     CLOSE = "close"  # with the code `value`
+    LINGER = "linger"  # closed with the code `value`, but for the socket, which stays
     HUGE = "huge"  # a frame of 20 MiB, where 16 are allowed
     NOT_UTF8 = "not utf-8"  # a text frame that is none
     NO_FRAME = "no frame"  # an opcode that means nothing
@@ -30,7 +31,7 @@ class Kind(StrEnum):
     REFUSE = "refuse"  # the handshake, with the status `value`; 0 hangs up without an answer
 
 
-FINAL = (Kind.RST, Kind.FIN, Kind.SILENCE, Kind.CLOSE, Kind.HUGE, Kind.NOT_UTF8, Kind.NO_FRAME)
+FINAL = (Kind.RST, Kind.FIN, Kind.SILENCE, Kind.CLOSE, Kind.LINGER, Kind.HUGE, Kind.NOT_UTF8, Kind.NO_FRAME)
 PASSING = (Kind.DELAY, Kind.SPLIT, Kind.JOIN, Kind.CORRUPT, Kind.BINARY, Kind.STALL)
 HEALING_STATUS = (0, 408, 425, 429, 500, 502, 503, 504)
 PASSING_CODES = (1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 3000, 4000, 4999)
@@ -98,8 +99,8 @@ class Schedule:
 
 
 def _final(rng: random.Random, at: int) -> Fault:
-    [kind] = rng.choices(FINAL, (6, 4, 1, 6, 1, 2, 2))
-    return Fault(kind, at, rng.choice(PASSING_CODES) if kind is Kind.CLOSE else None)
+    [kind] = rng.choices(FINAL, (6, 4, 1, 6, 1, 1, 2, 2))
+    return Fault(kind, at, rng.choice(PASSING_CODES) if kind in (Kind.CLOSE, Kind.LINGER) else None)
 
 
 def _passing(rng: random.Random, kind: Kind, history: int) -> Fault:

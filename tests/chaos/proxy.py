@@ -251,13 +251,13 @@ class Link:
 
     async def _end(self, fault: Fault) -> None:
         """A fault that is the end of the connection: the server has to find out, and hang up."""
-        self._hang_up = fault.kind is not Kind.SILENCE
+        self._hang_up = fault.kind not in (Kind.SILENCE, Kind.LINGER)
         match fault.kind:
             case Kind.RST:
                 self.reset()
             case Kind.FIN:
                 self._to_server.close()
-            case Kind.CLOSE:
+            case Kind.CLOSE | Kind.LINGER:
                 self._to_server.write(wire.close(fault.value, "chaos"))
             case Kind.HUGE:
                 self._to_server.write(wire.build(wire.TEXT, b" " * HUGE_BYTES))

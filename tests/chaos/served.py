@@ -1,10 +1,11 @@
-"""`evi-mcp serve` as a real process, with quicker pings, and with its number of tasks on demand.
+"""`evi-mcp serve` as a real process, with quicker pings, and with word of what it holds on demand.
 
 Run as a module it is that process: nothing but two constants differs from the console script, and SIGUSR1 writes how
-many asyncio tasks there are to stderr.
+many asyncio tasks, and blocks of Python's memory, there are to stderr.
 """
 
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -42,7 +43,8 @@ def main() -> None:
 
     async def watched(*args: object) -> int:
         def tell() -> None:
-            sys.stderr.write(f"tasks {len(asyncio.all_tasks())}\n")
+            gc.collect()
+            sys.stderr.write(f"holds {len(asyncio.all_tasks())} {sys.getallocatedblocks()}\n")
             sys.stderr.flush()
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell)

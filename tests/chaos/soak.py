@@ -35,18 +35,20 @@ WARM_UP_S = 2 * LIFE_S
 
 
 class Sample(NamedTuple):
-    """What the server's process holds at one moment."""
+    """What the server's process holds at one moment; `blocks` are those that Python has allocated, after a pass of its
+    garbage collector: unlike the resident memory, they show what is held and not what the allocator keeps."""
 
     label: str
     minutes: float
     rss_mib: float
+    blocks: int
     tasks: int
     descriptors: int
 
     def __str__(self) -> str:
         return (
-            f"{self.label:>10} ({self.minutes:4.1f} min): {self.rss_mib:6.1f} MiB RSS, {self.tasks} tasks,"
-            f" {self.descriptors} file descriptors"
+            f"{self.label:>10} ({self.minutes:4.1f} min): {self.rss_mib:6.1f} MiB RSS, {self.blocks} blocks,"
+            f" {self.tasks} tasks, {self.descriptors} file descriptors"
         )
 
 
@@ -144,10 +146,11 @@ async def _sample(label: str, minutes: float, pid: int, log: TextIO) -> Sample:
     os.kill(pid, signal.SIGUSR1)
     await anyio.sleep(0.5)
     log.seek(0)
-    told = [line for line in log.read().splitlines() if line.startswith("tasks ")]
+    told = [line for line in log.read().splitlines() if line.startswith("holds ")]
     rss = _rss_mib(pid)
     descriptors = len(os.listdir(f"/proc/{pid}/fd"))
-    return Sample(label, minutes, rss, int(told[-1].split()[1]), descriptors)
+    tasks, blocks = map(int, told[-1].split()[1:])
+    return Sample(label, minutes, rss, blocks, tasks, descriptors)
 
 
 def problems(samples: list[Sample], chats: int) -> list[str]:
@@ -156,6 +159,8 @@ def problems(samples: list[Sample], chats: int) -> list[str]:
     found = []
     if end.rss_mib > start.rss_mib * 1.25:
         found.append(f"memory grew from {start.rss_mib:.1f} to {end.rss_mib:.1f} MiB")
+    if end.blocks > start.blocks * 1.1:
+        found.append(f"blocks of memory grew from {start.blocks} to {end.blocks}")
     if end.tasks > start.tasks + chats:
         found.append(f"tasks grew from {start.tasks} to {end.tasks}")
     if end.descriptors > start.descriptors + chats // 2:

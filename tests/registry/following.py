@@ -11,6 +11,7 @@ from evi_mcp.registry.pump import Pace
 from evi_mcp.registry.registry import ChatRegistry
 from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
 from evi_mcp.upstream.transport import Closed, Connector, Unreachable
+from tests import frames
 
 
 def at_once() -> Iterator[float]:
@@ -63,3 +64,22 @@ class NeverTakes(MemoryTransport):
 
     async def send(self, frame: str) -> None:
         await anyio.sleep_forever()
+
+
+class Pouring(MemoryTransport):
+    """There is always another frame, received without waiting; but so many only, or a server without turns would never
+    be found out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._number = 0
+
+    @property
+    def goes_on(self) -> bool:
+        return self._number < 200_000
+
+    async def receive(self) -> str | bytes:
+        if not (self.goes_on and self.is_open):
+            raise Closed(None)
+        self._number += 1
+        return frames.user(f"word {self._number}", self._number)

@@ -9,11 +9,12 @@ from evi_mcp.chat.events import Event
 from evi_mcp.errors import AttachRefused, ChatNotAttached
 from evi_mcp.protocol.commands import UserInput
 from evi_mcp.registry import registry as registry_module
+from evi_mcp.registry.listeners import Listeners
 from evi_mcp.registry.pump import Pace
 from evi_mcp.upstream.memory import MemoryConnector
 from evi_mcp.upstream.transport import Refused, Unreachable
 from tests import frames
-from tests.registry.following import following, until
+from tests.registry.following import Handing, Pouring, following, until
 
 pytestmark = pytest.mark.anyio
 
@@ -91,6 +92,37 @@ async def test_listeners_may_come_and_go_while_they_are_called() -> None:
         connector.connections["c"][0].push(frames.user("b", 2))
         await both.wait()
         assert seen == ["once", "always", "always"]
+
+
+async def test_who_has_named_types_is_told_of_these_alone_and_of_nothing_once_gone() -> None:
+    """A thousand waits on a chat that never stops must not each be asked about each of its events."""
+    listeners, seen = Listeners(), list[str]()
+    all_types, messages = (lambda event, who=who: seen.append(f"{who} {event.type}") for who in ("all", "messages"))
+    listeners.add(messages, {"user_message", "tool_call"})
+    listeners.add(all_types)
+
+    def tell(*types: str) -> list[str]:
+        seen.clear()
+        for number, name in enumerate(types):
+            listeners.tell(Event(seq=number, chat_id="c", at=0.0, type=name))
+        return seen.copy()
+
+    assert tell("user_message", "error") == ["all user_message", "messages user_message", "all error"]
+    listeners.add(messages, {"error"})
+    assert (tell("user_message", "error"), len(listeners)) == (["all user_message", "all error", "messages error"], 2)
+    listeners.remove(all_types)
+    assert tell("user_message", "error") == ["messages error"]
+    listeners.remove(messages)
+    listeners.remove(messages)
+    assert (tell("user_message", "error"), len(listeners)) == ([], 0)
+
+
+async def test_a_chat_that_pours_in_lets_others_have_their_turn() -> None:
+    """Frames that are here already are received without waiting: without a break, nothing else would ever run."""
+    pouring = Pouring()
+    async with following(Handing(pouring)) as registry:
+        assert (await registry.attach("c")).state == "live"
+        assert pouring.goes_on, "an agent was told only when all had come"
 
 
 async def test_a_chat_that_failed_before_it_was_live_can_be_tried_again() -> None:

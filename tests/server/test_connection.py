@@ -5,6 +5,9 @@ import pytest
 
 from evi_mcp.registry import live_chat, registry
 from tests import frames
+from tests.chaos.faults import Fault, Kind, Schedule
+from tests.chaos.proxy import breaking
+from tests.chaos.truth import Truth, telling
 from tests.fake_evi import KEY, FakeEvi
 from tests.supervision import CHAT, Agent, agent_on, app_behind, supervising
 
@@ -250,3 +253,30 @@ async def test_closing_the_server_closes_every_socket_with_1000(evi: FakeEvi) ->
     assert app_behind(server).registry.chats() == []
     await evi.until(lambda: sum(map(len, evi.closes.values())) == 20)
     assert {code for codes in evi.closes.values() for code in codes} == {1000}
+
+
+async def test_a_service_that_says_goodbye_and_does_not_hang_up_is_left_soon() -> None:
+    """No event and no command can come or go on such a socket; pings would keep it for 20 s and more."""
+    async with telling(Truth("goodbye", [CHAT])) as truth, breaking(truth.port, _Lingering()) as proxy:
+        async with supervising(base_url=proxy.base_url) as server, agent_on(server) as agent:
+            await agent.call("attach_chat", chat_id=CHAT)
+            said = truth.speak_up(CHAT)
+            with anyio.fail_after(15):
+                await agent.until_state("reconnecting")
+                await agent.until_state("live")
+            assert proxy.done == {"linger": 1}
+            page = await agent.call("read_events", chat_id=CHAT)
+            assert [event.get("message_id") for event in page["events"]].count(said) == 1
+
+
+class _Lingering(Schedule):
+    """Says goodbye on the first connection, where live events begin."""
+
+    def __init__(self) -> None:
+        super().__init__("lingering")
+
+    def refusal(self, chat_id: str, connection: int) -> int | None:
+        return None
+
+    def faults(self, chat_id: str, connection: int, history: int) -> list[Fault]:
+        return [Fault(Kind.LINGER, history, 1011)] if connection == 1 else []

@@ -8,6 +8,7 @@ import mcp_types as types
 import pytest
 from mcp.shared.exceptions import MCPError
 
+from evi_mcp.server import updates
 from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.supervision import CHAT, Agent, agent_on, supervising
@@ -92,6 +93,30 @@ async def test_a_client_of_2026_hears_of_changes_on_its_listen_stream(evi: FakeE
                 async for event in stream:
                     if "ListChanged" in type(event).__name__:
                         break
+
+
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")  # what older clients do
+@pytest.mark.parametrize(
+    "uri", ["file:///etc/passwd", "evi://chatsandmore", "evi://chats/c/events?limit=1", "evi://chats/" + "c" * 2000]
+)
+async def test_what_is_no_resource_of_ours_cannot_be_subscribed_to(evi: FakeEvi, uri: str) -> None:
+    """A client that subscribed to it would wait for ever, and what is kept of it would have no bound."""
+    async with supervising(evi) as server, agent_on(server, "legacy") as agent:
+        with pytest.raises(MCPError, match="without a query"):
+            await agent.client.subscribe_resource(uri)
+
+
+@pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
+async def test_the_subscriptions_of_a_client_have_a_limit(evi: FakeEvi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every buffer is bounded and says what happens when it is full; those it has are not lost."""
+    monkeypatch.setattr(updates, "MAX_SUBSCRIPTIONS", 2)
+    async with supervising(evi) as server, agent_on(server, "legacy") as agent:
+        for uri in ("evi://chats", "evi://chats/c", "evi://chats"):
+            await agent.client.subscribe_resource(uri)
+        with pytest.raises(MCPError, match="has 2 subscriptions; unsubscribe"):
+            await agent.client.subscribe_resource("evi://chats/d")
+        await agent.client.unsubscribe_resource("evi://chats/c")
+        await agent.client.subscribe_resource("evi://chats/d")
 
 
 @pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")  # what older clients do
