@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal
 
 import anyio
 import mcp_types as types
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from evi_mcp.app import App
 from evi_mcp.config import SECRETS, Access
@@ -41,6 +49,13 @@ class BuiltinTool(BaseModel):
     fallback_content: Annotated[str, Field(description="What the LLM is told if the tool fails.")] = ""
 
 
+def _in_one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError("a value is a text, a number, true or false") from None  # else one complaint for each of them
+
+
 async def update_session_settings(
     ctx: AppContext,
     chat_id: ChatId,
@@ -52,7 +67,8 @@ async def update_session_settings(
     ] = None,
     clear_context: Annotated[bool, Field(description="Takes the context away; not together with context.")] = False,
     variables: Annotated[
-        dict[str, str | bool | int | FiniteFloat] | None, Field(description="Values for {{name}} in the prompt.")
+        dict[str, Annotated[str | bool | int | FiniteFloat, WrapValidator(_in_one_sentence)]] | None,
+        Field(description="Values for {{name}} in the prompt."),
     ] = None,
     voice_id: Annotated[str, Field(description="Switches EVI's voice, which the person on the line hears.")] = "",
     tools: Annotated[list[FunctionTool] | None, Field(description="Functions that EVI may ask for.")] = None,

@@ -113,7 +113,7 @@ async def test_settings_are_confirmed_by_those_that_come_back(evi: FakeEvi, agen
         ({"tools": [{"name": "", "parameters": {}}]}, "tools.0.name"),
         ({"tools": [{"name": "t", "parameters": {}, "fallback": "x"}]}, "tools.0.fallback"),
         ({"builtin_tools": [{"name": "fly"}]}, "builtin_tools.0.name"),
-        ({"variables": {"a": ["b"]}}, "variables.a"),
+        ({"variables": {"a": ["b"]}}, "variables.a: a value is a text, a number, true or false."),
         ({"language_model_api_key_name": "OPENAI"}, 'no secret "OPENAI", there is none'),
         ({"language_model_api_key": SECRET}, "has no parameter"),
     ],
