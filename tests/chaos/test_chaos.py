@@ -90,5 +90,5 @@ async def test_other_chats_are_followed_while_one_pours_in_and_a_thousand_waits_
     """One chat must not keep the others from their agents. How late they are, `make pressure` shows."""
     found = await others(2, seed=1)
     print(found)
-    assert found["pressed"], "other chats were not followed meanwhile"
+    assert all(found["late"].values()), "other chats were not followed meanwhile"
     assert found["events"] > 1000
