@@ -5,6 +5,7 @@
 # make pressure  shows what a flood, and a client that stops reading, cost (SECONDS=)
 # make fuzz  follows coverage to what breaks the decoder or the record (SECONDS=, SEED=)
 # make soak  shows that nothing grows while 100 chats come and go (MINUTES=)
+# make bench  measures everything beside what one would use instead, in 10 minutes; make bench-quick the ratios that matter
 # make docs  writes the pages that are made from the code; make views measures what an agent reads
 
 VENV := .venv
@@ -30,6 +31,8 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	@$(MAKE) --no-print-directory lint types tests
 	$(BIN)/evi-mcp demo
+	@echo "for information, whatever it says:"
+	-$(BIN)/python -m benchmarks --quick
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -72,6 +75,7 @@ docs: $(INSTALLED)
 
 views: $(INSTALLED)
 	$(BIN)/python scripts/measure_views.py
+
 # With Hume's SDK, which is measured too; nothing else needs it.
 $(VENV)/.bench: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

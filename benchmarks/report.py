@@ -12,7 +12,7 @@ from statistics import median, quantiles
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- measured: made by `make bench` -->", "<!-- end of what is measured -->"
-PACKAGES = ("evi-mcp", "mcp", "websockets", "anyio", "pydantic", "hume", "uvloop", "orjson", "msgspec")
+PACKAGES = ("evi-mcp", "mcp", "websockets", "anyio", "pydantic", "hume")
 
 
 @dataclass(frozen=True)
