@@ -87,7 +87,7 @@ class Event:
     @property
     def size(self) -> int:
         """Roughly how many characters it holds on to."""
-        size = 200 + sum([len(text) for text in _texts(self) if text is not None])
+        size = 200 + sum(map(len, filter(None, _texts(self))))
         if self.scores:
             size += 40 * len(self.scores)
         return size + len(str(self.settings)) if self.settings else size

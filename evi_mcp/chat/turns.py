@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from evi_mcp.chat.events import Event
 from evi_mcp.protocol.scores import Scores
@@ -35,16 +35,11 @@ class Turn:
     awaiting: int = 0
     """Utterances whose expression may still come."""
     changed_seq: int = 0
-    _texts: list[str] = field(default_factory=list)
-    _length: int = 0
+    text: str = ""
+    """All that was said in it."""
     _scored: int = 0
-    _unadded: list[Mapping[str, float]] = field(default_factory=list)
+    _unadded: tuple[Mapping[str, float], ...] = ()
     _sums: Mapping[str, float] | None = None  # of those that are no longer kept as they are
-
-    @property
-    def text(self) -> str:
-        """All that was said in it."""
-        return " ".join(self._texts)
 
     @property
     def scores(self) -> dict[str, float]:
@@ -71,17 +66,16 @@ class Turn:
     def say(self, text: str, seq: int) -> None:
         """Adds an utterance."""
         self.changed_seq = seq
-        if self._length < MAX_TURN_TEXT:
-            self._texts.append(text)
-            self._length += len(text)
+        if len(self.text) < MAX_TURN_TEXT:
+            self.text = f"{self.text} {text}" if self.text else text
 
     def score(self, scores: Mapping[str, float], seq: int) -> None:
         """Adds the expression of an utterance."""
         self.changed_seq = seq
         self._scored += 1
-        self._unadded.append(scores)
+        self._unadded += (scores,)
         if len(self._unadded) > MAX_UNADDED:
-            self._sums, self._unadded = Scores(self._added()), []
+            self._sums, self._unadded = Scores(self._added()), ()
 
     def _added(self) -> dict[str, float]:
         sums = dict(self._sums or {})

@@ -71,7 +71,8 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace) -> bool:
         await _take_in_replay(chat, transport, pace, turn)
         while not chat.over:
             chat.receive(await transport.receive())
-            await turn.taken()
+            if turn.is_over():
+                await turn.next()
         # An `error` has ended the chat. The service closes next, and may have something to say before it does.
         with anyio.move_on_after(pace.last_words):
             while True:
@@ -99,14 +100,18 @@ class _Turn:
         self._heard_at = 0.0
         self._ends = 0.0
 
-    async def taken(self) -> None:
-        """A frame was taken in: returns when the next one may be."""
+    def is_over(self) -> bool:
+        """Whether it is the others' turn, now that a frame was taken in."""
         now, heard_at = time.monotonic(), self._transport.heard_at
-        if heard_at != self._heard_at:  # bytes came in between, so the loop has gone round
-            self._heard_at, self._ends = heard_at, now + TURN_S
-        elif now >= self._ends:
-            await anyio.lowlevel.checkpoint()
-            self._ends = time.monotonic() + TURN_S
+        if heard_at == self._heard_at:
+            return now >= self._ends
+        self._heard_at, self._ends = heard_at, now + TURN_S  # bytes came in between, so the loop has gone round
+        return False
+
+    async def next(self) -> None:
+        """Returns when the others have had theirs."""
+        await anyio.lowlevel.checkpoint()
+        self._ends = time.monotonic() + TURN_S
 
 
 async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace, turn: _Turn) -> None:
@@ -130,7 +135,8 @@ async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace, turn
             frame = await transport.receive()
         if not patience.cancelled_caught:
             chat.receive(frame)
-            await turn.taken()
+            if turn.is_over():
+                await turn.next()
             heard = True
         now = time.monotonic()
         if history.has_come_back:

@@ -79,11 +79,11 @@ class Wait:
         """The chat whose end has woken it."""
 
     def __enter__(self) -> Self:
+        looks_at = self._looks_at()
         for place in self._places:
-            place.listeners.add(self._see, self._looks_at)
+            place.listeners.add(self._see, looks_at)
         return self
 
-    @property
     def _looks_at(self) -> Collection[str] | None:
         """The types of the events that it has to see; `None` for all."""
         if self._until:
