@@ -19,6 +19,7 @@ from evi_mcp.chat.events import Event
 from evi_mcp.server import sdk
 
 PERIOD_S = 0.1
+_SCHEME = "evi:"
 CHATS_URI = "evi://chats"
 MAX_URI = 1024
 MAX_SUBSCRIPTIONS = 10_000
@@ -130,7 +131,9 @@ class Updates:
         self._start(self._pump, connection, client)
 
     def _subscribe(self, connection: sdk.Connection, uri: str) -> None:
-        if not (uri == CHATS_URI or uri.startswith(f"{CHATS_URI}/")) or "?" in uri or len(uri) > MAX_URI:
+        # One of another scheme never changes here, and the protocol's conformance suite subscribes to such.
+        ours = f"{uri}/".startswith(f"{CHATS_URI}/") and "?" not in uri
+        if len(uri) > MAX_URI or (uri.startswith(_SCHEME) and not ours):
             raise MCPError(
                 types.INVALID_PARAMS,
                 f"nothing there can be subscribed to; subscribe to {CHATS_URI}, {CHATS_URI}/{{chat_id}}, or its"

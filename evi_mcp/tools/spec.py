@@ -67,9 +67,9 @@ def app_of(ctx: AppContext) -> App:
 
 
 def agent_of(ctx: AppContext) -> str:
-    """How the log names the agent that calls: what its client calls itself."""
+    """How the log names the agent that calls: what its client calls itself, but for secrets."""
     params = ctx.session.client_params
-    name = params.client_info.name[:64] if params else ""
+    name = app_of(ctx).mask(params.client_info.name)[:64] if params else ""
     return name.encode("utf-8", "replace").decode() or "an agent"
 
 

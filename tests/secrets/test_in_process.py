@@ -7,13 +7,15 @@ from typing import Any
 import anyio
 import pytest
 from mcp.shared.exceptions import MCPError
+from mcp_types import Implementation
 from pydantic import SecretStr
 
 from evi_mcp.registry import live_chat, registry
 from evi_mcp.tools import ALL_TOOLS
+from tests import fake_evi, frames
 from tests.secrets.leaky import CLOSES, KEY, NAMED, STATUSES, Leaky, found_in, leaking
 from tests.server.test_tool_table import arguments_of
-from tests.supervision import Agent, agent_on, app_behind, supervising
+from tests.supervision import CHAT, Agent, agent_on, app_behind, supervising
 
 pytestmark = pytest.mark.anyio
 
@@ -129,6 +131,21 @@ async def test_an_argument_that_holds_a_secret_is_not_repeated(
             seen.note(refused.value.error)
     seen.check(caplog.text)
     assert not [path for path in leaky.asked if found_in(path)], "the key is in no address"
+
+
+async def test_a_client_that_calls_itself_by_a_secret_is_not_called_so() -> None:
+    """The name of a client goes into events, answers, results and the audit log."""
+    seen = Seen()
+    me = Implementation(name=f"agent {fake_evi.KEY}", version=fake_evi.KEY)
+    async with fake_evi.fake_evi() as evi, supervising(evi) as server, agent_on(server, client_info=me) as agent:
+        evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1")]
+        await seen.of(agent, "attach_chat", chat_id=CHAT)
+        for _ in range(2):  # the second is refused, with who has answered
+            answer = {"tool_call_id": "call_1", "content": "x", "wait_for_effect_s": 0}
+            await seen.of(agent, "answer_tool_call", chat_id=CHAT, **answer)
+        await look_everywhere(agent, seen)
+    assert sum("agent [redacted]" in part for part in seen.parts) >= 3
+    assert not any(fake_evi.KEY in part for part in seen.parts)
 
 
 async def test_a_crash_says_nothing_of_what_it_was_about(
