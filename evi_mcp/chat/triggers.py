@@ -20,6 +20,7 @@ MAX_LATE_TURNS = 100
 
 _SCORES = {name.casefold(): name for name in SCORE_NAMES}
 
+CUTS_SHORT = frozenset({"user_interruption"})
 _WORDS = {"user": "user_message", "assistant": "assistant_message"}
 _VOICES = {"user": frozenset({"user_message"}), "assistant": frozenset({"assistant_message", "assistant_prosody"})}
 
@@ -67,14 +68,14 @@ class OnEvent(Trigger):
     """An event of one of these types."""
 
     kind: Literal["event"]
-    types: Annotated[list[str], Field(min_length=1, max_length=50, description="Event types, as in `types`.")]
+    types: Annotated[tuple[str, ...], Field(min_length=1, max_length=50, description="Event types, as in `types`.")]
 
     @cached_property
     def looks_at(self) -> frozenset[str]:
         return frozenset(self.types)
 
     def met_by(self, event: Event, record: ChatRecord) -> bool:
-        return event.type in self.types and not event.interim
+        return event.type in self.looks_at and not event.interim
 
 
 class OnExpression(Trigger):
@@ -145,6 +146,10 @@ class OnSilence(Trigger):
     kind: Literal["silence"]
     seconds: Seconds
 
+    @cached_property
+    def looks_at(self) -> frozenset[str]:
+        return CUTS_SHORT  # it takes back what would have been heard: the silence began sooner than was foreseen
+
     def clocks(self, record: ChatRecord) -> Iterator[Clock]:
         yield Clock(record.spoke_at, self.seconds)
 
@@ -171,7 +176,7 @@ class OnTurnEnd(Trigger):
 
     @cached_property
     def looks_at(self) -> frozenset[str]:
-        return frozenset({"assistant_end", "user_interruption"})
+        return CUTS_SHORT | {"assistant_end"}
 
     def met_by(self, event: Event, record: ChatRecord) -> bool:
         return event.type in self.looks_at

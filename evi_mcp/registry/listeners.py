@@ -17,7 +17,7 @@ class Listeners:
     def __init__(self) -> None:
         self._all: dict[Listener, None] = {}
         self._by_type: dict[str, dict[Listener, None]] = {}
-        self._types: dict[Listener, Collection[str]] = {}
+        self._types: dict[Listener, frozenset[str]] = {}
         self._called: dict[str, tuple[Listener, ...]] = {}  # by type, of those that somebody has named
         self._called_always: tuple[Listener, ...] = ()
 
@@ -34,8 +34,8 @@ class Listeners:
             self._all[listener] = None
             self._forget_order()
         else:
-            self._types[listener] = types
-            for name in types:
+            self._types[listener] = frozenset(types)
+            for name in self._types[listener]:
                 self._by_type.setdefault(name, {})[listener] = None
                 self._called.pop(name, None)
 

@@ -77,6 +77,8 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace) -> bool:
         with anyio.move_on_after(pace.last_words):
             while True:
                 chat.receive(await transport.receive())
+                if turn.is_over():
+                    await turn.next()
     except Closed as end:
         was_live = chat.state is State.LIVE
         chat.change(chat.record.lifecycle.closed(end.code, end.reason))

@@ -154,6 +154,7 @@ class ChatRegistry:
         chat = self._chats.get(chat_id)
         if chat is not None and chat.never_was:
             self._drop(chat)  # there is nothing in it to read: who asks again wants a new attempt
+            chat.listeners.clear()
             chat = None
         if chat is None:
             if len(self._chats) >= self._max_chats:
@@ -240,6 +241,7 @@ class ChatRegistry:
         finally:
             if chat.came_to_nothing:
                 self._drop(chat)  # an attempt that can never succeed leaves nothing behind
+                chat.listeners.clear()  # as in `detach`
             self._tasks.pop(chat, None)
             task.done.set()
 

@@ -10,10 +10,13 @@ import anyio
 
 from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.chat.pages import Filter
-from evi_mcp.chat.triggers import Clock, Trigger, first_met
+from evi_mcp.chat.triggers import CUTS_SHORT, Clock, Trigger, first_met
 from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.registry import ChatRegistry
+
+_MOVES_CLOCKS = CUTS_SHORT | {"tool_call"}
+"""Events after which a clock may wake sooner than was foreseen."""
 
 
 class WokenBy(StrEnum):
@@ -145,7 +148,7 @@ class Wait:
                 self.by = WokenBy.EVENT
                 self._wake()
             return
-        if event.type == "tool_call":
+        if event.type in _MOVES_CLOCKS:
             self._news.set()
         chat = self._registry.find(event.chat_id)
         if chat is not None:

@@ -90,6 +90,20 @@ def report_clients(server: MCPServer[Any], on_client: Callable[[Connection], Non
     server.middleware.append(middleware)
 
 
+def check_listening(server: MCPServer[Any], check: Callable[[list[str]], None]) -> None:
+    """Has the addresses of each `subscriptions/listen` checked; what `check` raises is the answer to it."""
+
+    async def middleware(ctx: Any, call_next: Any) -> Any:
+        if ctx.method == "subscriptions/listen":
+            wanted = (ctx.params or {}).get("notifications")
+            uris = wanted.get("resourceSubscriptions") if isinstance(wanted, dict) else None
+            if isinstance(uris, list):
+                check([uri for uri in uris if isinstance(uri, str)])
+        return await call_next(ctx)
+
+    server.middleware.append(middleware)
+
+
 async def run_on_stdio(server: MCPServer[Any], stdin: Any | None, stdout: Any | None) -> None:
     """Serves until the client closes stdin.
 

@@ -5,6 +5,7 @@ told at most ten times a second for each URI, and only that it changed: they rea
 has a task and a set of its own, so one that does not read holds up nobody and grows nothing.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -19,11 +20,11 @@ from evi_mcp.chat.events import Event
 from evi_mcp.server import sdk
 
 PERIOD_S = 0.1
-_SCHEME = "evi:"
+_OURS = re.compile(r"evi://chats(/[^/?#]+(/events|/transcript|/tool-calls|/audio/[^/?#]+)?)?")
 CHATS_URI = "evi://chats"
-MAX_URI = 1024
+MAX_URI = 4096
 MAX_SUBSCRIPTIONS = 10_000
-"""Of one client; all views of 1,000 chats are 4,000."""
+"""Of one client, or of one `subscriptions/listen`; all views of 1,000 chats are 4,000."""
 _LIST = "\0list"  # stands for the list of resources among the URIs
 
 
@@ -49,6 +50,27 @@ def touched_by(event: Event) -> list[str]:
     if event.tool_call_id is not None:
         uris.append(chat_uri(event.chat_id, "tool-calls"))
     return uris
+
+
+def _check(uris: list[str]) -> None:
+    """Refuses what a client cannot subscribe to.
+
+    Raises:
+        MCPError: It would wait for ever, or there are too many.
+    """
+    # One of another scheme never changes here, but the protocol's conformance suite subscribes to such.
+    if any(len(uri) > MAX_URI or (uri.startswith("evi:") and not _OURS.fullmatch(uri)) for uri in uris):
+        raise MCPError(
+            types.INVALID_PARAMS,
+            f"nothing there can be subscribed to; subscribe to {CHATS_URI}, {CHATS_URI}/{{chat_id}}, or its /events,"
+            " /transcript, /tool-calls or /audio/{message_id}, without a query.",
+        )
+    if len(uris) > MAX_SUBSCRIPTIONS:
+        raise _too_many()
+
+
+def _too_many() -> MCPError:
+    return MCPError(types.INVALID_PARAMS, f"{MAX_SUBSCRIPTIONS} subscriptions are the most; leave some first.")
 
 
 class _Bus(InMemorySubscriptionBus):
@@ -94,6 +116,7 @@ class Updates:
         """Serves subscriptions on `server`, which must have been made with this object's `bus`."""
         sdk.serve_subscriptions(server, self._subscribe, self._unsubscribe)
         sdk.report_clients(server, self._greet)
+        sdk.check_listening(server, _check)
 
     def see(self, event: Event) -> None:
         """Takes note of an event, if anybody wants to know of any; never blocks."""
@@ -131,20 +154,11 @@ class Updates:
         self._start(self._pump, connection, client)
 
     def _subscribe(self, connection: sdk.Connection, uri: str) -> None:
-        # One of another scheme never changes here, and the protocol's conformance suite subscribes to such.
-        ours = f"{uri}/".startswith(f"{CHATS_URI}/") and "?" not in uri
-        if len(uri) > MAX_URI or (uri.startswith(_SCHEME) and not ours):
-            raise MCPError(
-                types.INVALID_PARAMS,
-                f"nothing there can be subscribed to; subscribe to {CHATS_URI}, {CHATS_URI}/{{chat_id}}, or its"
-                " /events, /transcript or /tool-calls, without a query.",
-            )
         self._greet(connection)
         uris = self._clients[connection].uris
-        if len(uris) >= MAX_SUBSCRIPTIONS and uri not in uris:
-            raise MCPError(
-                types.INVALID_PARAMS, f"this client has {MAX_SUBSCRIPTIONS} subscriptions; unsubscribe from some first."
-            )
+        _check([uri])
+        if len(uris | {uri}) > MAX_SUBSCRIPTIONS:
+            raise _too_many()
         uris.add(uri)
         self._wanted = True
 

@@ -39,7 +39,7 @@ _plain_values = attrgetter(*_PLAIN_FIELDS)
 
 def iso(at: float) -> str:
     """Unix seconds as UTC, ISO 8601, to the millisecond."""
-    milliseconds = round(at * 1000)
+    milliseconds = round(at * 1_000_000) // 1000  # cut, as those of the audit log are
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 

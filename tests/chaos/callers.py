@@ -37,12 +37,17 @@ class Callers:
         self._process.write(json.dumps({"jsonrpc": "2.0", **message}))
 
     async def read(self) -> None:
-        """Takes in answers, for ever."""
-        while True:
-            answer = await self._process.read()
-            waiting = self._waiting.get(answer.get("id"))
-            if waiting is not None and not waiting.done():
-                waiting.set_result(answer)
+        """Takes in answers, for as long as the process gives any."""
+        try:
+            while True:
+                answer = await self._process.read()
+                waiting = self._waiting.get(answer.get("id"))
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(answer)
+        except ValueError:  # no JSON: there was no line any more
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(ChildProcessError("the server has ended"))
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.pump import Pace
 from evi_mcp.registry.registry import ChatRegistry
 from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
-from evi_mcp.upstream.transport import Closed, Connector, Unreachable
+from evi_mcp.upstream.transport import Closed, Connector, Refused, Unreachable
 from tests import frames
 
 
@@ -50,6 +50,16 @@ class Handing:
         return f"HTTP {status}"
 
 
+class Refusing:
+    """A connector that refuses every handshake."""
+
+    async def connect(self, chat_id: str) -> MemoryTransport:
+        raise Refused(403)
+
+    async def explain_refusal(self, chat_id: str, status: int) -> str:
+        return f"HTTP {status}"
+
+
 class BreaksOnWrite(MemoryTransport):
     """The connection is lost while a frame is being written."""
 
@@ -70,8 +80,9 @@ class Pouring(MemoryTransport):
     """There is always another frame, received without waiting; but so many only, or a server without turns would never
     be found out."""
 
-    def __init__(self) -> None:
+    def __init__(self, *first: str) -> None:
         super().__init__()
+        self._first = iter(first)
         self._number = 0
 
     @property
@@ -82,4 +93,6 @@ class Pouring(MemoryTransport):
         if not (self.goes_on and self.is_open):
             raise Closed(None)
         self._number += 1
+        if (frame := next(self._first, None)) is not None:
+            return frame
         return frames.user(f"word {self._number}", self._number)

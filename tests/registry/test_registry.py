@@ -1,20 +1,29 @@
 """Attaching, detaching and listening on the in-memory connector: what sockets would only show by luck."""
 
+import gc
+import time
+import weakref
+from contextlib import suppress
 from itertools import repeat
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from evi_mcp.chat.events import Event
+from evi_mcp.chat.pages import Filter
+from evi_mcp.chat.triggers import OnSilence
 from evi_mcp.errors import AttachRefused, ChatNotAttached
 from evi_mcp.protocol.commands import UserInput
 from evi_mcp.registry import registry as registry_module
 from evi_mcp.registry.listeners import Listeners
+from evi_mcp.registry.live_chat import LiveChat
 from evi_mcp.registry.pump import Pace
+from evi_mcp.registry.waiting import Wait, WokenBy
 from evi_mcp.upstream.memory import MemoryConnector
 from evi_mcp.upstream.transport import Refused, Unreachable
 from tests import frames
-from tests.registry.following import Handing, Pouring, following, until
+from tests.registry.following import Handing, Pouring, Refusing, following, until
 
 pytestmark = pytest.mark.anyio
 
@@ -123,6 +132,63 @@ async def test_a_chat_that_pours_in_lets_others_have_their_turn() -> None:
     async with following(Handing(pouring)) as registry:
         assert (await registry.attach("c")).state == "live"
         assert pouring.goes_on, "an agent was told only when all had come"
+
+
+async def test_a_chat_that_pours_in_after_its_end_lets_others_have_their_turn_too() -> None:
+    """What comes after the `error` that ends a chat is still taken in, for a second, and no longer."""
+    pouring = Pouring(frames.metadata(), frames.error("E0715", "max_duration_timeout"))
+    async with following(Handing(pouring)) as registry:
+        chat = await registry.attach("c")
+        await until(chat, "ended")
+        assert pouring.goes_on, "an agent was told only when all had come"
+
+
+@pytest.mark.parametrize("all_chats", [True, False])
+async def test_a_wait_that_is_called_off_listens_no_more(all_chats: bool) -> None:
+    """A listener that stays would be called for every event until the process ends."""
+    async with following(MemoryConnector((frames.metadata(),))) as registry:
+        chat = await registry.attach("c")
+        listening = len(chat.listeners), len(registry.listeners)
+        with anyio.CancelScope() as scope:
+            with Wait(registry, None if all_chats else [chat], Filter(frozenset({"never"}))) as wait:
+                assert (len(chat.listeners), len(registry.listeners)) != listening
+                scope.cancel()
+                await wait.sleep(60)
+        assert (len(chat.listeners), len(registry.listeners)) == listening
+
+
+async def test_an_interruption_begins_a_silence_for_who_sleeps_already() -> None:
+    """EVI's voice comes faster than it is heard; what was not heard yet when the user cuts it short never will be."""
+    connector = MemoryConnector((frames.metadata(),))
+    async with following(connector) as registry:
+        chat = await registry.attach("c")
+        minute = frames.frame("audio_output", id="m", index=0, data="A" * 128_000 * 60)
+        connector.connections["c"][0].push(minute)
+        with Wait(registry, [chat], Filter(frozenset({"audio_output"}))) as wait:
+            if chat.record.spoke_at < time.time() + 30:
+                await wait.sleep(5)
+        with Wait(registry, [chat], Filter(), [OnSilence(kind="silence", seconds=0.2)]) as wait:
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait.sleep, 60)
+                await anyio.lowlevel.checkpoint()
+                connector.connections["c"][0].push(frames.frame("user_interruption", time=1))
+        assert wait.by is WokenBy.TRIGGER
+
+
+async def test_an_attempt_that_was_refused_is_forgotten_at_once() -> None:
+    """It may have taken in a long history before; the garbage collector looks at what is old once in a blue moon."""
+    attempts: list[weakref.ref[LiveChat]] = []
+    gc.disable()
+    try:
+        async with following(Refusing()) as registry:
+            registry.on_chats_changed(lambda: attempts.extend(map(weakref.ref, registry.chats())))
+            with suppress(AttachRefused):
+                await registry.attach("c")
+            while any(attempt() for attempt in attempts):  # noqa: ASYNC110 - until its task has ended, too
+                await anyio.sleep(0.01)
+        assert attempts
+    finally:
+        gc.enable()
 
 
 async def test_a_chat_that_failed_before_it_was_live_can_be_tried_again() -> None:

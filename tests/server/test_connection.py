@@ -4,6 +4,7 @@ import anyio
 import pytest
 
 from evi_mcp.registry import live_chat, registry
+from evi_mcp.upstream import websocket
 from tests import frames
 from tests.chaos.faults import Fault, Kind, Schedule
 from tests.chaos.proxy import breaking
@@ -255,13 +256,14 @@ async def test_closing_the_server_closes_every_socket_with_1000(evi: FakeEvi) ->
     assert {code for codes in evi.closes.values() for code in codes} == {1000}
 
 
-async def test_a_service_that_says_goodbye_and_does_not_hang_up_is_left_soon() -> None:
+async def test_a_service_that_says_goodbye_and_does_not_hang_up_is_left_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """No event and no command can come or go on such a socket; pings would keep it for 20 s and more."""
+    monkeypatch.setattr(websocket, "PING_INTERVAL_S", 600.0)
     async with telling(Truth("goodbye", [CHAT])) as truth, breaking(truth.port, _Lingering()) as proxy:
         async with supervising(base_url=proxy.base_url) as server, agent_on(server) as agent:
             await agent.call("attach_chat", chat_id=CHAT)
             said = truth.speak_up(CHAT)
-            with anyio.fail_after(15):
+            with anyio.fail_after(60):
                 await agent.until_state("reconnecting")
                 await agent.until_state("live")
             assert proxy.done == {"linger": 1}

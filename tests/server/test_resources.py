@@ -96,12 +96,24 @@ async def test_a_client_of_2026_hears_of_changes_on_its_listen_stream(evi: FakeE
 
 
 @pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")  # what older clients do
-@pytest.mark.parametrize("uri", ["evi://chatsandmore", "evi://chats/c/events?limit=1", "evi://chats/" + "c" * 2000])
+@pytest.mark.parametrize("uri", ["evi://chatsandmore", "evi://chats/c/events?limit=1", "evi://chats/" + "c" * 5000])
 async def test_what_is_no_resource_of_ours_cannot_be_subscribed_to(evi: FakeEvi, uri: str) -> None:
     """A client that subscribed to it would wait for ever, and what is kept of it would have no bound."""
     async with supervising(evi) as server, agent_on(server, "legacy") as agent:
         with pytest.raises(MCPError, match="without a query"):
             await agent.client.subscribe_resource(uri)
+
+
+async def test_who_listens_is_held_to_the_same(evi: FakeEvi, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of 2026-07-28 name all their addresses at once."""
+    monkeypatch.setattr(updates, "MAX_SUBSCRIPTIONS", 2)
+    async with supervising(evi) as server, agent_on(server) as agent:
+        for uris, refusal in (["evi://chats/c/nonsense"], "without a query"), (["evi://chats"] * 3, "are the most"):
+            with pytest.raises(MCPError, match=refusal):
+                async with agent.client.listen(resource_subscriptions=uris):
+                    pass
+        async with agent.client.listen(resource_subscriptions=[updates.audio_uri("c", "\u044f" * 256)]):
+            pass
 
 
 @pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning")
@@ -111,7 +123,7 @@ async def test_the_subscriptions_of_a_client_have_a_limit(evi: FakeEvi, monkeypa
     async with supervising(evi) as server, agent_on(server, "legacy") as agent:
         for uri in ("evi://chats", "evi://chats/c", "evi://chats"):
             await agent.client.subscribe_resource(uri)
-        with pytest.raises(MCPError, match="has 2 subscriptions; unsubscribe"):
+        with pytest.raises(MCPError, match="2 subscriptions are the most"):
             await agent.client.subscribe_resource("evi://chats/d")
         await agent.client.unsubscribe_resource("evi://chats/c")
         await agent.client.subscribe_resource("evi://chats/d")

@@ -1,8 +1,11 @@
 """What callers say, and whatever else arrives from a chat, is data: it changes nothing but the log."""
 
-import pytest
+from typing import Any
 
-from evi_mcp.chat.triggers import Trigger
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from evi_mcp.chat.triggers import AnyTrigger
 from evi_mcp.config import Access
 from evi_mcp.server.server import instructions
 from evi_mcp.tools import ALL_TOOLS
@@ -63,7 +66,21 @@ async def test_nothing_that_arrives_changes_a_level_a_setting_an_allow_list_or_a
 LAST = "notifications/tools/list_changed"
 
 
-def test_a_trigger_cannot_be_changed_at_all() -> None:
-    """Whoever holds one, it stays what the agent gave."""
-    for kind in Trigger.__subclasses__():
-        assert kind.model_config.get("frozen") is True
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        {"kind": "event", "types": ["error"]},
+        {"kind": "expression", "score": "Anger", "at_least": 0.5},
+        {"kind": "text", "contains": "help"},
+        {"kind": "silence", "seconds": 5},
+        {"kind": "tool_call_waiting", "seconds": 5},
+        {"kind": "turn_end"},
+    ],
+)
+def test_a_trigger_cannot_be_changed_at_all(trigger: dict[str, Any]) -> None:
+    """Whoever holds one, it stays what the agent gave; and so does what it looks at."""
+    given: Any = TypeAdapter(AnyTrigger).validate_python(trigger)
+    hash(given)  # all that it holds is as immutable as itself
+    for name in type(given).model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(given, name, getattr(given, name))
