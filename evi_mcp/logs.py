@@ -8,10 +8,10 @@ Nothing that is said in a chat goes into it, at any level; what a service says s
 import logging
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from evi_mcp.quoting import name
+from evi_mcp.times import iso
 
 _FIELDS = "evi_mcp_fields"
 _CHATTY = ("mcp", "httpx", "httpcore", "websockets")
@@ -34,10 +34,9 @@ class KeyValueFormatter(logging.Formatter):
         self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         pairs = {"level": record.levelname, "logger": record.name, "msg": record.getMessage()}
         pairs |= getattr(record, _FIELDS, {})
-        line = f"time={at} " + " ".join(f"{key}={_value(value)}" for key, value in pairs.items())
+        line = f"time={iso(record.created)} " + " ".join(f"{key}={_value(value)}" for key, value in pairs.items())
         return self._mask(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
 
 

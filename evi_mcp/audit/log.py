@@ -25,10 +25,11 @@ from anyio import to_thread
 
 from evi_mcp import logs
 from evi_mcp.audit.file import AuditFile, reason
-from evi_mcp.audit.records import encoded, iso
+from evi_mcp.audit.records import encoded
 from evi_mcp.errors import EviMcpError, InvalidSetting, MaybeSent, NotSent, Unrecorded, UserSpoke
 from evi_mcp.protocol.commands import Command
 from evi_mcp.protocol.redaction import Mask, redact
+from evi_mcp.times import iso
 
 PATIENCE_S = 5.0
 """How long a command waits for its record."""

@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
+
+from evi_mcp.times import iso
 
 START = b'{"n":'
 FIRST_PREVIOUS = "0" * 64
@@ -107,11 +108,6 @@ def recovery(torn: bytes, at: float) -> str:
             "torn_sha256": hashlib.sha256(torn).hexdigest(),
         }
     )
-
-
-def iso(at: float) -> str:
-    """A time as records have it: UTC, ISO 8601, ms."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _digest(body: bytes) -> str:

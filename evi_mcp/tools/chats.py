@@ -7,6 +7,7 @@ from pydantic import Field
 
 from evi_mcp.config import Access
 from evi_mcp.registry.live_chat import LiveChat
+from evi_mcp.times import iso
 from evi_mcp.tools.spec import AppContext, ChatId, ToolSpec, app_of, now, result
 from evi_mcp.views import shapes, structure, text
 
@@ -40,7 +41,7 @@ async def list_chats(
             if chat.chat_group_id:
                 summary["chat_group_id"] = chat.chat_group_id
             if chat.started_ms is not None:
-                summary["started_at"] = structure.iso(chat.started_ms / 1000)
+                summary["started_at"] = iso(chat.started_ms / 1000)
             shown["chats"].append(summary)
     return result(ctx, text.chats(shown, scope), shown)
 

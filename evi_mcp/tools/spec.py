@@ -12,7 +12,8 @@ from pydantic import Field
 from evi_mcp.app import App
 from evi_mcp.config import Access
 from evi_mcp.registry.live_chat import Receipt
-from evi_mcp.views import shapes, structure
+from evi_mcp.times import iso
+from evi_mcp.views import shapes
 from evi_mcp.views import text as views_text
 
 AppContext = Context[App]
@@ -96,7 +97,7 @@ def receipt(ctx: AppContext, done: Receipt) -> types.CallToolResult:
     if done.confirmed_by is not None:
         shown["confirmed_by"] = done.confirmed_by
     if done.resumes_at is not None:
-        shown["resumes_at"] = structure.iso(done.resumes_at)
+        shown["resumes_at"] = iso(done.resumes_at)
     if done.warning is not None:
         shown["warning"] = done.warning
     return result(ctx, views_text.receipt(shown), shown)

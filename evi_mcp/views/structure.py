@@ -4,8 +4,6 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import fields
-from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import islice
 from operator import attrgetter
 from typing import Any, cast
@@ -19,6 +17,7 @@ from evi_mcp.chat.turns import Turn as ChatTurn
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.prosody import strongest
 from evi_mcp.protocol.redaction import MAX_DEPTH
+from evi_mcp.times import iso
 from evi_mcp.views import shapes
 
 LAST_TURNS = 3
@@ -35,17 +34,6 @@ _PLAIN_FIELDS = tuple(
     field.name for field in fields(chat_events.Event) if field.name not in ("seq", "chat_id", "at", "type", "scores")
 )
 _plain_values = attrgetter(*_PLAIN_FIELDS)
-
-
-def iso(at: float) -> str:
-    """Unix seconds as UTC, ISO 8601, to the millisecond."""
-    milliseconds = round(at * 1_000_000) // 1000  # cut, as those of the audit log are
-    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
-
-
-@lru_cache(maxsize=64)  # many events share theirs
-def _second(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat().removesuffix("+00:00")
 
 
 def event(item: chat_events.Event, *, with_chat_id: bool) -> shapes.Event:

@@ -22,19 +22,17 @@ class Callers:
         """The structured result of a tool."""
         number, answer = next(self._ids), asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
-        self._send(id=number, method="tools/call", params={"name": tool, "arguments": arguments})
+        self._process.ask(number, tool, **arguments)
         try:
             result = (await answer)["result"]
         except asyncio.CancelledError:
-            self._send(method="notifications/cancelled", params={"requestId": number})
+            cancelled = {"method": "notifications/cancelled", "params": {"requestId": number}}
+            self._process.write(json.dumps({"jsonrpc": "2.0", **cancelled}))
             raise
         finally:
             del self._waiting[number]
         assert not result.get("isError"), result
         return result["structuredContent"]
-
-    def _send(self, **message: Any) -> None:
-        self._process.write(json.dumps({"jsonrpc": "2.0", **message}))
 
     async def read(self) -> None:
         """Takes in answers, for as long as the process gives any."""

@@ -6,7 +6,6 @@ long things took is shown and decides nothing: machines differ.
 
 import argparse
 import asyncio
-import json
 import random
 import sys
 import time
@@ -63,20 +62,16 @@ async def stop_reading(seconds: float) -> dict[str, Any]:
 
 def _ask_without_reading(server: Process) -> set[int]:
     """Sends many calls with long answers; nobody takes these from stdout any more. The ids of the calls."""
-    assert server.process.stdout is not None
-    server.process.stdout._transport.pause_reading()  # type: ignore[attr-defined]  # no public way to stop reading
+    server.stop_reading()
     ids = set(range(10_000, 10_000 + UNREAD_ANSWERS))
     for id in ids:
-        arguments = {"chat_id": BUSY, "limit": 200, "max_chars": 50_000}
-        params = {"name": "read_events", "arguments": arguments}
-        server.write(json.dumps({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}))
+        server.ask(id, "read_events", chat_id=BUSY, limit=200, max_chars=50_000)
     return ids
 
 
 async def _read_at_last(server: Process, asked: set[int]) -> int:
     """Reads again; how many of the calls were answered without an error."""
-    assert server.process.stdout is not None
-    server.process.stdout._transport.resume_reading()  # type: ignore[attr-defined]
+    server.go_on_reading()
     left, good = set(asked), 0
     while left:
         answer = await server.read()

@@ -48,10 +48,10 @@ def main() -> None:
             sys.stderr.flush()
 
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, tell)
-        return await serve(*args)  # type: ignore[arg-type]
+        return await serve(*args)  # type: ignore[arg-type]  # passed on as they came
 
     websocket.PING_INTERVAL_S = websocket.PING_TIMEOUT_S = PING_S
-    stdio.serve = watched  # type: ignore[assignment]
+    stdio.serve = watched  # type: ignore[assignment]  # the seam is the name
     cli.main(["serve"])
 
 

@@ -62,6 +62,21 @@ class Process:
         answer = await self.request("tools/call", name=tool, arguments=arguments)
         return answer["result"]
 
+    def ask(self, id: int | str, tool: str, **arguments: Any) -> None:
+        """Calls a tool and goes on; its answer is still to be read."""
+        params = {"name": tool, "arguments": arguments}
+        self.write(json.dumps({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}))
+
+    def stop_reading(self) -> None:
+        """From now on nobody reads its stdout, and the pipe fills up."""
+        assert self.process.stdout is not None
+        self.process.stdout._transport.pause_reading()  # type: ignore[attr-defined]  # no public way to stop reading
+
+    def go_on_reading(self) -> None:
+        """The end of `stop_reading`."""
+        assert self.process.stdout is not None
+        self.process.stdout._transport.resume_reading()  # type: ignore[attr-defined]  # as above
+
     async def ended(self) -> tuple[int, str]:
         """The exit status and what it wrote to stderr. What is left on stdout joins `lines`."""
         assert self.process.stdout is not None and self.process.stderr is not None

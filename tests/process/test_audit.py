@@ -40,9 +40,7 @@ def content(path: Path) -> bytes:
 
 
 def say(server: Process, text: str, request_id: str) -> None:
-    arguments = {"chat_id": CHAT, "text": text, "wait_for_effect_s": 0}
-    params = {"name": "send_user_input", "arguments": arguments}
-    server.write(json.dumps({"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}))
+    server.ask(request_id, "send_user_input", chat_id=CHAT, text=text, wait_for_effect_s=0)
 
 
 @pytest.mark.parametrize("after", [1, 7, 23])

@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -75,21 +74,16 @@ async def busy(server: Process, evi: FakeEvi, chats: list[str]) -> None:
     evi.refuse["not-yet"] = 503
     await server.initialize()
     for chat_id in chats:
-        server.write(_call(f"attach {chat_id}", "attach_chat", chat_id=chat_id))
+        server.ask(f"attach {chat_id}", "attach_chat", chat_id=chat_id)
     answered = set[str]()
     while len(answered) < len(chats):
         answered |= {(await server.read()).get("id", "")} - {""}
     await server.call("pause", chat_id=chats[0])
-    server.write(_call("wait", "wait_for_events", timeout_s=50))
-    server.write(_call("say", "send_user_input", chat_id=chats[-1], text="Hello?", wait_for_effect_s=30))
-    server.write(_call("attach", "attach_chat", chat_id="not-yet"))
+    server.ask("wait", "wait_for_events", timeout_s=50)
+    server.ask("say", "send_user_input", chat_id=chats[-1], text="Hello?", wait_for_effect_s=30)
+    server.ask("attach", "attach_chat", chat_id="not-yet")
     await evi.until(lambda: evi.received[chats[-1]])
     await server.request("tools/list")
-
-
-def _call(id: str, tool: str, **arguments: object) -> str:
-    params = {"name": tool, "arguments": arguments}
-    return json.dumps({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
 
 
 @pytest.mark.parametrize("end", ["eof", signal.SIGTERM, signal.SIGINT, "twice"], ids=str)
@@ -160,7 +154,7 @@ async def test_a_client_that_is_killed_leaves_no_server_behind(evi: FakeEvi, tmp
     finally:
         if is_alive(pid):
             os.kill(pid, signal.SIGKILL)
-        parent._transport.close()  # type: ignore[attr-defined]
+        parent._transport.close()  # type: ignore[attr-defined]  # else its pipes outlive the loop
         await parent.wait()
     assert evi.closes[CHAT] == [1000]
     assert evi.received[CHAT][-1]["type"] == "resume_assistant_message"

@@ -82,16 +82,7 @@ async def test_it_ends_in_well_under_two_seconds_with_its_sockets_closed(evi: Fa
         await server.initialize()
         await server.call("attach_chat", chat_id=CHAT)
         await server.call("pause", chat_id=CHAT)
-        server.write(
-            json.dumps(
-                {
-                    "jsonrpc": "2.0",
-                    "id": 99,
-                    "method": "tools/call",
-                    "params": {"name": "wait_for_events", "arguments": {}},
-                }
-            )
-        )
+        server.ask(99, "wait_for_events")
         await server.request("tools/list")
         began = time.monotonic()
         assert server.process.stdin is not None
@@ -118,18 +109,6 @@ def took(began: float) -> None:
     print(f"ended after {time.monotonic() - began:.2f} s")
 
 
-def stop_reading(server: Process) -> None:
-    """From now on nobody reads the server's stdout, and its pipe fills up."""
-    assert server.process.stdout is not None
-    server.process.stdout._transport.pause_reading()  # type: ignore[attr-defined]  # no public way to stop reading
-
-
-def go_on_reading(server: Process) -> None:
-    """The end of `stop_reading`."""
-    assert server.process.stdout is not None
-    server.process.stdout._transport.resume_reading()  # type: ignore[attr-defined]  # as above
-
-
 async def exited(server: Process) -> None:
     """Returns when the process has ended; `wait` would wait for a pipe that nobody reads, too."""
     while server.process.returncode is None:  # noqa: ASYNC110 - nothing tells of it
@@ -142,11 +121,9 @@ async def test_it_ends_although_its_client_has_stopped_reading(evi: FakeEvi) -> 
     async with evi_mcp(evi=evi) as server:
         await server.initialize()
         await server.call("attach_chat", chat_id=CHAT)
-        stop_reading(server)
+        server.stop_reading()
         for n in range(100, 200):
-            arguments = {"chat_id": CHAT, "limit": 200, "max_chars": 50000}
-            params = {"name": "read_events", "arguments": arguments}
-            server.write(json.dumps({"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": params}))
+            server.ask(n, "read_events", chat_id=CHAT, limit=200, max_chars=50_000)
         server.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         await exited(server)
@@ -162,13 +139,11 @@ async def test_a_client_that_reads_late_gets_every_answer_whole(evi: FakeEvi) ->
     async with evi_mcp(evi=evi) as server:
         await server.initialize()
         await server.call("attach_chat", chat_id=CHAT)
-        stop_reading(server)
+        server.stop_reading()
         for n in range(100, 150):
-            arguments = {"chat_id": CHAT, "limit": 200, "max_chars": 50000}
-            params = {"name": "read_events", "arguments": arguments}
-            server.write(json.dumps({"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": params}))
+            server.ask(n, "read_events", chat_id=CHAT, limit=200, max_chars=50_000)
         await evi.push(CHAT, frames.user("still there?", 10**6))
-        go_on_reading(server)
+        server.go_on_reading()
         missing = set(range(100, 150))
         while missing:
             answer = await server.read()
@@ -249,11 +224,9 @@ async def test_at_the_end_of_stdin_a_client_that_stopped_reading_holds_nothing(e
         await server.initialize()
         await server.call("attach_chat", chat_id=CHAT)
         assert server.process.stdout is not None and server.process.stdin is not None
-        stop_reading(server)
+        server.stop_reading()
         for n in range(100, 200):
-            arguments = {"chat_id": CHAT, "limit": 200, "max_chars": 50000}
-            params = {"name": "read_events", "arguments": arguments}
-            server.write(json.dumps({"jsonrpc": "2.0", "id": n, "method": "tools/call", "params": params}))
+            server.ask(n, "read_events", chat_id=CHAT, limit=200, max_chars=50_000)
         server.process.stdin.close()
         began = time.monotonic()
         await exited(server)

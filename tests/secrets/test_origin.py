@@ -1,8 +1,6 @@
 """The key goes to the service that is set and to nobody else: not by a chat's id, a redirect, a proxy or a weak TLS."""
 
-import asyncio
 import re
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,39 +18,11 @@ from evi_mcp.upstream.websocket import WebSocketConnector
 from tests.process.conftest import evi_mcp
 from tests.secrets.certificates import self_signed
 from tests.secrets.leaky import KEY
+from tests.secrets.places import somewhere
 
 pytestmark = pytest.mark.anyio
 
 REDIRECTS = (301, 302, 303, 307, 308)
-NO_ROUTE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-
-
-class Place:
-    """Somewhere on the network, and what came there."""
-
-    def __init__(self) -> None:
-        self.address = ""
-        self.heads: list[str] = []
-        self.answer = NO_ROUTE
-
-
-@asynccontextmanager
-async def somewhere(context: ssl.SSLContext | None = None) -> AsyncIterator[Place]:
-    place = Place()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            place.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
-            writer.write(place.answer)
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        place.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        yield place
 
 
 @asynccontextmanager

@@ -1,11 +1,6 @@
 """A real process at DEBUG, every fault: neither stdout nor stderr has a secret in it."""
 
-import asyncio
-import json
 import re
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +9,7 @@ from tests.fuzz.arguments import INTERNAL
 from tests.process.conftest import Process, evi_mcp
 from tests.secrets.certificates import self_signed
 from tests.secrets.leaky import CLOSES, KEY, NAMED, STATUSES, found_in, leaking
+from tests.secrets.places import somewhere
 
 pytestmark = pytest.mark.anyio
 
@@ -52,8 +48,7 @@ async def test_no_fault_of_a_service_brings_a_secret_out_of_the_process(tmp_path
         async with evi_mcp(**environment, EVI_MCP_RECONNECT_FOR="1", EVI_MCP_CLAUDE_CHANNEL="on") as server:
             await server.initialize()
             for chat_id in [*chats, *(f"status-{status}" for status in STATUSES)]:
-                params = {"name": "attach_chat", "arguments": {"chat_id": chat_id}}
-                server.write(json.dumps({"jsonrpc": "2.0", "id": chat_id, "method": "tools/call", "params": params}))
+                server.ask(chat_id, "attach_chat", chat_id=chat_id)
             answered = set[str]()
             while len(answered) < len(chats) + len(STATUSES):
                 answered.add((await server.read()).get("id"))
@@ -76,24 +71,6 @@ async def test_no_fault_of_a_service_brings_a_secret_out_of_the_process(tmp_path
     assert any(command.get("language_model_api_key") == NAMED for command in leaky.received)
 
 
-@asynccontextmanager
-async def answering_with(answer: bytes, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """A service that is none: whatever it is asked, it says this; its host and port."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(answer)
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-
 @pytest.mark.parametrize(
     "answer",
     [
@@ -108,8 +85,9 @@ async def answering_with(answer: bytes, context: ssl.SSLContext | None = None) -
 )
 async def test_an_answer_that_is_no_answer_shows_no_secret(answer: bytes) -> None:
     """What a library says of an answer that it cannot read often repeats it."""
-    async with answering_with(answer) as place:
-        async with evi_mcp(**ENVIRONMENT, EVI_MCP_BASE_URL=f"http://{place}", EVI_MCP_RECONNECT_FOR="0") as server:
+    async with somewhere(answer=answer) as place:
+        base_url = f"http://{place.address}"
+        async with evi_mcp(**ENVIRONMENT, EVI_MCP_BASE_URL=base_url, EVI_MCP_RECONNECT_FOR="0") as server:
             await server.initialize()
             for tool, arguments in (("attach_chat", {"chat_id": "c-1"}), ("list_chats", {"scope": "active"})):
                 answered = await server.call(tool, **arguments)
@@ -121,8 +99,9 @@ async def test_an_answer_that_is_no_answer_shows_no_secret(answer: bytes) -> Non
 async def test_a_service_with_a_certificate_of_its_own_making_is_refused_in_a_sentence(tmp_path: Path) -> None:
     """The key would go to whoever sits on the line; the sentence says what is wrong, on sockets and on REST."""
     _, context = self_signed(tmp_path)
-    async with answering_with(b"HTTP/1.1 200 OK\r\n\r\n", context) as place:
-        async with evi_mcp(**ENVIRONMENT, EVI_MCP_BASE_URL=f"https://{place}", EVI_MCP_RECONNECT_FOR="0") as server:
+    async with somewhere(context, b"HTTP/1.1 200 OK\r\n\r\n") as place:
+        base_url = f"https://{place.address}"
+        async with evi_mcp(**ENVIRONMENT, EVI_MCP_BASE_URL=base_url, EVI_MCP_RECONNECT_FOR="0") as server:
             await server.initialize()
             for tool, arguments in (("attach_chat", {"chat_id": "c-1"}), ("list_chats", {"scope": "active"})):
                 answer = await server.call(tool, **arguments)

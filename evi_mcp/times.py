@@ -1,0 +1,15 @@
+"""Times as everybody shows them: in events, in the audit log and in the log on stderr."""
+
+from datetime import UTC, datetime
+from functools import lru_cache
+
+
+def iso(at: float) -> str:
+    """Unix seconds as UTC, ISO 8601, cut to the millisecond."""
+    milliseconds = round(at * 1_000_000) // 1000
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)  # many events share theirs
+def _second(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().removesuffix("+00:00")

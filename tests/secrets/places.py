@@ -1,0 +1,37 @@
+"""Places where a request with a key could go, and must not, or finds an answer that is none."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+NO_ROUTE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Place:
+    """Somewhere on the network that is no service of ours: its host and port, what it answers, and what came there."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.address = ""
+        self.answer = answer
+        self.heads: list[str] = []
+
+
+@asynccontextmanager
+async def somewhere(context: ssl.SSLContext | None = None, answer: bytes = NO_ROUTE) -> AsyncIterator[Place]:
+    """Runs one, which says `answer` to whatever it is asked."""
+    place = Place(answer)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            place.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            writer.write(place.answer)
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+        place.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield place
