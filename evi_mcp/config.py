@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from evi_mcp.access.callers import Access
 from evi_mcp.errors import InvalidChatId, InvalidSetting
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.redaction import SHORTEST_SECRET, Mask
@@ -17,19 +17,6 @@ from evi_mcp.quoting import quote
 
 PREFIX = "EVI_MCP_"
 SECRETS = PREFIX + "SECRET_"
-
-
-class Access(StrEnum):
-    """The ladder: each level may do what the one before may."""
-
-    MONITOR = "monitor"
-    COACH = "coach"
-    BARGE = "barge"
-
-    def allows(self, needed: "Access") -> bool:
-        """Whether a tool of the level `needed` may be used at this one."""
-        ladder = list(Access)
-        return ladder.index(needed) <= ladder.index(self)
 
 
 class Settings(BaseSettings):

@@ -1,6 +1,6 @@
 """The log on stderr: one line for each record, in `key=value` pairs that people and programs can read.
 
-    time=2026-11-22T14:03:07.123Z level=INFO logger=evi_mcp.registry.live_chat msg="chat state" chat_id=c-1 state=live
+    time=2026-11-22T14:03:07.123Z level=INFO logger=evi_mcp.supervision msg="chat state" chat_id=c-1 state=live
 
 Nothing that is said in a chat goes into it, at any level; what a service says stands in quotes.
 """

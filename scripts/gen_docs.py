@@ -9,10 +9,11 @@ from typing import Any
 
 import mcp_types as types
 
-from evi_mcp.app import open_app
-from evi_mcp.config import Access, Settings, rows
+from evi_mcp.access.callers import Access
+from evi_mcp.config import Settings, rows
 from evi_mcp.server.server import EviServer
-from evi_mcp.tools import ALL_TOOLS
+from evi_mcp.server.tools import ALL_TOOLS
+from evi_mcp.supervision.service import open_app
 
 ROOT = Path(__file__).parent.parent
 TEMPLATES = ROOT / "docs" / "templates"

@@ -17,10 +17,10 @@ from mcp import Client
 from pydantic import SecretStr
 from websockets.asyncio.client import connect
 
-from evi_mcp.app import open_app
 from evi_mcp.config import Settings
 from evi_mcp.server.server import EviServer
 from evi_mcp.simulator import Simulator
+from evi_mcp.supervision.service import open_app
 
 PAGE = Path(__file__).parent.parent / "docs" / "views.md"
 SPEED = 10.0

@@ -3,28 +3,10 @@
 The fields are those of the contract's section 4, and mean the same in every view.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
-
-from evi_mcp.protocol.messages import (
-    AssistantMessage,
-    AssistantProsody,
-    AudioOutput,
-    ErrorMessage,
-    Inference,
-    Message,
-    ProtocolFault,
-    SessionSettings,
-    ToolCall,
-    ToolError,
-    ToolResponse,
-    UnknownMessage,
-    UserMessage,
-)
-from evi_mcp.protocol.skim import Skimmed
 
 CHAT_STATE = "chat_state"
 COMMAND = "command"
@@ -32,13 +14,6 @@ PROTOCOL_FAULT = "protocol_fault"
 SPEECH = frozenset({"user_message", "assistant_message", "audio_output", "user_interruption"})
 """Types that say that somebody is speaking."""
 HIDDEN_TYPES = frozenset({"audio_output", "assistant_prosody"})
-
-MAX_TEXT = 256 * 1024
-"""The longest text of one field that is kept, in characters; what is over is cut and said so."""
-MAX_NAME = 256
-"""The longest id, name, code or type that is kept; EVI's have some forty characters at most."""
-MAX_SCORES, MAX_SCORE_NAME = 100, 40
-"""Limits of the scores of one message; EVI has 48, with names of up to 22 characters."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -96,109 +71,3 @@ class Event:
 _texts = attrgetter(
     "text", "message_id", "tool_call_id", "name", "parameters", "content", "error", "code", "slug", "reason"
 )
-
-
-def facts_of(message: Message) -> dict[str, Any]:
-    """The fields of an `Event` that a message gives, besides `seq`, `chat_id`, `at` and `replayed`."""
-    facts: dict[str, Any] = {"type": message.type[:MAX_NAME]}
-    match message:
-        case UserMessage():
-            facts |= _spoken("user", message)
-            facts["interim"] = message.interim or None
-            if message.time:
-                facts |= {"begin_ms": message.time.begin, "end_ms": message.time.end}
-        case AssistantMessage():
-            facts |= _spoken("assistant", message)
-            facts |= {"message_id": _name(message.id), "quick": message.is_quick_response or None}
-        case AssistantProsody():
-            facts |= {"speaker": "assistant", "message_id": _name(message.id), "scores": _scores(message.models)}
-        case AudioOutput():
-            facts |= {"speaker": "assistant", "message_id": _name(message.id)}
-        case ToolCall():
-            facts |= {
-                "tool_call_id": _name(message.tool_call_id),
-                "name": _name(message.name),
-                "parameters": _kept(message.parameters),
-                "response_required": message.response_required,
-            }
-        case ToolResponse():
-            facts |= {
-                "tool_call_id": _name(message.tool_call_id),
-                "name": _name(message.tool_name),
-                "content": _kept(message.content),
-            }
-        case ToolError():
-            facts |= {
-                "tool_call_id": _name(message.tool_call_id),
-                "error": _kept(message.error),
-                "content": _kept(message.content),
-                "code": _name(message.code),
-            }
-        case ErrorMessage():
-            facts |= {"code": _name(message.code), "slug": _name(message.slug), "error": _kept(message.message)}
-        case SessionSettings():
-            large = len(json.dumps(message.shown, default=str)) > MAX_TEXT
-            facts["settings"] = {"too_large": "these settings were not kept"} if large else message.shown
-        case ProtocolFault():
-            unit = "bytes" if message.binary else "characters"
-            facts["reason"] = f"{message.reason} ({message.size} {unit})"
-        case UnknownMessage():
-            facts["content"] = _kept(json.dumps(message.payload, ensure_ascii=False, separators=(",", ":")))
-    return facts
-
-
-def facts_of_skimmed(message: Skimmed) -> dict[str, Any]:
-    """The same for a message that was skimmed."""
-    kind = message.type
-    if kind == "user_message":
-        return {
-            "type": kind,
-            "speaker": "user",
-            "text": _kept(message.content),
-            "scores": message.scores,
-            "from_text": message.from_text or None,
-            "interim": message.interim or None,
-            "begin_ms": message.begin,
-            "end_ms": message.end,
-        }
-    if kind == "assistant_end":
-        return {"type": kind}
-    facts: dict[str, Any] = {"type": kind, "speaker": "assistant", "message_id": _name(message.id)}
-    if kind == "assistant_prosody":
-        facts["scores"] = message.scores
-    elif kind == "assistant_message":
-        facts |= {
-            "text": _kept(message.content),
-            "scores": message.scores,
-            "from_text": message.from_text or None,
-            "quick": message.quick or None,
-        }
-    return facts
-
-
-def _spoken(speaker: str, message: UserMessage | AssistantMessage) -> dict[str, Any]:
-    return {
-        "speaker": speaker,
-        "text": _kept(message.message.content if message.message else None),
-        "scores": _scores(message.models),
-        "from_text": message.from_text or None,
-    }
-
-
-def _scores(models: Inference | None) -> Mapping[str, float] | None:
-    if models is None or models.prosody is None or not models.prosody.scores:
-        return None
-    scores: dict[str, float] = models.prosody.scores
-    if len(scores) > MAX_SCORES or any(len(name) > MAX_SCORE_NAME for name in scores):
-        return {name[:MAX_SCORE_NAME]: score for name, score in list(scores.items())[:MAX_SCORES]}
-    return scores
-
-
-def _name(text: str | None) -> str | None:
-    return text[:MAX_NAME] if text is not None else None
-
-
-def _kept(text: str | None) -> str | None:
-    if text is None or len(text) <= MAX_TEXT:
-        return text
-    return f"{text[:MAX_TEXT]} [cut here: {len(text) - MAX_TEXT} more characters were not kept]"

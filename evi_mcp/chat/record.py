@@ -7,18 +7,19 @@ It does no I/O and never awaits, so whoever looks at it sees it whole.
 from typing import Any
 
 from evi_mcp.chat.audio import AudioStore
-from evi_mcp.chat.events import CHAT_STATE, COMMAND, SPEECH, Event, facts_of, facts_of_skimmed
-from evi_mcp.chat.log import Cursors, EventLog
+from evi_mcp.chat.events import CHAT_STATE, COMMAND, SPEECH, Event
+from evi_mcp.chat.facts import facts_of, facts_of_skimmed
 from evi_mcp.chat.tool_calls import ToolCalls
 from evi_mcp.chat.turns import Turns
+from evi_mcp.ledger.log import Cursors, EventLog
 from evi_mcp.protocol.codec import decode
-from evi_mcp.protocol.history import History
+from evi_mcp.protocol.fast_decode import Skimmed, skim
 from evi_mcp.protocol.identity import identify, identify_skimmed
 from evi_mcp.protocol.lifecycle import Change, Lifecycle
 from evi_mcp.protocol.messages import AudioOutput, ChatMetadata, ErrorMessage
 from evi_mcp.protocol.redaction import Mask
+from evi_mcp.protocol.replay import History
 from evi_mcp.protocol.scores import Scores
-from evi_mcp.protocol.skim import Skimmed, skim
 
 AUDIO_CHARS_PER_S = 48_000 * 2 * 4 / 3
 """Characters of base64 for a second of EVI's voice: 48 kHz (Hume's audio guide), 16 bit, mono (official examples)."""

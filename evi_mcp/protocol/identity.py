@@ -9,6 +9,7 @@ never part of it: whether a replay repeats them exactly is not documented.
 import json
 from typing import Any, NamedTuple
 
+from evi_mcp.protocol.fast_decode import Skimmed
 from evi_mcp.protocol.messages import (
     AssistantMessage,
     AssistantProsody,
@@ -25,7 +26,6 @@ from evi_mcp.protocol.messages import (
     UserInterruption,
     UserMessage,
 )
-from evi_mcp.protocol.skim import Skimmed
 
 
 class Identity(NamedTuple):

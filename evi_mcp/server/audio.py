@@ -13,12 +13,12 @@ from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import ResourceSecurity
 from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 
-from evi_mcp.app import App
 from evi_mcp.chat.audio import Loss
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.chat.wav import join
 from evi_mcp.errors import ChatNotAllowed, ChatNotAttached, InvalidChatId, NoAudio, UnusableAudio
 from evi_mcp.server.updates import CHATS_URI
+from evi_mcp.supervision.service import App
+from evi_mcp.views.wav import join
 
 TEMPLATE = f"{CHATS_URI}/{{chat_id}}/audio/{{message_id}}"
 NOTES = "evi-mcp/notes"

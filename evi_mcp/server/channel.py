@@ -13,7 +13,7 @@ import anyio
 from mcp.server import MCPServer
 
 from evi_mcp.chat.events import CHAT_STATE, Event
-from evi_mcp.chat.log import Cursors
+from evi_mcp.ledger.log import Cursors
 from evi_mcp.server import sdk
 from evi_mcp.views.text import KNOWN_EVENTS
 

@@ -10,10 +10,10 @@ from mcp.server import MCPServer
 from mcp.shared.exceptions import MCPError
 from pydantic import Field
 
-from evi_mcp.app import App
-from evi_mcp.config import Access
+from evi_mcp.access.callers import Access
 from evi_mcp.errors import InvalidChatId
 from evi_mcp.protocol.chat_id import check_chat_id
+from evi_mcp.supervision.service import App
 
 MAX_COMPLETIONS = 100  # the specification's limit
 DEFAULT_GOAL = "notice when the caller is angry, lost or left waiting, and tell me."

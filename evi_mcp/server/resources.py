@@ -9,13 +9,13 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from mcp.shared.exceptions import MCPError
 
-from evi_mcp.app import App
-from evi_mcp.chat.log import EARLIEST
-from evi_mcp.chat.pages import Filter, read_page
 from evi_mcp.errors import ChatNotAllowed, ChatNotAttached, EviMcpError, InvalidChatId
-from evi_mcp.registry.live_chat import LiveChat
+from evi_mcp.ledger.log import EARLIEST
+from evi_mcp.ledger.pages import Filter, read_page
+from evi_mcp.server.tools.spec import now
 from evi_mcp.server.updates import CHATS_URI, chat_uri
-from evi_mcp.tools.spec import now
+from evi_mcp.supervision.live_chat import LiveChat
+from evi_mcp.supervision.service import App
 from evi_mcp.views import structure, text
 from evi_mcp.views.rendering import Rendering
 

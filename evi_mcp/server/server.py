@@ -14,15 +14,15 @@ from mcp.shared.exceptions import MCPError
 from pydantic import AnyUrl, ValidationError
 
 from evi_mcp import __version__
-from evi_mcp.app import App
-from evi_mcp.config import Access
+from evi_mcp.access.callers import Access
 from evi_mcp.errors import EviMcpError, InvalidArgument, ToolNotAllowed, listing
 from evi_mcp.quoting import name, plain, quote
 from evi_mcp.server import audio, prompts, resources
 from evi_mcp.server.channel import Channel
+from evi_mcp.server.tools import ALL_TOOLS, ToolSpec
+from evi_mcp.server.tools.spec import agent_of
 from evi_mcp.server.updates import Updates
-from evi_mcp.tools import ALL_TOOLS, ToolSpec
-from evi_mcp.tools.spec import agent_of
+from evi_mcp.supervision.service import App
 
 LOOKING = """\
 Supervise live EVI voice chats: a person talks to EVI, an assistant with a voice.

@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 
 import anyio
 
-from evi_mcp.app import open_app
 from evi_mcp.config import Settings
 from evi_mcp.server import sdk
 from evi_mcp.server.pipes import open_stdin, open_stdout
 from evi_mcp.server.server import EviServer
+from evi_mcp.supervision.service import open_app
 
 LAST_RESORT_S = 1.9
 GC_THRESHOLDS = 1_000, 10, 1_000

@@ -9,11 +9,11 @@ from operator import attrgetter
 from typing import Any, cast
 
 from evi_mcp.chat import events as chat_events
-from evi_mcp.chat.log import Cursors
-from evi_mcp.chat.pages import Page
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.tool_calls import Status, TrackedCall
 from evi_mcp.chat.turns import Turn as ChatTurn
+from evi_mcp.ledger.log import Cursors
+from evi_mcp.ledger.pages import Page
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.prosody import strongest
 from evi_mcp.protocol.redaction import MAX_DEPTH

@@ -15,15 +15,15 @@ from evi_mcp.audit.verify import verify
 from evi_mcp.errors import MaybeSent, NotSent, ToolCallAnswered, Unrecorded, UserSpoke
 from evi_mcp.protocol.commands import SessionSettings, UserInput
 from evi_mcp.protocol.redaction import Mask
-from evi_mcp.registry.actions import answering, pausing, speaking
-from evi_mcp.registry.live_chat import LiveChat
-from evi_mcp.registry.pump import Pace
-from evi_mcp.registry.registry import ChatRegistry
+from evi_mcp.supervision.actions import answering, pausing, speaking
+from evi_mcp.supervision.following import Pace
+from evi_mcp.supervision.live_chat import LiveChat
+from evi_mcp.supervision.registry import ChatRegistry
 from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
 from evi_mcp.upstream.transport import Connector, Unreachable
 from tests import frames
 from tests.audit.disks import SmallDisk, records
-from tests.registry.following import QUICK, BreaksOnWrite, Handing, until
+from tests.supervision.following import QUICK, BreaksOnWrite, Handing, until
 
 pytestmark = pytest.mark.anyio
 

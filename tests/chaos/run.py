@@ -16,7 +16,7 @@ from tests.chaos.faults import Kind, Schedule
 from tests.chaos.proxy import FaultProxy, breaking
 from tests.chaos.served import PING_S, served
 from tests.chaos.truth import Truth, telling
-from tests.supervision import supervising
+from tests.harness import supervising
 
 SETTLE_S = 90.0
 """How long a chat may take to be live again once the faults have ended: the last wait before an attempt is 30 s."""

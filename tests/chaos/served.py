@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-from evi_mcp import cli
+from evi_mcp.cli import main as cli
 from evi_mcp.server import stdio
 from evi_mcp.upstream import websocket
 from tests.fake_evi import KEY

@@ -11,7 +11,7 @@ from tests.chaos.report import details, totals
 from tests.chaos.run import run
 from tests.chaos.served import served
 from tests.chaos.truth import Truth, telling
-from tests.supervision import CHAT, agent_on, supervising
+from tests.harness import CHAT, agent_on, supervising
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from evi_mcp.chat import audio
 from evi_mcp.chat.audio import OVERHEAD, AudioStore, Loss
-from evi_mcp.chat.log import Cursors
 from evi_mcp.chat.record import ChatRecord
+from evi_mcp.ledger.log import Cursors
 from tests import frames
 
 Chunk = tuple[str, int, int]

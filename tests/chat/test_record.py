@@ -3,11 +3,12 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evi_mcp.chat import events, tool_calls
-from evi_mcp.chat.log import Cursors
+from evi_mcp.chat import tool_calls
+from evi_mcp.chat.facts import MAX_TEXT
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.tool_calls import Status
 from evi_mcp.chat.turns import Turn
+from evi_mcp.ledger.log import Cursors
 from evi_mcp.protocol.redaction import Mask
 from tests import frames
 
@@ -121,7 +122,7 @@ def test_the_ledger_is_bounded_and_forgets_closed_calls_first() -> None:
 
 def test_a_field_of_megabytes_is_cut_and_says_so() -> None:
     """The log is bounded in what it holds, not only in how many."""
-    chat = record(frames.tool_response("a", "x" * (events.MAX_TEXT + 7)))
+    chat = record(frames.tool_response("a", "x" * (MAX_TEXT + 7)))
     assert chat.log.last is not None
     assert str(chat.log.last.content).endswith("[cut here: 7 more characters were not kept]")
 

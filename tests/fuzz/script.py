@@ -12,16 +12,16 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from evi_mcp.chat.events import Event
-from evi_mcp.chat.log import EARLIEST, MAX_LOG_SIZE, Cursors
-from evi_mcp.chat.pages import Filter, read_page
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.chat.wav import join
 from evi_mcp.errors import UnusableAudio
+from evi_mcp.ledger.log import EARLIEST, MAX_LOG_SIZE, Cursors
+from evi_mcp.ledger.pages import Filter, read_page
 from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.identity import identify
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.views import shapes, structure, text
 from evi_mcp.views.rendering import Rendering
+from evi_mcp.views.wav import join
 
 CHAT = "chat-1"
 SECRET = "sk-Fuzz/0123+456=="

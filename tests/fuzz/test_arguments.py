@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcp.shared.exceptions import MCPError
 
-from evi_mcp.tools import ALL_TOOLS
+from evi_mcp.server.tools import ALL_TOOLS
 from evi_mcp.upstream.memory import MemoryConnector
 from tests import frames
 from tests.fuzz.arguments import INTERNAL, check_answer, junk, object_of, quoted_apart, texts
-from tests.registry.following import QUICK
-from tests.supervision import CHAT, Agent, agent_on, supervising
+from tests.harness import CHAT, Agent, agent_on, supervising
+from tests.supervision.following import QUICK
 
 pytestmark = pytest.mark.anyio
 
@@ -65,8 +65,8 @@ def gathered(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
 @asynccontextmanager
 async def an_agent(monkeypatch: pytest.MonkeyPatch, era: str = "auto") -> AsyncIterator[tuple[Agent, MemoryConnector]]:
     """An agent of a server with room for three chats, two of which are attached."""
-    monkeypatch.setattr("evi_mcp.app.Pace", lambda **_: QUICK)
-    monkeypatch.setattr("evi_mcp.registry.actions.settings.WAIT_FOR_EFFECT_S", 0.0)
+    monkeypatch.setattr("evi_mcp.supervision.service.Pace", lambda **_: QUICK)
+    monkeypatch.setattr("evi_mcp.supervision.actions.settings.WAIT_FOR_EFFECT_S", 0.0)
     connector = MemoryConnector(HISTORY)
     async with supervising(None, connector, max_chats=3) as server, agent_on(server, era) as agent:
         for chat_id in (CHAT, "chat-2"):

@@ -15,7 +15,7 @@ from mcp_types import ResourceTemplateReference
 
 from tests import frames
 from tests.fake_evi import KEY, FakeEvi
-from tests.supervision import CHAT, Agent
+from tests.harness import CHAT, Agent
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
-from evi_mcp.tools import ALL_TOOLS
+from evi_mcp.server.tools import ALL_TOOLS
 from tests.npm import npm_folder, recent_node
 from tests.process.conftest import SCRIPT
 

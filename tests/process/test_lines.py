@@ -9,8 +9,8 @@ import pytest
 
 from tests import frames
 from tests.fake_evi import FakeEvi
+from tests.harness import CHAT
 from tests.process.conftest import Process, evi_mcp
-from tests.supervision import CHAT
 
 pytestmark = pytest.mark.anyio
 

@@ -16,9 +16,9 @@ import pytest
 
 from tests import frames
 from tests.fake_evi import KEY, FakeEvi
+from tests.harness import CHAT
 from tests.process.conftest import SCRIPT, Process, evi_mcp
 from tests.process.test_stdio import exited
-from tests.supervision import CHAT
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ LIMIT_S = 2.0
 CHATS = [f"chat-{number}" for number in range(20)]
 
 FAULTY = """
-from evi_mcp.registry import live_chat
+from evi_mcp.supervision import live_chat
 receive = live_chat.LiveChat.receive
 
 def faulty(chat, frame):

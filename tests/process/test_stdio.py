@@ -13,8 +13,8 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests import frames
 from tests.fake_evi import KEY, FakeEvi
+from tests.harness import CHAT, Agent
 from tests.process.conftest import SCRIPT, Process, evi_mcp
-from tests.supervision import CHAT, Agent
 
 pytestmark = pytest.mark.anyio
 

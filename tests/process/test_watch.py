@@ -15,8 +15,8 @@ import pytest
 
 from tests import frames
 from tests.fake_evi import KEY, FakeEvi
+from tests.harness import CHAT
 from tests.process.conftest import SCRIPT, Process, evi_mcp
-from tests.supervision import CHAT
 
 pytestmark = pytest.mark.anyio
 

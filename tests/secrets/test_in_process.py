@@ -10,12 +10,12 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import Implementation
 from pydantic import SecretStr
 
-from evi_mcp.registry import live_chat, registry
-from evi_mcp.tools import ALL_TOOLS
+from evi_mcp.server.tools import ALL_TOOLS
+from evi_mcp.supervision import live_chat, registry
 from tests import fake_evi, frames
+from tests.harness import CHAT, Agent, agent_on, app_behind, supervising
 from tests.secrets.leaky import CLOSES, KEY, NAMED, STATUSES, Leaky, found_in, leaking
 from tests.server.test_tool_table import arguments_of
-from tests.supervision import CHAT, Agent, agent_on, app_behind, supervising
 
 pytestmark = pytest.mark.anyio
 
@@ -107,7 +107,7 @@ async def test_an_argument_that_holds_a_secret_is_not_repeated(
     spec: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An agent that has read the configuration of its client may pass a key on, be it by mistake."""
-    monkeypatch.setattr("evi_mcp.registry.actions.settings.WAIT_FOR_EFFECT_S", 0.0)
+    monkeypatch.setattr("evi_mcp.supervision.actions.settings.WAIT_FOR_EFFECT_S", 0.0)
     caplog.set_level(logging.DEBUG)
     caplog.set_level(logging.WARNING, "mcp")  # as in the process: below, the SDK logs what its own client has written
     seen = Seen()

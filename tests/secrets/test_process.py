@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 ENVIRONMENT = {"HUME_API_KEY": KEY, "EVI_MCP_SECRET_LLM": NAMED, "EVI_MCP_LOG_LEVEL": "DEBUG"}
 CRASH = """
-from evi_mcp.registry import live_chat
+from evi_mcp.supervision import live_chat
 receive = live_chat.LiveChat.receive
 
 def faulty(chat, frame):

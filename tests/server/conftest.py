@@ -7,7 +7,7 @@ import pytest
 
 from tests import frames
 from tests.fake_evi import FakeEvi, fake_evi
-from tests.supervision import CHAT, Agent, agent_on, supervising
+from tests.harness import CHAT, Agent, agent_on, supervising
 
 
 @pytest.fixture(params=["auto", "legacy"])

@@ -5,10 +5,10 @@ import json
 import anyio
 import pytest
 
-from evi_mcp.registry import live_chat
+from evi_mcp.supervision import live_chat
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.supervision import CHAT, Agent, answering
+from tests.harness import CHAT, Agent, answering
 
 pytestmark = pytest.mark.anyio
 

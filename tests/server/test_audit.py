@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from tests import frames
 from tests.audit.disks import records
 from tests.fake_evi import KEY, FakeEvi
-from tests.supervision import CHAT, agent_on, supervising
+from tests.harness import CHAT, agent_on, supervising
 
 pytestmark = pytest.mark.anyio
 

@@ -15,8 +15,8 @@ import anyio
 import pytest
 import uvicorn
 
+from tests.harness import supervising
 from tests.npm import npm_folder, recent_node
-from tests.supervision import supervising
 
 CONFORMANCE = "@modelcontextprotocol/conformance"
 VERSION = "0.2.0-alpha.12"

@@ -3,14 +3,14 @@
 import anyio
 import pytest
 
-from evi_mcp.registry import live_chat, registry
+from evi_mcp.supervision import live_chat, registry
 from evi_mcp.upstream import websocket
 from tests import frames
 from tests.chaos.faults import Fault, Kind, Schedule
 from tests.chaos.proxy import breaking
 from tests.chaos.truth import Truth, telling
 from tests.fake_evi import KEY, FakeEvi
-from tests.supervision import CHAT, Agent, agent_on, app_behind, supervising
+from tests.harness import CHAT, Agent, agent_on, app_behind, supervising
 
 pytestmark = pytest.mark.anyio
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.supervision import CHAT, Agent
+from tests.harness import CHAT, Agent
 
 pytestmark = pytest.mark.anyio
 

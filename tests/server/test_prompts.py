@@ -5,12 +5,12 @@ import re
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from evi_mcp.config import Access
+from evi_mcp.access.callers import Access
 from evi_mcp.server.server import instructions
-from evi_mcp.tools import ALL_TOOLS
+from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.supervision import agent_on, supervising
+from tests.harness import agent_on, supervising
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests import frames
 from tests.fake_evi import KEY, FakeEvi
-from tests.supervision import CHAT, Agent, agent_on, supervising
+from tests.harness import CHAT, Agent, agent_on, supervising
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from mcp.shared.exceptions import MCPError
 from evi_mcp.server import updates
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.supervision import CHAT, Agent, agent_on, supervising
+from tests.harness import CHAT, Agent, agent_on, supervising
 
 pytestmark = pytest.mark.anyio
 

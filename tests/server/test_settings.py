@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 from evi_mcp.config import Settings
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.supervision import CHAT, Agent, agent_on, supervising
+from tests.harness import CHAT, Agent, agent_on, supervising
 
 pytestmark = pytest.mark.anyio
 
@@ -54,7 +54,7 @@ AS_A_FRAME: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evi_mcp.registry.actions.settings.WAIT_FOR_EFFECT_S", 0.2)
+    monkeypatch.setattr("evi_mcp.supervision.actions.settings.WAIT_FOR_EFFECT_S", 0.2)
 
 
 async def test_every_field_goes_out_as_hume_documents_it(evi: FakeEvi, agent: Agent, live: str) -> None:

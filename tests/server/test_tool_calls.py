@@ -7,7 +7,7 @@ import pytest
 
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.supervision import CHAT, Agent, agent_on, answering, supervising
+from tests.harness import CHAT, Agent, agent_on, answering, supervising
 
 pytestmark = pytest.mark.anyio
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from evi_mcp.config import Access
-from evi_mcp.tools import ALL_TOOLS
+from evi_mcp.access.callers import Access
+from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.supervision import CHAT, Agent, agent_on, supervising
+from tests.harness import CHAT, Agent, agent_on, supervising
 
 pytestmark = pytest.mark.anyio
 
@@ -45,7 +45,7 @@ async def test_a_tool_is_listed_and_callable_at_its_level_and_above_only(
     evi: FakeEvi, access: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our contract (section 2): the ladder is enforced at one place, which no tool can forget."""
-    monkeypatch.setattr("evi_mcp.registry.actions.settings.WAIT_FOR_EFFECT_S", 0.0)
+    monkeypatch.setattr("evi_mcp.supervision.actions.settings.WAIT_FOR_EFFECT_S", 0.0)
     every = await schemas(evi)
     evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1")]
     async with supervising(evi, access=access) as server, agent_on(server) as agent:

@@ -8,7 +8,7 @@ import pytest
 
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.supervision import CHAT, Agent, agent_on, app_behind, supervising
+from tests.harness import CHAT, Agent, agent_on, app_behind, supervising
 
 pytestmark = pytest.mark.anyio
 
@@ -196,7 +196,7 @@ async def test_a_client_that_asks_for_progress_sees_that_a_long_wait_is_alive(
     evi: FakeEvi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients give up on calls that say nothing for long; others are spared the messages."""
-    monkeypatch.setattr("evi_mcp.tools.listen.HEARTBEAT_S", 0.05)
+    monkeypatch.setattr("evi_mcp.server.tools.listen.HEARTBEAT_S", 0.05)
     evi.history[CHAT] = [frames.metadata()]
     seen: list[tuple[float, float | None, str | None]] = []
 

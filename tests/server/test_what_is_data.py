@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from evi_mcp.access.callers import Access
 from evi_mcp.chat.triggers import AnyTrigger
-from evi_mcp.config import Access
 from evi_mcp.server.server import instructions
-from evi_mcp.tools import ALL_TOOLS
+from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.supervision import CHAT, agent_on, app_behind, supervising
+from tests.harness import CHAT, agent_on, app_behind, supervising
 
 pytestmark = pytest.mark.anyio
 

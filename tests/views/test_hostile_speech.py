@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evi_mcp.chat.log import Cursors, Position
-from evi_mcp.chat.pages import Filter, read_page
 from evi_mcp.chat.record import ChatRecord
+from evi_mcp.ledger.log import Cursors, Position
+from evi_mcp.ledger.pages import Filter, read_page
 from evi_mcp.views import shapes, structure, text
 from evi_mcp.views.rendering import Rendering
 from tests import frames

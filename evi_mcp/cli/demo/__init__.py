@@ -1,0 +1,37 @@
+"""`evi-mcp demo`: a supervised call in the terminal, with a real client, server process and sockets."""
+
+import asyncio
+import sys
+
+from evi_mcp.cli.demo.screen import Screen
+from evi_mcp.cli.demo.supervise import Steps, supervise
+
+TIME_LIMIT_S = 58.0
+
+
+def run() -> int:
+    """Shows the call; 0 if each of its steps really happened, else 1."""
+    screen = Screen()
+    try:
+        steps = asyncio.run(_within_the_limit(screen))
+    except TimeoutError:
+        screen.failed(f"the call did not come to its end within {TIME_LIMIT_S:g} s")
+        return 1
+    except BaseExceptionGroup as group:
+        screen.failed("; ".join(_leaves(group)))
+        return 1
+    screen.summary(steps)
+    sys.stdout.flush()
+    return 0 if all(steps.happened().values()) else 1
+
+
+async def _within_the_limit(screen: Screen) -> Steps:
+    async with asyncio.timeout(TIME_LIMIT_S):
+        return await supervise(screen)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[str]:
+    texts: list[str] = []
+    for error in group.exceptions:
+        texts += _leaves(error) if isinstance(error, BaseExceptionGroup) else [f"{type(error).__name__}: {error}"]
+    return texts

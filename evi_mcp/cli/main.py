@@ -1,0 +1,219 @@
+"""The command `evi-mcp`: serve, watch, simulate, demo, doctor, audit."""
+
+import asyncio
+import gc
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+import anyio
+import click
+from pydantic import SecretStr
+
+from evi_mcp import __version__, logs
+from evi_mcp.config import Settings, load, rows
+from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting
+from evi_mcp.protocol.chat_id import check_chat_id
+from evi_mcp.quoting import plain
+
+MISUSE = 2
+SIMULATED_CALL = "support"
+"""The script that `watch --simulate` shows: it has an angry caller, an interruption and a tool call."""
+
+
+class _ServeByDefault(click.Group):
+    """A group in which a command line without a command is one of `serve`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds a flag for every setting."""
+    for row in reversed(list(rows())):
+        default = f" Default: {row.default}." if row.default is not None else ""
+        command = click.option(
+            row.flag,
+            row.field,
+            default=None,
+            metavar="VALUE",
+            help=f"{row.description}{default}  [{row.variable}]",
+        )(command)
+    return command
+
+
+@click.group(cls=_ServeByDefault, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="evi-mcp")
+def _evi_mcp() -> None:
+    """MCP server that lets an LLM agent supervise live EVI voice chats.
+
+    Without a command: serve. Try it without an account: evi-mcp demo
+    """
+
+
+@_evi_mcp.command()
+@click.option("--simulate", is_flag=True, help="Run a simulated EVI inside: no key, live scripted chats at once.")
+@_with_settings
+def serve(simulate: bool, **flags: str | None) -> int:
+    """Serve MCP over stdin and stdout (the default)."""
+    settings = _settings(flags, simulate=simulate)
+    if sys.stdin.isatty():
+        click.echo("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.", err=True)
+    gc.disable()  # until it serves: what loading makes stays, and looking through it takes a tenth of the start
+    from evi_mcp.server import stdio
+
+    stdio.run(_simulated(settings) if simulate else stdio.serve(settings))
+    return 0
+
+
+async def _simulated(settings: Settings) -> int:
+    from evi_mcp.server import stdio
+    from evi_mcp.simulator import Simulator
+
+    async with Simulator() as simulator:
+        return await stdio.serve(_pointed_at(simulator.base_url, settings))
+
+
+def _pointed_at(base_url: str, settings: Settings) -> Settings:
+    """The settings for a simulator inside, which takes any key: the real one stays out of it."""
+    return settings.model_copy(update={"base_url": base_url, "hume_api_key": SecretStr("any")})
+
+
+@_evi_mcp.command()
+@click.argument("chat_id", required=False)
+@click.option("--simulate", is_flag=True, help="Run a simulated EVI inside, with one live scripted call; no key.")
+@_with_settings
+def watch(chat_id: str | None, simulate: bool, **flags: str | None) -> int:
+    """Follow a chat in the terminal.
+
+    Shows what is said and how it sounds, tool calls and their answers, and what becomes of the connection, until the
+    chat is over or Ctrl-C; nothing is sent to the chat. Without CHAT_ID: the chat that is active, if it is the only
+    one, else a list of them.
+    """
+    settings = _settings(flags, simulate=simulate, quiet=True)
+    if chat_id is not None:
+        check_chat_id(chat_id)
+    try:
+        return asyncio.run(_watch(settings, chat_id, simulate))
+    except OSError as error:
+        click.echo(f"evi-mcp: stdout takes no more: {error.strerror or error}", err=True)
+        return 1
+
+
+async def _watch(settings: Settings, chat_id: str | None, simulate: bool) -> int:
+    from evi_mcp.cli.watch import watch
+
+    if not simulate:
+        return await watch(settings, chat_id)
+    from evi_mcp.simulator import Simulator
+
+    async with Simulator(calls=False) as simulator:
+        chat_id = simulator.start_call(SIMULATED_CALL, chat_id)
+        return await watch(_pointed_at(simulator.base_url, settings), chat_id)
+
+
+@_evi_mcp.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
+@click.option("--speed", default=1.0, show_default=True, type=click.FloatRange(0.1, 100), help="Of the scripted calls.")
+@click.option("--api-key", default=None, help="The only key accepted; any is, if not given.")
+def simulate(host: str, port: int, speed: float, api_key: str | None) -> int:
+    """Run the simulated EVI alone.
+
+    The first line on stdout is its base URL, for EVI_MCP_BASE_URL. Ctrl-C ends it.
+    """
+    logs.configure("INFO")
+    return asyncio.run(_simulate(host, port, speed, api_key))
+
+
+async def _simulate(host: str, port: int, speed: float, api_key: str | None) -> int:
+    """Runs until a signal comes."""
+    from evi_mcp.simulator import Simulator
+
+    try:
+        async with Simulator(host, port, api_key=api_key, speed=speed) as simulator:
+            click.echo(simulator.base_url)
+            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
+                async for _ in received:
+                    return 0
+    except OSError as error:
+        click.echo(f"evi-mcp: cannot listen on {host} port {port}: {error.strerror or error}", err=True)
+        return 1
+    return 0
+
+
+@_evi_mcp.command()
+def demo() -> int:
+    """Show a supervised call; no account.
+
+    Starts the simulated EVI and this server as a real process, attaches as a real MCP client, and follows one call to
+    its end, in about 40 seconds. Status 0 only if each of its steps really happened.
+    """
+    from evi_mcp.cli.demo import run
+
+    return run()
+
+
+@_evi_mcp.command()
+@_with_settings
+def doctor(**flags: str | None) -> int:
+    """Check settings, service and key.
+
+    One line for each check, with what to fix; status 1 if something is.
+    """
+    from evi_mcp.cli.doctor import run
+
+    return run(_settings(flags))
+
+
+@_evi_mcp.group()
+def audit() -> None:
+    """Check audit logs (EVI_MCP_AUDIT_LOG)."""
+
+
+@audit.command()
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--anchor", metavar="HASH", default=None, help="Hash of a record, from an earlier check: it must be there."
+)
+def verify(file: BinaryIO, anchor: str | None) -> int:
+    """Find the first broken record of FILE.
+
+    Status 0 if every record is as it was written and where it was written, else 1. The last hash is worth keeping
+    elsewhere: the file alone cannot show that its end was cut off, or that all of it was written anew.
+    """
+    from evi_mcp.audit import verify
+
+    try:
+        report = verify.verify(file, anchor)
+    except OSError as error:
+        raise click.FileError(file.name, error.strerror) from None
+    for line in verify.lines(report, anchor):
+        click.echo(line)
+    return 0 if verify.is_sound(report, anchor) else 1
+
+
+def _settings(flags: dict[str, str | None], *, simulate: bool = False, quiet: bool = False) -> Settings:
+    """The settings, with the log set up. `quiet`: only warnings are logged, unless a level was asked for."""
+    if simulate and flags["base_url"]:
+        raise click.UsageError("--simulate brings its own service along; leave --base-url away.")
+    settings = load(flags)
+    asked = "log_level" in settings.model_fields_set
+    logs.configure("WARNING" if quiet and not asked else settings.log_level, settings.mask)
+    return settings
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits: 0 if all went well, 1 if not, 2 and one line on stderr for misuse."""
+    try:
+        status = _evi_mcp.main(args=None if argv is None else list(argv), standalone_mode=False)
+    except (click.ClickException, EviMcpError) as error:
+        said = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        click.echo(f"evi-mcp: {plain(' '.join(said.split()))}", err=True)
+        sys.exit(MISUSE if isinstance(error, click.ClickException | InvalidSetting | InvalidChatId) else 1)
+    except (KeyboardInterrupt, click.Abort, asyncio.CancelledError):
+        sys.exit(130)
+    sys.exit(status or 0)

@@ -1,0 +1,100 @@
+"""Time, injected everywhere: two clocks, and timers that keep to the second of them.
+
+The wall clock (`now`) is for showing: somebody may set it back. Whatever is reckoned (silences, pauses, patience) uses
+`elapsed`, which nobody can set and which goes on while the machine sleeps, where the system has such a clock. The
+event loop's own timers stand still in a sleep, so `SystemClock` moves them up once it is over.
+
+Sources: clock_gettime(2) on CLOCK_BOOTTIME; Apple's clock_gettime(3), whose CLOCK_MONOTONIC counts sleep; PEP 418.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import NoReturn, Protocol
+
+import anyio
+
+CHECK_S = 1.0
+"""How soon a sleep of the machine is noticed, in seconds."""
+_JUMP_S = 0.5
+
+
+class Clock(Protocol):
+    """What everything that reckons with time is given."""
+
+    def now(self) -> float:
+        """The wall clock, in Unix seconds; for showing only."""
+        ...
+
+    def elapsed(self) -> float:
+        """Seconds since a moment of the clock's choice, a sleep of the machine included."""
+        ...
+
+    def timeout_at(self, at: float) -> AbstractContextManager[anyio.CancelScope]:
+        """A block that is left once `elapsed()` reaches `at`; `math.inf` for never. As `anyio.move_on_at`."""
+        ...
+
+
+def timeout(clock: Clock, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
+    """A block that is left after so many seconds, as `anyio.move_on_after`."""
+    return clock.timeout_at(clock.elapsed() + seconds)
+
+
+async def sleep_until(clock: Clock, at: float) -> None:
+    """Returns once `elapsed()` has reached `at`."""
+    with clock.timeout_at(at):
+        await anyio.sleep_forever()
+
+
+async def sleep(clock: Clock, seconds: float) -> None:
+    """Returns after so many seconds."""
+    await sleep_until(clock, clock.elapsed() + seconds)
+
+
+def _sleepless_clock() -> Callable[[], float]:
+    """The system's clock that goes on while the machine sleeps; the monotonic one where there is none."""
+    if sys.platform == "linux" and hasattr(time, "CLOCK_BOOTTIME"):
+        return lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
+    if sys.platform == "darwin":
+        return lambda: time.clock_gettime(time.CLOCK_MONOTONIC)
+    return time.monotonic  # on Windows it counts sleep
+
+
+class SystemClock:
+    """The clocks of this machine. `run` has to be running for a sleep of the machine to be noticed."""
+
+    def __init__(self, elapsed: Callable[[], float] | None = None) -> None:
+        self._elapsed = elapsed or _sleepless_clock()
+        self._timers: dict[anyio.CancelScope, float] = {}
+
+    def now(self) -> float:
+        return time.time()
+
+    def elapsed(self) -> float:
+        return self._elapsed()
+
+    @contextmanager
+    def timeout_at(self, at: float) -> Iterator[anyio.CancelScope]:
+        scope = anyio.CancelScope(deadline=self._deadline(at))
+        if at != math.inf:
+            self._timers[scope] = at
+        try:
+            with scope:
+                yield scope
+        finally:
+            self._timers.pop(scope, None)
+
+    async def run(self) -> NoReturn:
+        """Moves the timers up whenever the machine has slept; for ever."""
+        ahead = self._elapsed() - time.monotonic()
+        while True:
+            await anyio.sleep(CHECK_S)
+            before, ahead = ahead, self._elapsed() - time.monotonic()
+            if ahead - before > _JUMP_S:
+                for scope, at in self._timers.items():
+                    scope.deadline = self._deadline(at)
+
+    def _deadline(self, at: float) -> float:
+        return math.inf if at == math.inf else anyio.current_time() + at - self._elapsed()

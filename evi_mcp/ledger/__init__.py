@@ -1,0 +1,1 @@
+"""Where events are kept and numbered, and what readers hold into them: cursors and pages."""

@@ -1,0 +1,82 @@
+"""Stepping in: speaking as the user or as EVI, silencing EVI and letting it speak again."""
+
+from typing import Annotated
+
+import mcp_types as types
+from pydantic import Field
+
+from evi_mcp.access.callers import Access
+from evi_mcp.protocol.commands import AssistantInput, UserInput
+from evi_mcp.server.tools.spec import AppContext, ChatId, ToolSpec, WaitForEffect, agent_of, app_of, receipt
+from evi_mcp.supervision.actions import pausing, speaking
+from evi_mcp.views import shapes
+
+UnlessUserSpoke = Annotated[
+    str, Field(description="A cursor: refuse if the user has said anything after it, since it may no longer fit.")
+]
+
+
+async def send_user_input(
+    ctx: AppContext,
+    chat_id: ChatId,
+    text: Annotated[str, Field(description="What EVI is to take as said by the user.")],
+    unless_user_spoke_after: UnlessUserSpoke = "",
+    wait_for_effect_s: WaitForEffect = 2,
+) -> Annotated[types.CallToolResult, shapes.Receipt]:
+    """Say something to EVI as if the user had said it; EVI answers aloud, and the person on the line hears that."""
+    return await _speak(ctx, chat_id, UserInput.of(text=text), unless_user_spoke_after, wait_for_effect_s)
+
+
+async def send_assistant_input(
+    ctx: AppContext,
+    chat_id: ChatId,
+    text: Annotated[str, Field(description="What EVI is to speak, word for word.")],
+    unless_user_spoke_after: UnlessUserSpoke = "",
+    wait_for_effect_s: WaitForEffect = 2,
+) -> Annotated[types.CallToolResult, shapes.Receipt]:
+    """Have EVI speak this text aloud, word for word, to the person on the line."""
+    return await _speak(ctx, chat_id, AssistantInput.of(text=text), unless_user_spoke_after, wait_for_effect_s)
+
+
+async def _speak(
+    ctx: AppContext, chat_id: str, command: UserInput | AssistantInput, unless_user_spoke_after: str, wait_s: float
+) -> types.CallToolResult:
+    app = app_of(ctx)
+    done = await speaking.speak(
+        app.registry,
+        app.chat(chat_id),
+        command,
+        by=agent_of(ctx),
+        unless_user_spoke_after=unless_user_spoke_after or None,
+        wait_s=wait_s,
+    )
+    return receipt(ctx, done)
+
+
+async def pause(
+    ctx: AppContext,
+    chat_id: ChatId,
+    resume_after_s: Annotated[
+        float, Field(ge=0, le=1800, description="Seconds after which EVI is resumed by itself; 0 for never.")
+    ] = 300,
+) -> Annotated[types.CallToolResult, shapes.Receipt]:
+    """Silence EVI; it goes on listening but neither speaks nor uses tools until `resume`."""
+    app = app_of(ctx)
+    done = await pausing.pause(app.registry, app.chat(chat_id), by=agent_of(ctx), resume_after_s=resume_after_s)
+    return receipt(ctx, done)
+
+
+async def resume(ctx: AppContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Receipt]:
+    """Let EVI speak again after a pause; it answers the last thing the user said."""
+    app = app_of(ctx)
+    return receipt(ctx, await pausing.resume(app.registry, app.chat(chat_id), by=agent_of(ctx)))
+
+
+TOOLS = (
+    ToolSpec(
+        send_user_input, "Speak to EVI as the user", Access.BARGE, read_only=False, idempotent=False, destructive=True
+    ),
+    ToolSpec(send_assistant_input, "Have EVI speak", Access.BARGE, read_only=False, idempotent=False, destructive=True),
+    ToolSpec(pause, "Pause EVI", Access.BARGE, read_only=False, destructive=True),
+    ToolSpec(resume, "Resume EVI", Access.BARGE, read_only=False),
+)

@@ -1,0 +1,108 @@
+"""What all tools share: how one is declared, its parameters' words, and how a result is made."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import mcp_types as types
+from mcp.server.mcpserver import Context
+from pydantic import Field
+
+from evi_mcp.access.callers import Access
+from evi_mcp.supervision.live_chat import Receipt
+from evi_mcp.supervision.service import App
+from evi_mcp.times import iso
+from evi_mcp.views import shapes
+from evi_mcp.views import text as views_text
+
+AppContext = Context[App]
+
+ChatId = Annotated[str, Field(description="EVI chat id, from `list_chats`.")]
+WaitForEffect = Annotated[
+    float, Field(ge=0, le=30, description="Seconds to wait for the effect to be seen; 0 returns once it is sent.")
+]
+Types = Annotated[
+    list[str] | None,
+    Field(
+        description="Event types to show: user_message, assistant_message, assistant_end, user_interruption, tool_call,"
+        " tool_response, tool_error, session_settings, error, chat_metadata, chat_state, command, or audio_output,"
+        " assistant_prosody; omit for all but the last two and interim transcripts."
+    ),
+]
+Limit = Annotated[int, Field(ge=1, le=200, description="Most events to return.")]
+MaxChars = Annotated[int, Field(ge=500, le=50_000, description="Most characters of text to return.")]
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    """A row of the table. `run` is the function; its docstring is the description that agents read."""
+
+    run: Callable[..., Any]
+    title: str
+    access: Access
+    read_only: bool = True
+    idempotent: bool = True
+    destructive: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name under which it is called."""
+        return self.run.__name__
+
+    @property
+    def annotations(self) -> types.ToolAnnotations:
+        """The hints, all of them explicit."""
+        return types.ToolAnnotations(
+            title=self.title,
+            read_only_hint=self.read_only,
+            destructive_hint=self.destructive,
+            idempotent_hint=self.idempotent,
+            open_world_hint=True,
+        )
+
+
+def app_of(ctx: AppContext) -> App:
+    """The running server behind a call."""
+    return ctx.request_context.lifespan_context
+
+
+def agent_of(ctx: AppContext) -> str:
+    """How the log names the agent that calls: what its client calls itself, but for secrets."""
+    params = ctx.session.client_params
+    name = app_of(ctx).mask(params.client_info.name)[:64] if params else ""
+    return name.encode("utf-8", "replace").decode() or "an agent"
+
+
+def wants_progress(ctx: AppContext) -> bool:
+    """Whether the client asked for signs of life."""
+    return "progress_token" in (ctx.request_context.meta or {})
+
+
+def result(ctx: AppContext, text: str, structure: Mapping[str, Any]) -> types.CallToolResult:
+    """Both forms of a result, or the text alone where the settings say so."""
+    structured = dict(structure) if app_of(ctx).settings.results == "structured" else None
+    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=structured)
+
+
+def receipt(ctx: AppContext, done: Receipt) -> types.CallToolResult:
+    """The result of any command."""
+    shown: shapes.Receipt = {
+        "chat_id": done.chat_id,
+        "command": done.command,
+        "seq": done.seq,
+        "status": "sent" if done.confirmed_by is None else "confirmed",
+        "cursor": app_of(ctx).registry.cursors.at(done.cursor_seq),
+    }
+    if done.confirmed_by is not None:
+        shown["confirmed_by"] = done.confirmed_by
+    if done.resumes_at is not None:
+        shown["resumes_at"] = iso(done.resumes_at)
+    if done.warning is not None:
+        shown["warning"] = done.warning
+    return result(ctx, views_text.receipt(shown), shown)
+
+
+def now() -> float:
+    """Unix seconds."""
+    return time.time()

@@ -1,0 +1,74 @@
+"""The chat's own tool calls: what EVI asked for, and answering it."""
+
+from typing import Annotated, Literal
+
+import mcp_types as types
+from pydantic import Field
+
+from evi_mcp.access.callers import Access
+from evi_mcp.server.tools.spec import (
+    AppContext,
+    ChatId,
+    ToolSpec,
+    WaitForEffect,
+    agent_of,
+    app_of,
+    now,
+    receipt,
+    result,
+)
+from evi_mcp.supervision.actions import answering
+from evi_mcp.views import shapes, structure, text
+
+
+async def list_tool_calls(
+    ctx: AppContext,
+    chat_id: Annotated[str, Field(description="EVI chat id, from `list_chats`; omit for all attached chats.")] = "",
+    status: Annotated[
+        Literal["pending", "running", "answered", "failed", "superseded", "all"],
+        Field(description="Which ones; `pending` wait for an answer, `running` are EVI's own tools at work."),
+    ] = "pending",
+) -> Annotated[types.CallToolResult, shapes.ToolCallList]:
+    """List the tool calls that EVI made in a chat, oldest first."""
+    app = app_of(ctx)
+    chats = [app.chat(chat_id)] if chat_id else app.chats()
+    calls = [call for chat in chats for call in chat.record.tool_calls if status in ("all", call.status.value)]
+    calls.sort(key=lambda call: call.asked_at)
+    shown = structure.tool_calls(calls, now(), with_chat_id=not chat_id)
+    return result(ctx, text.tool_calls(shown, status), shown)
+
+
+async def answer_tool_call(
+    ctx: AppContext,
+    chat_id: ChatId,
+    tool_call_id: Annotated[str, Field(description="From the `tool_call` event or `list_tool_calls`.")],
+    content: Annotated[
+        str,
+        Field(
+            description="The result for the assistant, as text (serialise objects); on an error, what it gets instead."
+        ),
+    ],
+    is_error: Annotated[bool, Field(description="Whether the tool failed.")] = False,
+    error: Annotated[str, Field(description="With is_error: what went wrong, for the record only.")] = "",
+    code: Annotated[str, Field(description="With is_error: a code of yours, for the record only.")] = "",
+    wait_for_effect_s: WaitForEffect = 2,
+) -> Annotated[types.CallToolResult, shapes.Receipt]:
+    """Answer a pending tool call of the chat; the first answer wins, a later one is refused."""
+    app = app_of(ctx)
+    done = await answering.answer_tool_call(
+        app.chat(chat_id),
+        tool_call_id,
+        content,
+        by=agent_of(ctx),
+        is_error=is_error,
+        error=error or None,
+        code=code or None,
+        wait_s=wait_for_effect_s,
+    )
+    return receipt(ctx, done)
+
+
+TOOLS = (
+    ToolSpec(list_tool_calls, "List tool calls", Access.MONITOR),
+    ToolSpec(answer_tool_call, "Answer a tool call", Access.COACH, read_only=False, idempotent=False),
+)

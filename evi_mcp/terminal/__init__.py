@@ -1,9 +1,0 @@
-"""How a chat looks to a person in a terminal: events to lines, lines to the screen.
-
-`watch` and `demo` share it. Whatever came from the chat has passed `evi_mcp.quoting` before it becomes a line.
-"""
-
-from evi_mcp.terminal.lines import Line, Lines, note
-from evi_mcp.terminal.screen import Screen
-
-__all__ = ["Line", "Lines", "Screen", "note"]

@@ -1,0 +1,91 @@
+"""A server under test and the agents that use it, in one process but over real sockets towards EVI."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from mcp import Client
+from pydantic import SecretStr
+
+from evi_mcp.config import Settings
+from evi_mcp.server.server import EviServer
+from evi_mcp.supervision.service import App, open_app
+from evi_mcp.upstream.transport import Connector
+from tests.fake_evi import KEY, FakeEvi
+
+CHAT = "chat-1"
+
+
+@asynccontextmanager
+async def supervising(
+    evi: FakeEvi | None = None, connector: Connector | None = None, **settings: Any
+) -> AsyncIterator[EviServer]:
+    values = {"base_url": evi.base_url if evi else "http://127.0.0.1:9", "hume_api_key": SecretStr(KEY), **settings}
+    async with open_app(Settings(**values), connector) as app:
+        yield EviServer(app)
+
+
+def app_behind(server: EviServer) -> App:
+    return server._app
+
+
+class Agent:
+    """A client whose calls say what went wrong."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    async def call(self, tool: str, **arguments: Any) -> Any:
+        """The structured result of a call that succeeds."""
+        answer = await self.client.call_tool(tool, arguments)
+        assert not answer.is_error, answer.content
+        return answer.structured_content
+
+    async def text(self, tool: str, **arguments: Any) -> str:
+        """The text of a call that succeeds."""
+        answer = await self.client.call_tool(tool, arguments)
+        assert not answer.is_error, answer.content
+        return str(answer.content[0].text)
+
+    async def error(self, tool: str, **arguments: Any) -> str:
+        """The text of a call that fails."""
+        answer = await self.client.call_tool(tool, arguments)
+        assert answer.is_error, answer
+        assert answer.structured_content is None
+        return str(answer.content[0].text)
+
+    @asynccontextmanager
+    async def waiting(self, **arguments: Any) -> AsyncIterator[list[Any]]:
+        """Sleeps in `wait_for_events` beside the block; its page is in the list once the block is left."""
+        pages: list[Any] = []
+
+        async def wait() -> None:
+            pages.append(await self.call("wait_for_events", **arguments))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            yield pages
+
+    async def until_state(self, state: str, chat_id: str = CHAT) -> Any:
+        """Waits until the chat is in this state; the Chat."""
+        after = "earliest"
+        while (chat := await self.call("get_chat", chat_id=chat_id))["state"] != state:
+            page = await self.call("wait_for_events", after=after, chat_ids=[chat_id], types=["chat_state"])
+            after = page["cursor"]
+        return chat
+
+
+@asynccontextmanager
+async def agent_on(server: EviServer, era: str = "auto", **options: Any) -> AsyncIterator[Agent]:
+    async with Client(server, mode=era, **options) as client:
+        yield Agent(client)
+
+
+def answering(evi: FakeEvi, *made: str) -> None:
+    """From now on the service answers any command with these frames."""
+
+    async def answer(chat_id: str, _: dict[str, Any]) -> None:
+        await evi.push(chat_id, *made)
+
+    evi.on_command = answer
