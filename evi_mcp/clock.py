@@ -16,6 +16,8 @@ from typing import NoReturn, Protocol
 
 import anyio
 
+from evi_mcp.times import Moment
+
 CHECK_S = 1.0
 """How soon a sleep of the machine is noticed, in seconds."""
 _JUMP_S = 0.5
@@ -35,6 +37,11 @@ class Clock(Protocol):
     def timeout_at(self, at: float) -> AbstractContextManager[anyio.CancelScope]:
         """A block that is left once `elapsed()` reaches `at`; `math.inf` for never. As `anyio.move_on_at`."""
         ...
+
+
+def moment(clock: Clock) -> Moment:
+    """This moment on both clocks."""
+    return Moment(clock.now(), clock.elapsed())
 
 
 def timeout(clock: Clock, seconds: float) -> AbstractContextManager[anyio.CancelScope]:

@@ -83,13 +83,15 @@ class ChatNotAttached(EviMcpError):
 
 
 class ChatNotAllowed(EviMcpError):
-    """The chat is not on the allow-list of this server."""
+    """The chat is not among those that the caller may touch. `by_setting`: the server itself may not touch it."""
 
-    def __init__(self, chat_id: str) -> None:
+    def __init__(self, chat_id: str, *, by_setting: bool = True) -> None:
         super().__init__(chat_id)
-        self.chat_id = chat_id
+        self.chat_id, self.by_setting = chat_id, by_setting
 
     def __str__(self) -> str:
+        if not self.by_setting:
+            return f"chat {quote(self.chat_id, 80)} is not among the chats that you may touch."
         return (
             f"chat {quote(self.chat_id, 80)} is not among the chats that this server may touch"
             " (EVI_MCP_ALLOWED_CHATS); only whoever configures the server can change that."
@@ -147,9 +149,10 @@ class InvalidCursor(EviMcpError):
         self.cursor = cursor
 
     def __str__(self) -> str:
+        what = "is the number of an event" if self.cursor.isdecimal() else "is not a cursor of this server"
         return (
-            f"{quote(self.cursor, 80)} is not a cursor of this server; pass the `cursor` of an earlier result,"
-            " 'earliest' or 'latest'."
+            f"{quote(self.cursor, 80)} {what}; pass the `cursor` of an earlier result, which looks like"
+            " '9f3a01c2-160' or '9f3a01c2-160@5b1c3a0e', or 'earliest' or 'latest'."
         )
 
 
@@ -230,11 +233,11 @@ class UnusableAudio(EviMcpError):
 
 
 class NotSent(EviMcpError):
-    """The command was not written to the socket: it is safe to try again."""
+    """The command was not written: it is safe to try again. `gone`: the service knows no such live chat."""
 
-    def __init__(self, command: str, why: str) -> None:
+    def __init__(self, command: str, why: str, *, gone: bool = False) -> None:
         super().__init__(command)
-        self.command, self.why = command, why
+        self.command, self.why, self.gone = command, why, gone
 
     def __str__(self) -> str:
         return f"{self.command} was not sent, and nothing reached the chat: {self.why}."

@@ -1,7 +1,15 @@
-"""Times as everybody shows them: in events, in the audit log and in the log on stderr."""
+"""Moments, and times as everybody shows them: in events, in the audit log and in the log on stderr."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
+
+
+class Moment(NamedTuple):
+    """One moment on both clocks (`evi_mcp.clock`): `now` in Unix seconds, for showing; `elapsed` to reckon with."""
+
+    now: float
+    elapsed: float
 
 
 def iso(at: float) -> str:

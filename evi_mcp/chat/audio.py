@@ -4,7 +4,7 @@ Kept as the base64 text of the frames, for hardly any of it is ever asked for. W
 came of it; when there is no room, whole messages go, the oldest first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
 
 MAX_DROPPED = 500
@@ -24,10 +24,16 @@ class Loss(Enum):
 
 
 class AudioStore:
-    """The newest voices of one chat, in at most `most` characters of base64 and overhead; 0 keeps none."""
+    """The newest voices of one chat.
 
-    def __init__(self, most: int) -> None:
+    Args:
+        most: In characters of base64 and overhead; 0 keeps none.
+        on_size: Told by how many bytes more, or fewer, are kept.
+    """
+
+    def __init__(self, most: int, on_size: Callable[[int], None] = lambda _: None) -> None:
         self.most = most
+        self._on_size = on_size
         self.size = 0
         self._voices: dict[str, _Voice] = {}  # by message id, in the order of their first chunks
         self._lost: dict[str, Loss] = {}
@@ -55,10 +61,11 @@ class AudioStore:
         grown = OVERHEAD + len(voice.chunks[index])
         voice.size += grown
         self.size += grown
+        self._on_size(grown)
         if voice.size > self.most:
             self._drop(message_id, Loss.TOO_LONG)
         while self.size > self.most:
-            self._drop(next(iter(self._voices)), Loss.DROPPED)
+            self.drop()
 
     def chunks(self, message_id: str) -> list[tuple[int, str]] | None:
         """What came of a message so far, as (index, base64) in the order of the indices; `None` if nothing is kept."""
@@ -69,8 +76,17 @@ class AudioStore:
         """What became of a message of which nothing is kept; `None` if nothing ever came, or it is long forgotten."""
         return self._lost.get(message_id)
 
+    def drop(self) -> bool:
+        """Gives up the oldest message; whether there was one."""
+        if not self._voices:
+            return False
+        self._drop(next(iter(self._voices)), Loss.DROPPED)
+        return True
+
     def _drop(self, message_id: str, why: Loss) -> None:
-        self.size -= self._voices.pop(message_id).size
+        size = self._voices.pop(message_id).size
+        self.size -= size
+        self._on_size(-size)
         self._lost[message_id] = why  # what comes later of it is not kept: it would be no whole message
         if len(self._lost) > MAX_DROPPED:
             del self._lost[next(iter(self._lost))]

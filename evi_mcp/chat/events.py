@@ -1,31 +1,46 @@
-"""One event of the log: a received message, a change of state, or what an agent did.
+"""One event of the log: a received message, a change of state, or what somebody did.
 
-The fields are those of the contract's section 4, and mean the same in every view.
+The fields are those of docs/contract.md, section 4, and mean the same in every view. An event never changes: what comes
+later about it (the expression of its voice, the end of a tool call) is a fact of its own and is joined when it is
+shown.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
+
+from evi_mcp.chat.memory import size_of
+from evi_mcp.protocol.messages import KNOWN_TYPES
 
 CHAT_STATE = "chat_state"
 COMMAND = "command"
 PROTOCOL_FAULT = "protocol_fault"
+OURS = frozenset({CHAT_STATE, COMMAND, PROTOCOL_FAULT})
+"""The types that are this server's own."""
+KNOWN = frozenset({*KNOWN_TYPES, *OURS})
 SPEECH = frozenset({"user_message", "assistant_message", "audio_output", "user_interruption"})
 """Types that say that somebody is speaking."""
 HIDDEN_TYPES = frozenset({"audio_output", "assistant_prosody"})
 
+EVENT_BYTES = 200
+"""What an event takes besides its texts, roughly."""
+SCORE_BYTES = 8
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Event:
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """An event; fields that do not apply are `None`.
 
-    `seq` grows over all chats of the process, `at` is when it reached us (Unix seconds), `scores` are all
-    that EVI gave (those of an assistant's message come later, with its prosody), `by` is the agent of a command,
-    `left_out` counts the characters that a copy of an event was cut by to fit on a page.
+    `seq` grows over all chats, with holes; 0 is an event that the ledger has not numbered yet. `at` is when it reached
+    us (Unix seconds). `scores` are those that came with the message; the voice of an assistant's message comes as an
+    event of its own (`ChatRecord.scores_of`). `by` is who gave a command: the name that a client claims, or in our
+    words what this server does by itself, if `by_kind` is `server`. `left_out` counts the characters by which a copy of
+    an event was cut to fit a page, `count` the events of an unknown type that this one, the newest of them, stands for.
     """
 
-    seq: int
+    seq: int = 0
     chat_id: str
     at: float
     type: str
@@ -38,6 +53,7 @@ class Event:
     replayed: bool | None = None
     begin_ms: int | None = None
     end_ms: int | None = None
+    chat_group_id: str | None = None
     message_id: str | None = None
     tool_call_id: str | None = None
     name: str | None = None
@@ -52,7 +68,9 @@ class Event:
     command: str | None = None
     reason: str | None = None
     by: str | None = None
+    by_kind: str | None = None
     left_out: int | None = None
+    count: int | None = None
 
     @property
     def hidden(self) -> bool:
@@ -60,14 +78,30 @@ class Event:
         return self.type in HIDDEN_TYPES or bool(self.interim)
 
     @property
+    def minor(self) -> bool:
+        """Whether it goes before speech, tool calls and commands do when there is no room: what is hidden, frames that
+        could not be read, and types that nobody knows."""
+        return self.hidden or self.type == PROTOCOL_FAULT or self.type not in KNOWN
+
+    @property
     def size(self) -> int:
-        """Roughly how many characters it holds on to."""
-        size = 200 + sum(map(len, filter(None, _texts(self))))
+        """How many bytes it holds on to, its texts in UTF-8."""
+        size = EVENT_BYTES
+        for text in _texts(self):
+            if text:
+                size += size_of(text)
         if self.scores:
-            size += 40 * len(self.scores)
-        return size + len(str(self.settings)) if self.settings else size
+            size += SCORE_BYTES * len(self.scores)
+        return size + size_of(json.dumps(self.settings, default=str)) if self.settings else size
 
 
 _texts = attrgetter(
-    "text", "message_id", "tool_call_id", "name", "parameters", "content", "error", "code", "slug", "reason"
+    "text", "message_id", "tool_call_id", "name", "parameters", "content", "error", "code", "slug", "reason", "by"
 )
+
+
+class Draft(NamedTuple):
+    """An event that is yet to be numbered, and the identity to be kept with it (`History`); empty if it has none."""
+
+    event: Event
+    identity: bytes = b""

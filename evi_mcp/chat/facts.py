@@ -9,6 +9,7 @@ from evi_mcp.protocol.messages import (
     AssistantMessage,
     AssistantProsody,
     AudioOutput,
+    ChatMetadata,
     ErrorMessage,
     Inference,
     Message,
@@ -41,6 +42,8 @@ def facts_of(message: Message) -> dict[str, Any]:
         case AssistantMessage():
             facts |= _spoken("assistant", message)
             facts |= {"message_id": _name(message.id), "quick": message.is_quick_response or None}
+        case ChatMetadata():
+            facts["chat_group_id"] = _name(message.chat_group_id)
         case AssistantProsody():
             facts |= {"speaker": "assistant", "message_id": _name(message.id), "scores": _scores(message.models)}
         case AudioOutput():

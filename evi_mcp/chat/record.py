@@ -1,141 +1,148 @@
-"""Everything known of one chat: frames and connection news go in, events come out.
+"""Everything known of one chat, folded from its numbered events: the log, the turns, the tool calls, where it stands.
 
-The record decides what is new, numbers it, and keeps the log, the turns, the tool calls and the state in step.
-It does no I/O and never awaits, so whoever looks at it sees it whole.
+Whoever folds the same events knows the same. It does no I/O and never awaits, so whoever looks at it sees it whole.
+Times are `Moment`s: silences and waiting are reckoned by a clock that nobody can set back.
 """
 
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from evi_mcp.chat.audio import AudioStore
 from evi_mcp.chat.events import CHAT_STATE, COMMAND, SPEECH, Event
-from evi_mcp.chat.facts import facts_of, facts_of_skimmed
+from evi_mcp.chat.log import EventLog
+from evi_mcp.chat.memory import Memory
+from evi_mcp.chat.pause import Pause
 from evi_mcp.chat.tool_calls import ToolCalls
 from evi_mcp.chat.turns import Turns
-from evi_mcp.ledger.log import Cursors, EventLog
-from evi_mcp.protocol.codec import decode
-from evi_mcp.protocol.fast_decode import Skimmed, skim
-from evi_mcp.protocol.identity import identify, identify_skimmed
-from evi_mcp.protocol.lifecycle import Change, Lifecycle
-from evi_mcp.protocol.messages import AudioOutput, ChatMetadata, ErrorMessage
-from evi_mcp.protocol.redaction import Mask
-from evi_mcp.protocol.replay import History
-from evi_mcp.protocol.scores import Scores
+from evi_mcp.protocol.lifecycle import OVER, State
+from evi_mcp.times import Moment
 
 AUDIO_CHARS_PER_S = 48_000 * 2 * 4 / 3
 """Characters of base64 for a second of EVI's voice: 48 kHz (Hume's audio guide), 16 bit, mono (official examples)."""
 
 
 class ChatRecord:
-    """What this server knows of one chat. Times are Unix seconds."""
+    """What this server knows of one chat.
+
+    Args:
+        chat_id: Whose record it is.
+        max_events: The most events kept.
+        moment: When the chat was attached.
+        max_audio: The most characters of audio kept; 0 keeps none.
+        memory: The budget of all chats; `None` makes one for this chat alone.
+    """
 
     def __init__(
-        self,
-        chat_id: str,
-        cursors: Cursors,
-        *,
-        max_events: int,
-        now: float,
-        max_audio: int = 0,
-        mask: Mask | None = None,
+        self, chat_id: str, *, max_events: int, moment: Moment, max_audio: int = 0, memory: Memory | None = None
     ) -> None:
         self.chat_id = chat_id
-        self._mask = mask or Mask()
-        self.attached_at = now
+        self.attached_at = moment.now
         self.chat_group_id: str | None = None
-        self.paused = False
-        """Whether this server has paused the chat; what others do about it cannot be seen (no such event)."""
-        self.resumes_at: float | None = None
-        """When that pause ends by itself; `None` if it does not, or there is none."""
-        self.reconnects = 0
-        self.last_event_at: float | None = None
-        self.spoke_at = now
-        """When either side was last heard, be it in part; until then, when the chat was attached. While EVI's voice is
-        heard, when that will end."""
-        self._voice_ends = now
+        self.state = State.CONNECTING
+        self.reason: str | None = None
+        """Why it is in this state, in our own words; what a service said stands in quotes in it."""
+        self.was_live = False
         self.over_seq: int | None = None
         """The `chat_state` event with which the chat was over; `None` while it is not."""
-        self.lifecycle = Lifecycle(self._mask)
-        self.history = History()
-        self.log = EventLog(max_events)
-        self.tool_calls = ToolCalls()
-        self.turns = Turns()
-        self.audio = AudioStore(max_audio)
-        self._cursors = cursors
-        self._opened = 0
+        self.catching_up = True
+        """Whether what arrives may still be history: nothing that depends on what was said is decided then."""
+        self.history_seq: int | None = None
+        """The last event of the history that there was before the attach; `None` until all of it has come. Nothing up
+        to it wakes anybody: it is the past."""
+        self.pause = Pause()
+        self.reconnects = 0
+        self.last_event_at: float | None = None
+        self.spoke_at = moment.elapsed
+        """When either side was last heard, be it in part; until then, when the chat was attached. While EVI's voice is
+        heard, when that will end. In seconds of `Clock.elapsed`."""
+        self._voice_ends = moment.elapsed
+        self._share = (memory or Memory()).share(self._shed)
+        self._kept: Counter[str] = Counter()
+        self.log = EventLog(max_events, partial(self._grow, "log"), self._dropped)
+        self.tool_calls = ToolCalls(partial(self._grow, "tool_calls"))
+        self.turns = Turns(partial(self._grow, "turns"))
+        self.audio = AudioStore(max_audio, partial(self._grow, "audio"))
+        self._drops: Mapping[str, Callable[[], bool]] = {
+            "audio": self.audio.drop,
+            "log": self.log.drop,
+            "turns": self.turns.drop,
+            "tool_calls": self.tool_calls.drop,
+        }
 
-    def connection_opened(self) -> None:
-        """A socket stands; its replay begins."""
-        self._opened += 1
-        self.reconnects = self._opened - 1
-        self.history.begin_replay()
+    @property
+    def over(self) -> bool:
+        """Whether the chat is ended or failed; nothing leaves these states."""
+        return self.state in OVER
 
-    def receive(self, frame: str | bytes, now: float) -> list[Event]:
-        """Takes in a frame; the events it gives are none if it is known, else one, or two if it ends the chat."""
-        if (voice := _voice(frame)) is not None:
-            return self._take_in(voice._replace(id=self._mask(voice.id)), now)
-        frame = self._mask(frame)  # before anything is cut: half a secret would not be known for one
-        if isinstance(frame, str) and (skimmed := skim(frame)) is not None:
-            return self._take_in(skimmed, now)
-        message = decode(frame)
-        if not self.history.is_new(identify(message)):
-            return []
-        self.last_event_at = now
-        if isinstance(message, ChatMetadata):
-            self.chat_group_id = message.chat_group_id or self.chat_group_id
-        facts = self._mask.fields(facts_of(message))
-        events = [self._log(now, replayed=self.history.replaying or None, **facts)]
-        if isinstance(message, AudioOutput):
-            self._take_in_voice(events[0], message.index, message.data)
-        if isinstance(message, ErrorMessage):
-            events += self.changed(self.lifecycle.heard_error(message.code, message.slug), now)
-        return events
+    @property
+    def kept_bytes(self) -> int:
+        """How much is kept of it."""
+        return self._share.kept
 
-    def _take_in(self, message: Skimmed, now: float) -> list[Event]:
-        if not self.history.is_new(identify_skimmed(message)):
-            return []
-        self.last_event_at = now
-        event = self._log(now, replayed=self.history.replaying or None, **facts_of_skimmed(message))
-        if message.data is not None:
-            self._take_in_voice(event, message.number, message.data)
-        return [event]
+    def scores_of(self, event: Event) -> Mapping[str, float] | None:
+        """The expression of a message of the log, as far as it has come; `None` if there is none."""
+        return self.turns.scores_of(event)
 
-    def changed(self, change: Change | None, now: float) -> list[Event]:
-        """Logs a change of state, if there was one."""
-        if change is None:
-            return []
-        event = self._log(now, type=CHAT_STATE, state=change.state.value, reason=self._mask(change.reason))
-        if self.lifecycle.over:
-            self.over_seq = event.seq
-        return [event]
+    def is_news(self, event: Event) -> bool:
+        """Whether an event of the log is more than the past. Of what is said in a chat that is catching up nobody
+        knows; changes of state and commands are always news."""
+        if event.type in (CHAT_STATE, COMMAND):
+            return True
+        return not self.catching_up and self.history_seq is not None and event.seq > self.history_seq
 
-    def command(self, command: str, now: float, *, by: str, **facts: Any) -> Event:
-        """Logs that an agent sends something; `by` names the agent, `facts` are fields of `Event`."""
-        return self._log(now, type=COMMAND, **self._mask.fields({"command": command, "by": by, **facts}))
+    def caught_up(self) -> None:
+        """All that was said before has come: what comes from here on happens now."""
+        self.catching_up = False
+        if self.history_seq is None:
+            self.history_seq = self.log.last_seq
 
-    def _take_in_voice(self, event: Event, index: int | None, data: str | None) -> None:
-        """EVI's voice comes faster than it is heard: while it is, the chat is not silent."""
-        if not event.replayed:
-            self._voice_ends = max(self._voice_ends, event.at) + len(data or "") / AUDIO_CHARS_PER_S
-            self.spoke_at = self._voice_ends
-        self.audio.keep(event.message_id, index, data)
+    def apply(self, event: Event, elapsed: float) -> None:
+        """Takes in a numbered event of the chat.
 
-    def _log(self, now: float, **facts: Any) -> Event:
-        if isinstance(facts.get("scores"), dict):
-            facts["scores"] = Scores(facts["scores"])
-        event = Event(seq=self._cursors.next_seq(), chat_id=self.chat_id, at=now, **facts)
+        Args:
+            elapsed: When it reached us, in seconds of `Clock.elapsed`.
+        """
         self.log.append(event)
+        if event.type == CHAT_STATE:
+            self._stands(event)
+        elif event.command is None:
+            self.last_event_at = event.at
+            self.chat_group_id = event.chat_group_id or self.chat_group_id
         if event.type in SPEECH:
-            self.spoke_at = max(now, self._voice_ends)
+            self.spoke_at = max(elapsed, self._voice_ends)
         if event.type == "user_interruption":
-            self.spoke_at = self._voice_ends = now  # what was not heard yet will not be
+            self.spoke_at = self._voice_ends = elapsed  # what was not heard yet will not be
         self.turns.see(event)
-        self.tool_calls.see(event)
-        return event
+        self.tool_calls.see(event, elapsed)
+        self._share.settle()
 
+    def hear(self, message_id: str | None, index: int | None, data: str | None, elapsed: float, *, live: bool) -> None:
+        """Takes in a chunk of EVI's voice. It comes faster than it is heard: while it is, the chat is not silent."""
+        if live:
+            self._voice_ends = max(self._voice_ends, elapsed) + len(data or "") / AUDIO_CHARS_PER_S
+            self.spoke_at = self._voice_ends
+        self.audio.keep(message_id, index, data)
+        self._share.settle()
 
-def _voice(frame: str | bytes) -> Skimmed | None:
-    """The message, if it is EVI's voice: large, and without text but for its id, so it is not searched for secrets."""
-    if not isinstance(frame, str) or '"audio_output"' not in frame[:100]:
-        return None
-    message = skim(frame)
-    return message if message is not None and message.type == "audio_output" else None
+    def forget(self) -> None:
+        """Nothing of it is kept any more."""
+        self._share.close()
+
+    def _stands(self, event: Event) -> None:
+        assert event.state is not None
+        self.state, self.reason = State(event.state), event.reason
+        self.was_live = self.was_live or self.state is State.LIVE
+        if self.over:
+            self.over_seq = event.seq
+
+    def _grow(self, what: str, size: int) -> None:
+        self._kept[what] += size
+        self._share.add(size)
+
+    def _shed(self) -> bool:
+        """Gives up the oldest of what takes most."""
+        return any(self._drops[what]() for what, _ in self._kept.most_common())
+
+    def _dropped(self, event: Event) -> None:
+        self.turns.forget(event)

@@ -1,15 +1,19 @@
-"""The ledger of a chat's tool calls: who was asked what, and who answered.
+"""The tool calls of a chat: who was asked what, and who answered.
 
-What EVI documents leaves room for doubt (who may answer, what is mirrored to whom), so the ledger notes how
-it knows: an answer of our own, an answer seen from somebody else, or an assistant that went on.
+What EVI documents leaves room for doubt (who may answer, what is mirrored to whom), so this notes how it knows: an
+answer of our own, an answer seen from somebody else, or an assistant that went on. A call is known by its place in the
+log, the number of its event: ids are the LLM provider's, and some providers use one again. Where an id names several
+calls, the newest that is open is meant.
+
+Times are seconds of a clock that nobody can set (`Clock.elapsed`), but for `closed_at`, which is for showing.
 """
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from evi_mcp.chat.events import Event
+from evi_mcp.chat.events import EVENT_BYTES, Event
+from evi_mcp.chat.memory import size_of
 
 MAX_TOOL_CALLS = 1000
 """Calls kept for each chat; the oldest closed one goes first, then the oldest."""
@@ -34,11 +38,14 @@ OPEN = frozenset({Status.PENDING, Status.RUNNING, Status.SUPERSEDED})
 
 @dataclass(slots=True, kw_only=True)
 class TrackedCall:
-    """One tool call. Times are Unix seconds; `answered_by` and `closed_at` are `None` while it is open.
+    """One tool call; `number` is the `seq` of its event. `answered_by`, `closed_at` (Unix seconds) and `waited_s` are
+    `None` while it is open.
 
-    `number` is the `seq` of its event.
+    `evi_spoke_since`: EVI has said something since that is no quick reply, so that it may have its answer.
+    `sent`: the answer of ours that the service may still show to us, as its type and text.
     """
 
+    number: int
     tool_call_id: str
     chat_id: str
     name: str | None
@@ -46,69 +53,106 @@ class TrackedCall:
     status: Status
     asked_at: float
     replayed: bool
-    number: int
     answered_by: str | None = None
     closed_at: float | None = None
+    waited_s: float | None = None
     user_spoke_since: bool = False
     evi_spoke_since: bool = False
+    sent: tuple[str, str] | None = None
 
-    def waiting_s(self, now: float) -> float:
+    @property
+    def size(self) -> int:
+        """Bytes that it counts for."""
+        return EVENT_BYTES + size_of(self.parameters or "")
+
+    def waiting_s(self, elapsed: float) -> float:
         """Seconds from the call to its answer, or until now."""
-        return max(0.0, (self.closed_at if self.closed_at is not None else now) - self.asked_at)
+        return self.waited_s if self.waited_s is not None else max(0.0, elapsed - self.asked_at)
 
-    def close(self, status: Status, by: str, at: float) -> None:
+    def close(self, status: Status, by: str, *, at: float, elapsed: float) -> None:
         """Notes the first answer; later ones change nothing."""
         if self.status in OPEN:
+            self.waited_s = self.waiting_s(elapsed)
             self.status, self.answered_by, self.closed_at = status, by, at
+
+    def reopen(self, perhaps_by: str) -> None:
+        """Takes back an answer of which nobody knows whether it arrived."""
+        self.status, self.answered_by = Status.PENDING, f"perhaps {perhaps_by}"
+        self.closed_at = self.waited_s = None
 
 
 class ToolCalls:
-    """All tool calls of one chat, in the order in which they were asked."""
+    """All tool calls of one chat, in the order in which they were asked.
 
-    def __init__(self) -> None:
-        self._calls: OrderedDict[str, TrackedCall] = OrderedDict()
-        self._pending: dict[str, TrackedCall] = {}  # all that are pending, and perhaps some that no longer are
+    Args:
+        on_size: Told by how many bytes more, or fewer, are kept.
+    """
+
+    def __init__(self, on_size: Callable[[int], None] = lambda _: None) -> None:
+        self._on_size = on_size
+        self._calls: dict[int, TrackedCall] = {}
+        self._by_id: dict[str, list[int]] = {}
+        self._pending: dict[int, TrackedCall] = {}  # all that are pending, and perhaps some that no longer are
 
     def __iter__(self) -> Iterator[TrackedCall]:
         return iter(self._calls.values())
 
+    def numbered(self, number: int) -> TrackedCall | None:
+        """The call whose event has this number, or `None`."""
+        return self._calls.get(number)
+
+    def named(self, tool_call_id: str) -> list[TrackedCall]:
+        """The calls of this id, oldest first."""
+        return [self._calls[number] for number in self._by_id.get(tool_call_id, ())]
+
     def get(self, tool_call_id: str) -> TrackedCall | None:
-        """The call of this id, or `None`."""
-        return self._calls.get(tool_call_id)
+        """The call that this id means: the newest that is open, else the newest; `None` if there is none."""
+        calls = self.named(tool_call_id)
+        open_ones = [call for call in calls if call.status in OPEN]
+        return next(reversed(open_ones or calls), None)
 
     def pending(self) -> list[TrackedCall]:
         """The calls that wait for an answer, oldest first."""
         if not self._pending:
             return []
-        self._pending = {name: call for name, call in self._pending.items() if call.status is Status.PENDING}
+        self._pending = {call.number: call for call in self._pending.values() if call.status is Status.PENDING}
         return sorted(self._pending.values(), key=lambda call: call.number)
 
     def reopen(self, call: TrackedCall, perhaps_by: str) -> None:
-        """Takes back an answer of which nobody knows whether it arrived."""
-        call.status, call.answered_by, call.closed_at = Status.PENDING, f"perhaps {perhaps_by}", None
-        if self._calls.get(call.tool_call_id) is call:
-            self._pending[call.tool_call_id] = call
+        """As `TrackedCall.reopen`, for a call that was one of these."""
+        call.reopen(perhaps_by)
+        if call.number in self._calls:
+            self._pending[call.number] = call
 
-    def see(self, event: Event) -> None:
+    def drop(self) -> bool:
+        """Gives up the oldest closed call, or the oldest; whether there was one but the newest."""
+        if len(self._calls) < 2:
+            return False
+        newest = next(reversed(self._calls))
+        closed = (call for call in self._calls.values() if call.status not in OPEN and call.number != newest)
+        call = next(closed, None) or next(iter(self._calls.values()))
+        del self._calls[call.number]
+        self._pending.pop(call.number, None)
+        self._by_id[call.tool_call_id].remove(call.number)
+        if not self._by_id[call.tool_call_id]:
+            del self._by_id[call.tool_call_id]
+        self._on_size(-call.size)
+        return True
+
+    def see(self, event: Event, elapsed: float) -> None:
         """Takes in an event of the chat."""
         match event.type:
             case "tool_call":
-                self._asked(event)
+                self._asked(event, elapsed)
             case "tool_response":
-                self._closed(event, Status.ANSWERED)
+                self._closed(event, Status.ANSWERED, elapsed)
             case "tool_error":
-                self._closed(event, Status.FAILED)
+                self._closed(event, Status.FAILED, elapsed)
             case "user_message" if not event.interim:
                 for call in self.pending():
                     call.user_spoke_since = True
             case "assistant_message" if not event.from_text and not event.quick:
-                # The answers of others may be shown to nobody, but EVI goes on only after one.
-                for call in self.pending():
-                    call.evi_spoke_since = True
-                    if event.replayed and call.replayed and call.user_spoke_since:
-                        call.status = Status.SUPERSEDED  # perhaps answered, perhaps dropped: who asks may answer
-                    elif event.replayed and call.replayed:
-                        call.close(Status.ANSWERED, BEFORE_ATTACHING, event.at)
+                self._evi_spoke(event, elapsed)
             case "assistant_end":
                 # One message after the call may be a late one of before it. With a whole turn EVI has gone on: answered
                 # by somebody, or without an answer. Nobody waits for one any more, but who knows better may give it.
@@ -116,37 +160,61 @@ class ToolCalls:
                     if call.evi_spoke_since:
                         call.status = Status.SUPERSEDED
 
-    def _asked(self, event: Event) -> None:
-        if event.tool_call_id is None or event.tool_call_id in self._calls:
+    def _evi_spoke(self, event: Event, elapsed: float) -> None:
+        """The answers of others may be shown to nobody, but EVI goes on only after one."""
+        for call in self.pending():
+            call.evi_spoke_since = True
+            if event.replayed and call.replayed and call.user_spoke_since:
+                call.status = Status.SUPERSEDED  # perhaps answered, perhaps dropped: who asks may answer
+            elif event.replayed and call.replayed:
+                call.close(Status.ANSWERED, BEFORE_ATTACHING, at=event.at, elapsed=elapsed)
+
+    def _asked(self, event: Event, elapsed: float) -> None:
+        if event.tool_call_id is None:
             return
         # EVI drops a call without a word when the user moves on, and asks anew under another id.
         for call in self.pending():
             if call.user_spoke_since:
                 call.status = Status.SUPERSEDED
-        self._calls[event.tool_call_id] = TrackedCall(
+        call = TrackedCall(
+            number=event.seq,
             tool_call_id=event.tool_call_id,
             chat_id=event.chat_id,
             name=event.name,
             parameters=event.parameters,
             status=Status.PENDING if event.response_required else Status.RUNNING,
-            asked_at=event.at,
+            asked_at=elapsed,
             replayed=bool(event.replayed),
-            number=event.seq,
         )
+        self._calls[call.number] = call
+        self._by_id.setdefault(call.tool_call_id, []).append(call.number)
+        self._on_size(call.size)
         if event.response_required:
-            self._pending[event.tool_call_id] = self._calls[event.tool_call_id]
+            self._pending[call.number] = call
         if len(self._calls) > MAX_TOOL_CALLS:
-            oldest = next((c for c in self._calls.values() if c.status not in OPEN), next(iter(self._calls.values())))
-            del self._calls[oldest.tool_call_id]
-            self._pending.pop(oldest.tool_call_id, None)
+            self.drop()
 
-    def _closed(self, event: Event, status: Status) -> None:
-        if event.tool_call_id is None:
+    def _closed(self, event: Event, status: Status, elapsed: float) -> None:
+        if event.tool_call_id is None or self._is_shown_back(event):
             return
-        call = self._calls.get(event.tool_call_id)
-        if call is not None:
-            if call.status is Status.RUNNING:
-                by = "EVI"
-            else:
-                by = EVI_OR_OTHER if status is Status.FAILED else SOMEONE_ELSE
-            call.close(status, by, event.at)
+        call = self.get(event.tool_call_id)
+        if call is None:
+            return
+        if call.status is Status.RUNNING:
+            by = "EVI"
+        else:
+            by = EVI_OR_OTHER if status is Status.FAILED else SOMEONE_ELSE
+        call.close(status, by, at=event.at, elapsed=elapsed)
+
+    def _is_shown_back(self, event: Event) -> bool:
+        """Whether this is an answer of ours that comes back, which must not close a later call of the same id."""
+        for call in self.named(event.tool_call_id or ""):
+            if call.sent == answer_key(event.type, event.content):
+                call.sent = None
+                return True
+        return False
+
+
+def answer_key(kind: str, content: str | None) -> tuple[str, str]:
+    """What tells an answer from another one; the log keeps very long texts in part only."""
+    return kind, (content or "")[:1000]

@@ -1,6 +1,6 @@
 """Triggers: what an agent sleeps for when not every event is worth waking up.
 
-Four kinds are met by an event, at the moment at which it is logged; two by the passing of time, which a clock measures.
+Four kinds are met by an event, at the moment at which it is logged; two by the passing of time.
 Nothing that comes from a chat changes a trigger: speech is only compared with what the agent gave.
 """
 
@@ -28,15 +28,15 @@ Seconds = Annotated[float, Field(ge=0.1, le=3600, description="For how long.")]
 Speaker = Literal["user", "assistant"]
 
 
-class Clock(NamedTuple):
-    """Something that has been going on since a time (Unix seconds), and how long it takes to matter.
+class Timer(NamedTuple):
+    """Something that has been going on since a time (seconds of `Clock.elapsed`), and how long it takes to matter.
 
-    `tool_call_id`: the call that waits; `None` for a silence.
+    `call`: the number of the tool call that waits; `None` for a silence.
     """
 
     since: float
     seconds: float
-    tool_call_id: str | None = None
+    call: int | None = None
 
 
 class Trigger(BaseModel):
@@ -48,18 +48,18 @@ class Trigger(BaseModel):
 
     @cached_property
     def looks_at(self) -> frozenset[str]:
-        """The types of the events that can meet it, or that start a clock of it."""
+        """The types of the events that can meet it, or that start a timer of it."""
         return frozenset()
 
     def met_by(self, event: Event, record: ChatRecord) -> bool:
-        """Whether this event, the newest of the chat, meets it."""
+        """Whether this event, the newest of the chat and no part of its past, meets it."""
         return False
 
     def met_after(self, record: ChatRecord, seq: int) -> int | None:
         """The `seq` of the first event after `seq` that meets it; `None` if none does."""
         return next((event.seq for event in record.log.after(seq) if self.met_by(event, record)), None)
 
-    def clocks(self, record: ChatRecord) -> Iterator[Clock]:
+    def timers(self, record: ChatRecord) -> Iterator[Timer]:
         """What meets it by going on long enough; none for most kinds."""
         return iter(())
 
@@ -150,8 +150,8 @@ class OnSilence(Trigger):
     def looks_at(self) -> frozenset[str]:
         return CUTS_SHORT  # it takes back what would have been heard: the silence began sooner than was foreseen
 
-    def clocks(self, record: ChatRecord) -> Iterator[Clock]:
-        yield Clock(record.spoke_at, self.seconds)
+    def timers(self, record: ChatRecord) -> Iterator[Timer]:
+        yield Timer(record.spoke_at, self.seconds)
 
 
 class OnToolCallWaiting(Trigger):
@@ -164,9 +164,9 @@ class OnToolCallWaiting(Trigger):
     def looks_at(self) -> frozenset[str]:
         return frozenset({"tool_call"})
 
-    def clocks(self, record: ChatRecord) -> Iterator[Clock]:
+    def timers(self, record: ChatRecord) -> Iterator[Timer]:
         for call in record.tool_calls.pending():
-            yield Clock(call.asked_at, self.seconds, call.tool_call_id)
+            yield Timer(call.asked_at, self.seconds, call.number)
 
 
 class OnTurnEnd(Trigger):
@@ -188,45 +188,77 @@ AnyTrigger = Annotated[
 
 
 def first_met(triggers: Sequence[Trigger], record: ChatRecord, seq: int) -> tuple[Trigger, int] | None:
-    """The trigger that was met first after `seq`, and the event that met it. Looks at each event once."""
-    voices = [trigger for trigger in triggers if isinstance(trigger, OnExpression)]
-    met = [(trigger, trigger.met_after(record, seq)) for trigger in voices]
-    found: list[tuple[Trigger, int]] = [(trigger, first) for trigger, first in met if first is not None]
+    """The trigger that was met first after `seq`, and the event that met it. Looks at each event once.
+
+    Only news count (`ChatRecord.is_news`): what was said before the chat was attached wakes nobody.
+    """
+    found: list[tuple[Trigger, int]] = []
+    if not record.catching_up and record.history_seq is not None:
+        heard = max(seq, record.history_seq)
+        voices = [trigger for trigger in triggers if isinstance(trigger, OnExpression)]
+        met = [(trigger, trigger.met_after(record, heard)) for trigger in voices]
+        found = [(trigger, first) for trigger, first in met if first is not None]
     plain = [trigger for trigger in triggers if not isinstance(trigger, OnExpression)]
     for event in record.log.after(seq) if plain else ():
         trigger = next((trigger for trigger in plain if trigger.met_by(event, record)), None)
-        if trigger is not None:
+        if trigger is not None and record.is_news(event):
             found.append((trigger, event.seq))
             break
     return min(found, default=None, key=lambda pair: pair[1])
 
 
-MAX_REMINDERS = 100
-"""Clocks of one chat of which it is known that they woke somebody; the oldest is forgotten first."""
+MAX_REMINDERS = 1000
+"""Timers of one chat of which it is known that they woke somebody; the oldest is forgotten first."""
+
+
+class _Told(NamedTuple):
+    """What one caller was told of one timer: the last time, by the number of the page that told it, and before."""
+
+    since: float
+    times: int
+    page: int
+    times_before: int
 
 
 class Reminders:
-    """When clocks wake an agent: when their time has come, then again after as long again, not on every call.
+    """When timers wake a caller: when their time has come, then again after as long again, not on every call.
 
     Else an agent that waits on, because a silence does not matter to it after all, would be woken at once, for ever.
-    What one agent was told, another was not; agents are told apart by name.
+    What one caller was told, another was not. A reminder counts once its page was received, which a later cursor shows:
+    a client that has timed out, and asks again from where it stood, is told again.
     """
 
     def __init__(self) -> None:
-        self._told: OrderedDict[tuple[str, str | None, float], tuple[float, int]] = OrderedDict()
+        self._told: OrderedDict[tuple[str, int | None, float], _Told] = OrderedDict()
 
-    def next_at(self, clock: Clock, agent: str) -> float:
-        """When the clock wakes this agent next, in Unix seconds; perhaps in the past."""
-        since, times = self._told.get((agent, clock.tool_call_id, clock.seconds), (clock.since, 0))
-        return clock.since + clock.seconds * (times + 1 if since == clock.since else 1)
+    def next_at(self, timer: Timer, caller: str, read_to: int) -> float:
+        """When the timer wakes this caller next, in seconds of `Clock.elapsed`; perhaps in the past.
 
-    def tell(self, clock: Clock, agent: str, now: float) -> None:
-        """The clock has woken this agent."""
-        key = agent, clock.tool_call_id, clock.seconds
-        times = max(1, int((now - clock.since) / clock.seconds))
-        if clock.since + clock.seconds * (times + 1) <= now:
+        Args:
+            caller: By id.
+            read_to: The number up to which the caller has read.
+        """
+        told = self._told.get((caller, timer.call, timer.seconds))
+        if told is None or told.since != timer.since:
+            return timer.since + timer.seconds
+        times = told.times if read_to >= told.page else told.times_before
+        return timer.since + timer.seconds * (times + 1)
+
+    def tell(self, timer: Timer, caller: str, elapsed: float, *, read_to: int, page: int) -> None:
+        """The timer has woken this caller.
+
+        Args:
+            read_to: As for `next_at`.
+            page: The number with which the cursor of its page will show that it was received.
+        """
+        key = caller, timer.call, timer.seconds
+        times = max(1, int((elapsed - timer.since) / timer.seconds))
+        if timer.since + timer.seconds * (times + 1) <= elapsed:
             times += 1  # the division was rounded down across a whole number
-        self._told[key] = clock.since, times
+        told, before = self._told.get(key), 0
+        if told is not None and told.since == timer.since:
+            before = told.times if read_to >= told.page else told.times_before
+        self._told[key] = _Told(timer.since, times, page, before)
         self._told.move_to_end(key)
         if len(self._told) > MAX_REMINDERS:
             self._told.popitem(last=False)

@@ -1,17 +1,20 @@
 """Turns: what one side said until the other spoke or the turn was closed."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from evi_mcp.chat.events import Event
+from evi_mcp.chat.events import SCORE_BYTES, Event
+from evi_mcp.chat.memory import size_of
 from evi_mcp.protocol.scores import Scores
 
 MAX_TURNS = 2000
 MAX_TURN_TEXT = 64 * 1024
 """The longest text of one turn that is kept, in characters."""
 MAX_AWAITING_PROSODY = 100
-"""Messages whose prosody may still come; the oldest is given up first."""
+"""Messages whose prosody may still come, and prosody whose message may; the oldest is given up first."""
+TURN_BYTES = 300
+"""What a turn takes besides its text and scores, roughly."""
 MAX_UNADDED = 32
 """Utterances of a turn whose scores are kept as they are, for the log has them too; of more there are sums."""
 
@@ -37,6 +40,8 @@ class Turn:
     changed_seq: int = 0
     text: str = ""
     """All that was said in it."""
+    size: int = TURN_BYTES
+    """Bytes that it counts for."""
     _scored: int = 0
     _unadded: tuple[Mapping[str, float], ...] = ()
     _sums: Mapping[str, float] | None = None  # of those that are no longer kept as they are
@@ -63,11 +68,15 @@ class Turn:
         )
         return total / self._scored if self._scored else 0.0
 
-    def say(self, text: str, seq: int) -> None:
-        """Adds an utterance."""
+    def say(self, text: str, seq: int) -> int:
+        """Adds an utterance; how many bytes more it counts for."""
         self.changed_seq = seq
-        if len(self.text) < MAX_TURN_TEXT:
-            self.text = f"{self.text} {text}" if self.text else text
+        if len(self.text) >= MAX_TURN_TEXT:
+            return 0
+        self.text = f"{self.text} {text}" if self.text else text
+        grown = size_of(text) + 1
+        self.size += grown
+        return grown
 
     def score(self, scores: Mapping[str, float], seq: int) -> None:
         """Adds the expression of an utterance."""
@@ -86,11 +95,18 @@ class Turn:
 
 
 class Turns:
-    """The last `MAX_TURNS` turns of a chat, oldest first."""
+    """The last `MAX_TURNS` turns of a chat, oldest first, and the voices of EVI's messages.
 
-    def __init__(self) -> None:
-        self._turns: deque[Turn] = deque(maxlen=MAX_TURNS)
-        self._awaiting_prosody: dict[str, tuple[Event, Turn]] = {}
+    Args:
+        on_size: Told by how many bytes more, or fewer, are kept.
+    """
+
+    def __init__(self, on_size: Callable[[int], None] = lambda _: None) -> None:
+        self._on_size = on_size
+        self._turns: deque[Turn] = deque()
+        self._awaiting_prosody: dict[str, tuple[int, Turn]] = {}  # by message id: the message's number, and its turn
+        self._early_prosody: dict[str, Mapping[str, float]] = {}  # by message id: it came before its message
+        self._late_scores: dict[int, Mapping[str, float]] = {}  # by the number of the message's event
         self._changed: Turn | None = None
         self._count = 0
 
@@ -114,20 +130,29 @@ class Turns:
         """The newest `count` turns, oldest of them first."""
         return list(self._turns)[-count:] if count > 0 else []
 
+    def scores_of(self, event: Event) -> Mapping[str, float] | None:
+        """The expression of a message, be it in the message or in an event of its own; `None` if there is none yet."""
+        return event.scores or self._late_scores.get(event.seq)
+
+    def forget(self, event: Event) -> None:
+        """The log has dropped an event."""
+        if (scores := self._late_scores.pop(event.seq, None)) is not None:
+            self._on_size(-SCORE_BYTES * len(scores))
+
+    def drop(self) -> bool:
+        """Gives up the oldest turn but the newest one; whether there was one."""
+        if len(self._turns) < 2:
+            return False
+        self._on_size(-self._turns.popleft().size)
+        return True
+
     def see(self, event: Event) -> None:
         """Takes in an event of the chat."""
         match event.type:
             case "user_message" | "assistant_message" if not event.interim:
                 self._spoke(event)
-            case "assistant_prosody":
-                # Joined by id, whenever it comes: the message's event gets the scores of its voice.
-                message, turn = self._awaiting_prosody.pop(event.message_id or "", (None, None))
-                if turn is not None:
-                    turn.awaiting -= 1
-                if message is not None and turn is not None and event.scores:
-                    message.scores = event.scores
-                    turn.score(event.scores, event.seq)
-                    self._changed = turn
+            case "assistant_prosody" if event.message_id:
+                self._voice_came(event, event.message_id)
             case "assistant_end":
                 if self._turns and self._turns[-1].speaker == "assistant":
                     self._turns[-1].closed = True
@@ -141,18 +166,45 @@ class Turns:
         if turn is None or turn.closed or turn.speaker != speaker or turn.from_text != from_text:
             turn = Turn(self._count, speaker, event.at, event.begin_ms, from_text, replayed=bool(event.replayed))
             self._turns.append(turn)
+            self._on_size(turn.size)
             self._count += 1
+            if len(self._turns) > MAX_TURNS:
+                self.drop()
         self._changed = turn
-        turn.say(event.text or "", event.seq)
+        self._on_size(turn.say(event.text or "", event.seq))
         if event.scores:
             turn.score(event.scores, event.seq)
         elif speaker == "assistant" and event.message_id:
-            self._await_prosody(event.message_id, event, turn)
+            if (early := self._early_prosody.pop(event.message_id, None)) is not None:
+                self._join(event.seq, turn, early, event.seq)
+            else:
+                self._await_prosody(event.message_id, event.seq, turn)
 
-    def _await_prosody(self, message_id: str, event: Event, turn: Turn) -> None:
+    def _voice_came(self, event: Event, message_id: str) -> None:
+        """Joined by id: the message may have come long before, and on some services comes after."""
+        if not event.scores:
+            return
+        found = self._awaiting_prosody.pop(message_id, None)
+        if found is None:
+            self._early_prosody[message_id] = event.scores
+            if len(self._early_prosody) > MAX_AWAITING_PROSODY:
+                del self._early_prosody[next(iter(self._early_prosody))]
+            return
+        seq, turn = found
+        turn.awaiting -= 1
+        self._join(seq, turn, event.scores, event.seq)
+        self._changed = turn
+
+    def _join(self, seq: int, turn: Turn, scores: Mapping[str, float], by: int) -> None:
+        """A message, by its number, has this expression; `by` is the event that says so."""
+        turn.score(scores, by)
+        self._late_scores[seq] = scores
+        self._on_size(SCORE_BYTES * len(scores))
+
+    def _await_prosody(self, message_id: str, seq: int, turn: Turn) -> None:
         if message_id in self._awaiting_prosody:
             return  # a second part of one message; its prosody is joined to the first
-        self._awaiting_prosody[message_id] = event, turn
+        self._awaiting_prosody[message_id] = seq, turn
         turn.awaiting += 1
         if len(self._awaiting_prosody) > MAX_AWAITING_PROSODY:
             _, given_up = self._awaiting_prosody.pop(next(iter(self._awaiting_prosody)))

@@ -5,30 +5,29 @@ import logging
 import os
 import signal
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import islice
 from typing import NoReturn
 
 import anyio
 from anyio import to_thread
 
+from evi_mcp.access.callers import Caller, CallerKind
 from evi_mcp.chat.events import Event
 from evi_mcp.cli.terminal import Line, Lines, Screen, note
 from evi_mcp.config import Settings
 from evi_mcp.errors import AttachRefused, EviMcpError, InvalidArgument
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.quoting import name
+from evi_mcp.supervision.desk import Desk
+from evi_mcp.supervision.feed import Batch
 from evi_mcp.supervision.live_chat import LiveChat
-from evi_mcp.supervision.service import App, open_app
+from evi_mcp.supervision.service import open_service
 from evi_mcp.upstream.rest import ServiceChat
 from evi_mcp.views import structure
 from evi_mcp.views.text import counted
 
-BATCH = 200
-"""The most events made into lines at once."""
 FAREWELL_S = 0.5
 """How long the last lines may take where nobody reads stdout."""
 
@@ -59,11 +58,14 @@ async def watch(settings: Settings, chat_id: str | None) -> int:
     # The server answers tool calls that nobody has answered, if it is told to: who watches does not. Who sends nothing
     # has nothing to record, and must not keep the server from its file.
     settings = settings.model_copy(update={"tool_call_fallback": None, "audit_log": None})
-    async with open_app(settings) as app:
-        watching = Watching(app, screen)
+    async with open_service(settings) as service:
+        desk = service.desk(Caller("watch", CallerKind.PERSON, "", service.rights))
+        watching = Watching(desk, screen)
         with scope:
             try:
-                await watching.follow(chat_id or await _the_active_chat(app, screen))
+                chat_id = chat_id or await _the_active_chat(desk, screen)
+                await _show(screen, [note(f"connecting to {name(chat_id)} at {settings.base_url}")])
+                await watching.follow(chat_id)
             except (EviMcpError, OSError) as error:  # here, since a group would be made of it further out
                 trouble = error
         status = received or watching.status
@@ -82,15 +84,12 @@ async def watch(settings: Settings, chat_id: str | None) -> int:
 class Watching:
     """Follows one chat. The log is the only buffer between the chat and the screen."""
 
-    def __init__(self, app: App, screen: Screen) -> None:
-        self._app, self._screen = app, screen
+    def __init__(self, desk: Desk, screen: Screen) -> None:
+        self._desk, self._screen = desk, screen
         self._chat: LiveChat | None = None
-        self._refusal: EviMcpError | None = None
-        self._news = anyio.Event()
         self._lines = Lines()
-        self._seq = 0
         self._counts: Counter[str] = Counter()
-        self._began = time.monotonic()
+        self._began = desk.clock.elapsed()
 
     @property
     def status(self) -> int:
@@ -101,54 +100,28 @@ class Watching:
         """Shows all that happens in the chat, returns when it is over.
 
         Raises:
-            EviMcpError: As `App.attach`, also if it takes longer than that to know.
+            EviMcpError: As `Desk.follow`, or `AttachRefused` if the chat cannot be followed.
             OSError: As `Screen.show`.
         """
-        await _show(self._screen, [note(f"connecting to {name(chat_id)} at {self._app.settings.base_url}")])
-        self._app.registry.on_chats_changed(self._listen)
-        self._app.registry.start(self._attach, chat_id)
-        while True:
-            self._news = anyio.Event()
-            if self._refusal is not None:
-                raise self._refusal
-            if lines := self._next_lines():
-                await _show(self._screen, lines)
-            elif self._chat is None or not self._chat.over:
-                await self._news.wait()
-            elif self._chat.is_connected:
-                await self._chat.changed()  # after the error that ends a chat, EVI may have something to say
-            else:
-                return
+        self._chat = chat = self._desk.follow(chat_id)
+        with self._desk.feed(only=[chat]) as feed:
+            while not chat.over or chat.is_connected or feed.is_behind:
+                if feed.is_behind:
+                    await self._show_batch(chat, feed.read())
+                elif chat.over:
+                    await chat.changed()  # after the error that ends a chat, EVI may have something to say
+                else:
+                    await feed.wait()
+        if chat.never_was:
+            raise AttachRefused(chat.chat_id, chat.record.reason or "it failed")
 
-    async def _attach(self, chat_id: str) -> None:
-        try:
-            await self._app.attach(chat_id)
-        except EviMcpError as error:
-            self._refusal = error
-            self._news.set()
-
-    def _listen(self) -> None:
-        """Listens from the first moment on: an attach returns only when it has worked or taken too long."""
-        if self._chat is None and (chats := self._app.registry.chats()):
-            self._chat = chats[0]
-            self._chat.listeners.add(lambda _: self._news.set())
-
-    def _next_lines(self) -> list[Line]:
-        """The lines of the next events that give any; none if there are no more events."""
-        if self._chat is None:
-            return []
-        if self._chat.never_was:
-            raise AttachRefused(self._chat.chat_id, self._chat.record.lifecycle.reason or "it failed")
-        log, lines = self._chat.record.log, list[Line]()
-        if log.dropped_seq > self._seq:
-            lines.append(note(f"{counted(log.dropped_seq - self._seq, 'event')} dropped, for stdout was not read"))
-            self._seq = log.dropped_seq
-        while not lines and (events := list(islice(log.after(self._seq), BATCH))):
-            self._seq = events[-1].seq
-            for event in events:
-                self._count(event)
-                lines += self._lines.of(structure.event(event, with_chat_id=False))
-        return lines
+    async def _show_batch(self, chat: LiveChat, batch: Batch) -> None:
+        lines = [note("some of what was said is not here, for stdout was not read")] if batch.dropped else []
+        for event in batch.events:
+            self._count(event)
+            lines += self._lines.of(structure.event(event, with_chat_id=False))
+        if lines and not chat.never_was:
+            await _show(self._screen, lines)
 
     def _count(self, event: Event) -> None:
         if not event.interim:
@@ -156,9 +129,9 @@ class Watching:
 
     def last_words(self) -> list[Line]:
         """What is to be said at the end: none if there was nothing to see."""
-        if self._chat is None or not self._chat.record.lifecycle.was_live:
+        if self._chat is None or not self._chat.record.was_live:
             return []
-        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        minutes, seconds = divmod(int(self._desk.clock.elapsed() - self._began), 60)
         parts = [
             f"watched for {minutes}:{seconds:02}",
             counted(self._counts["user_message"], "user message"),
@@ -173,14 +146,14 @@ class Watching:
         return lines if self._chat.over else [note("left; the chat goes on"), *lines]
 
 
-async def _the_active_chat(app: App, screen: Screen) -> str:
+async def _the_active_chat(desk: Desk, screen: Screen) -> str:
     """The id of the chat that is active; if there are more, lists them.
 
     Raises:
         InvalidArgument: There is none, or more than one.
         MissingApiKey, ServiceUnavailable: The service cannot be asked.
     """
-    found, hidden, more = await app.active_chats()
+    found, hidden, more = await desk.active_chats()
     if len(found) == 1 and not more:
         return found[0].chat_id
     if not found:

@@ -5,7 +5,6 @@ It is a template only: a concrete resource for each message would drown the list
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import mcp_types as types
 from mcp.server import MCPServer
@@ -16,8 +15,8 @@ from mcp.server.mcpserver.exceptions import ResourceError, ResourceNotFoundError
 from evi_mcp.chat.audio import Loss
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.errors import ChatNotAllowed, ChatNotAttached, InvalidChatId, NoAudio, UnusableAudio
+from evi_mcp.server.callers import Seat, current_desk
 from evi_mcp.server.updates import CHATS_URI
-from evi_mcp.supervision.service import App
 from evi_mcp.views.wav import join
 
 TEMPLATE = f"{CHATS_URI}/{{chat_id}}/audio/{{message_id}}"
@@ -31,8 +30,8 @@ class _Wav(bytes):
     notes: Sequence[str] = ()
 
 
-def register(server: MCPServer[Any], app: App) -> None:
-    """Registers the template, also when audio is off, so that reading it says so."""
+def register(server: MCPServer[Seat], most: int) -> None:
+    """Registers the template, also when audio is off, so that reading it says so; `most` KiB are kept of a chat."""
 
     @server.resource(
         TEMPLATE,
@@ -45,16 +44,16 @@ def register(server: MCPServer[Any], app: App) -> None:
     )
     async def audio(chat_id: str, message_id: str) -> bytes:
         try:
-            return _read(app, chat_id, message_id)
+            return _read(most, chat_id, message_id)
         except (InvalidChatId, ChatNotAllowed, ChatNotAttached, NoAudio) as error:
             raise ResourceNotFoundError(str(error)) from error
         except UnusableAudio as error:
             raise ResourceError(str(error)) from error
 
 
-def listed(app: App, templates: list[types.ResourceTemplate]) -> list[types.ResourceTemplate]:
+def listed(most: int, templates: list[types.ResourceTemplate]) -> list[types.ResourceTemplate]:
     """The templates without this one if audio is off."""
-    return [template for template in templates if app.settings.audio_kib or template.uri_template != TEMPLATE]
+    return [template for template in templates if most or template.uri_template != TEMPLATE]
 
 
 def with_notes(contents: Iterable[ReadResourceContents]) -> list[ReadResourceContents]:
@@ -67,8 +66,8 @@ def with_notes(contents: Iterable[ReadResourceContents]) -> list[ReadResourceCon
     ]
 
 
-def _read(app: App, chat_id: str, message_id: str) -> bytes:
-    record, most = app.chat(chat_id).record, app.settings.audio_kib
+def _read(most: int, chat_id: str, message_id: str) -> bytes:
+    record = current_desk().chat(chat_id).record
     chunks = record.audio.chunks(message_id)
     if chunks is None:
         raise NoAudio(chat_id, message_id, _why_none(record, message_id, most))
@@ -95,7 +94,7 @@ def _why_none(record: ChatRecord, message_id: str, most: int) -> str:
         )
     if not known:
         return "no message of this id is known; take the `message_id` of an assistant_message from read_events"
-    if record.lifecycle.over:
+    if record.over:
         return "none came before the chat was over"
     if known[0].replayed:
         return "the message came with the history, and its audio did not"

@@ -7,14 +7,15 @@ Source: Claude Code's page on channels; a client that has not enabled this serve
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import anyio
 from mcp.server import MCPServer
 
 from evi_mcp.chat.events import CHAT_STATE, Event
-from evi_mcp.ledger.log import Cursors
+from evi_mcp.clock import sleep
 from evi_mcp.server import sdk
+from evi_mcp.server.callers import Seat, current_desk
+from evi_mcp.supervision.desk import Desk
 from evi_mcp.views.text import KNOWN_EVENTS
 
 CAPABILITY = "claude/channel"
@@ -26,59 +27,48 @@ MAX_CHATS = 20
 """Chats named in one cue; of more only the number is told."""
 
 
-class _Client:
-    """A client, and what it has yet to be told: by chat, the number of events of each type."""
-
-    def __init__(self) -> None:
-        self.counts: dict[str, Counter[str]] = {}
-        self.due = anyio.Event()
-        self.scope = anyio.CancelScope()
-
-
 class Channel:
-    """From events to cues, at most one every `PERIOD_S` seconds for each client."""
+    """From events to cues, at most one every `PERIOD_S` seconds for each client. `start` runs something in the
+    background."""
 
-    def __init__(self, start: Callable[..., None], cursors: Cursors) -> None:
+    def __init__(self, start: Callable[..., None]) -> None:
         self._start = start
-        self._cursors = cursors
-        self._clients: dict[sdk.Connection, _Client] = {}
+        self._cued: set[sdk.Connection] = set()
 
-    def install(self, server: MCPServer[Any]) -> None:
+    def install(self, server: MCPServer[Seat]) -> None:
         """Announces the channel to handshake clients of `server`, and begins to cue those that come."""
         sdk.announce(server, CAPABILITY)
         sdk.report_clients(server, self._greet)
 
-    def see(self, event: Event) -> None:
-        """Takes note of an event; never blocks."""
-        # Of what comes with a history most is no news; but a call that came during an outage may still wait.
-        if event.hidden or (event.replayed and not event.response_required):
-            return
-        kind = event.type if event.type in KNOWN_EVENTS else "other"
-        for client in self._clients.values():
-            client.counts.setdefault(event.chat_id, Counter())[kind] += 1
-            if kind in CUES:
-                client.due.set()
-
     def _greet(self, connection: sdk.Connection) -> None:
-        if connection in self._clients:
+        if connection in self._cued:
             return
-        client = self._clients[connection] = _Client()
-        connection.on_close(lambda: self._forget(connection))
-        self._start(self._pump, connection, client)
+        self._cued.add(connection)
+        scope = anyio.CancelScope()
+        connection.on_close(scope.cancel)
+        connection.on_close(lambda: self._cued.discard(connection))
+        self._start(self._cue, connection, current_desk(), scope)
 
-    def _forget(self, connection: sdk.Connection) -> None:
-        if client := self._clients.pop(connection, None):
-            client.scope.cancel()
+    async def _cue(self, connection: sdk.Connection, desk: Desk, scope: anyio.CancelScope) -> None:
+        counts: dict[str, Counter[str]] = {}
+        due = False
+        with scope, desk.feed(after=desk.cursors.last_seq) as feed:
+            async for batch in feed:
+                for event in filter(_counts, batch.events):
+                    kind = event.type if event.type in KNOWN_EVENTS else "other"
+                    counts.setdefault(event.chat_id, Counter())[kind] += 1
+                    due = due or kind in CUES
+                if due and not feed.is_behind:
+                    cue = {"content": cue_text(counts), "meta": {"cursor": desk.cursors.at(desk.cursors.last_seq)}}
+                    await connection.notify(METHOD, cue)  # blocks while the client does not read; only this task waits
+                    counts, due = {}, False
+                    await sleep(desk.clock, PERIOD_S)
 
-    async def _pump(self, connection: sdk.Connection, client: _Client) -> None:
-        with client.scope:
-            while True:
-                await client.due.wait()
-                client.due = anyio.Event()
-                counts, client.counts = client.counts, {}
-                cue = {"content": cue_text(counts), "meta": {"cursor": self._cursors.at(self._cursors.last_seq)}}
-                await connection.notify(METHOD, cue)  # blocks while the client does not read; only this task waits
-                await anyio.sleep(PERIOD_S)
+
+def _counts(event: Event) -> bool:
+    """Whether an event is news. Of what comes with a history most is none; but a tool call that came during an outage
+    may still wait."""
+    return not event.hidden and (not event.replayed or bool(event.response_required))
 
 
 def cue_text(counts: dict[str, Counter[str]]) -> str:

@@ -9,13 +9,13 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from mcp.shared.exceptions import MCPError
 
+from evi_mcp.chat.pages import Filter, read_page
 from evi_mcp.errors import ChatNotAllowed, ChatNotAttached, EviMcpError, InvalidChatId
-from evi_mcp.ledger.log import EARLIEST
-from evi_mcp.ledger.pages import Filter, read_page
-from evi_mcp.server.tools.spec import now
+from evi_mcp.ledger.cursors import EARLIEST
+from evi_mcp.server.callers import Seat, current_desk
 from evi_mcp.server.updates import CHATS_URI, chat_uri
+from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.live_chat import LiveChat
-from evi_mcp.supervision.service import App
 from evi_mcp.views import structure, text
 from evi_mcp.views.rendering import Rendering
 
@@ -30,12 +30,12 @@ _Reader = TypeVar("_Reader", bound=Callable[..., Any])
 _EVENTS, _MAX_EVENTS, _MAX_CHARS = 50, 200, 50_000
 
 
-def list_resources(app: App) -> list[types.Resource]:
+def list_resources(desk: Desk) -> list[types.Resource]:
     """The concrete resources: the list of chats, and the views of each that is attached."""
     listed = [
         types.Resource(uri=CHATS_URI, name="chats", title="Chats", description="All attached chats.", mime_type=_JSON)
     ]
-    for chat in app.chats():
+    for chat in desk.chats():
         for view, (title, mime_type, description) in _VIEWS.items():
             listed.append(
                 types.Resource(
@@ -49,14 +49,15 @@ def list_resources(app: App) -> list[types.Resource]:
     return listed
 
 
-def register(server: MCPServer[Any], app: App) -> None:
+def register(server: MCPServer[Seat]) -> None:
     """Registers the templates, and the list of chats, with the server."""
 
     @server.resource(CHATS_URI, name="chats", title="Chats", mime_type=_JSON)
     async def chats() -> str:
         """All attached chats."""
-        cursors = app.registry.cursors
-        return _json({"chats": [structure.summary(chat.record, cursors, now()) for chat in app.chats()]})
+        desk = current_desk()
+        elapsed = desk.clock.elapsed()
+        return _json({"chats": [structure.summary(chat.record, desk.cursors, elapsed) for chat in desk.chats()]})
 
     def template(view: str, uri: str) -> Callable[[_Reader], _Reader]:
         title, mime_type, description = _VIEWS[view]
@@ -66,18 +67,20 @@ def register(server: MCPServer[Any], app: App) -> None:
 
     @template("", f"{CHATS_URI}/{{chat_id}}")
     async def chat(chat_id: str) -> str:
-        return _json(structure.chat(_find(app, chat_id).record, app.registry.cursors, now()))
+        desk = current_desk()
+        return _json(structure.chat(_find(chat_id).record, desk.cursors, desk.clock.elapsed()))
 
     @template("events", f"{CHATS_URI}/{{chat_id}}/events{{?after,limit}}")
     async def events(chat_id: str, after: str = "", limit: str = str(_EVENTS)) -> str:
-        record, cursors = _find(app, chat_id).record, app.registry.cursors
+        desk, live = current_desk(), _find(chat_id)
+        record = live.record
         if not limit.isdecimal() or not 1 <= int(limit[:9]) <= _MAX_EVENTS:
             raise MCPError(types.INVALID_PARAMS, f"limit must be a number from 1 to {_MAX_EVENTS}.")
         try:
-            position = cursors.read(after or EARLIEST)
+            position = desk.position(after or EARLIEST)
         except EviMcpError as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from error
-        rendering = Rendering(with_chat_id=False)
+        rendering = Rendering(with_chat_id=False, voice_of=record.scores_of)
         if not after:
             # Without a cursor, the newest: this is what a subscriber reads again on each update.
             shown = [event for event in record.log if not event.hidden]
@@ -90,30 +93,30 @@ def register(server: MCPServer[Any], app: App) -> None:
             if first > 0:
                 position = position._replace(seq=shown[first - 1].seq)
         page = read_page(
-            [record.log],
-            position,
+            [record],
+            desk.start(position, [live]),
             Filter(),
             limit=int(limit),
             max_chars=_MAX_CHARS,
             length=rendering.length,
-            upto=cursors.last_seq,
         )
-        return _json(structure.page(page, rendering.structures(page.events), [record], cursors))
+        cursor = desk.cursor(page.seq, [live], wide=False)
+        return _json(structure.page(page, rendering.structures(page.events), [record], cursor))
 
     @template("transcript", f"{CHATS_URI}/{{chat_id}}/transcript")
     async def transcript(chat_id: str) -> str:
-        shown = text.transcript_within(_find(app, chat_id).record, app.registry.cursors, 2000, _MAX_CHARS)
+        shown = text.transcript_within(_find(chat_id).record, current_desk().cursors, 2000, _MAX_CHARS)
         return text.markdown_transcript(chat_id, shown)
 
     @template("tool-calls", f"{CHATS_URI}/{{chat_id}}/tool-calls")
     async def tool_calls(chat_id: str) -> str:
-        calls = list(_find(app, chat_id).record.tool_calls)
-        return _json(structure.tool_calls(calls, now(), with_chat_id=False))
+        calls = list(_find(chat_id).record.tool_calls)
+        return _json(structure.tool_calls(calls, current_desk().clock.elapsed(), with_chat_id=False))
 
 
-def _find(app: App, chat_id: str) -> LiveChat:
+def _find(chat_id: str) -> LiveChat:
     try:
-        return app.chat(chat_id)
+        return current_desk().chat(chat_id)
     except (InvalidChatId, ChatNotAllowed, ChatNotAttached) as error:
         raise ResourceNotFoundError(str(error)) from error
 

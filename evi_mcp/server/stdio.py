@@ -19,7 +19,7 @@ from evi_mcp.config import Settings
 from evi_mcp.server import sdk
 from evi_mcp.server.pipes import open_stdin, open_stdout
 from evi_mcp.server.server import EviServer
-from evi_mcp.supervision.service import open_app
+from evi_mcp.supervision.service import open_service
 
 LAST_RESORT_S = 1.9
 GC_THRESHOLDS = 1_000, 10, 1_000
@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 async def serve(settings: Settings) -> int:
     """Serves until stdin ends or a signal comes; the exit status."""
     status = 0
-    async with open_app(settings) as app, anyio.create_task_group() as group:
-        server = EviServer(app)
+    async with open_service(settings) as service, anyio.create_task_group() as group:
+        server = EviServer(service)
 
         async def end_on_signal() -> None:
             nonlocal status
@@ -42,7 +42,7 @@ async def serve(settings: Settings) -> int:
                     status = 128 + signum
                     _last_resort(status)
                     _log.info("%s received, closing", signal.Signals(signum).name)
-                    await app.registry.stop()
+                    await service.registry.stop()
                     if stdin is None:
                         _end_now(status)  # the SDK's reader cannot be stopped, and holds nothing that needs closing
                     group.cancel_scope.cancel()
@@ -56,7 +56,7 @@ async def serve(settings: Settings) -> int:
 
         def stop_following() -> None:
             if not group.cancel_scope.cancel_called:
-                group.start_soon(app.registry.stop)
+                group.start_soon(service.registry.stop)
 
         stdin = await open_stdin(on_eof)
         if sys.platform != "win32":

@@ -39,7 +39,7 @@ class Pace:
 async def follow(chat: LiveChat, connector: Connector, pace: Pace, handshakes: anyio.CapacityLimiter) -> None:
     """Follows the chat until it is over. Cancelling it closes the socket with 1000."""
     delays, failing_since = pace.delays(), time.monotonic()
-    lifecycle = chat.record.lifecycle
+    lifecycle = chat.reader.lifecycle
     while not chat.over:
         try:
             async with handshakes:
@@ -81,9 +81,8 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace) -> bool:
                     await turn.next()
     except Closed as end:
         was_live = chat.state is State.LIVE
-        chat.change(chat.record.lifecycle.closed(end.code, end.reason))
+        chat.change(chat.reader.lifecycle.closed(end.code, end.reason))
     finally:
-        chat.record.history.end_replay()
         chat.disconnected()
         with anyio.CancelScope(shield=True):
             await transport.close()
@@ -124,7 +123,7 @@ async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace, turn
     speaks leaves no gap: there it is the same long time after all that was known has been back. A replay that outlasts
     `pace.replay` holds no agent up any more, but is told from live events until it is past what was known.
     """
-    history, lifecycle = chat.record.history, chat.record.lifecycle
+    history, lifecycle = chat.reader.history, chat.reader.lifecycle
     opened = time.monotonic()
     heard, all_back_since = False, math.inf
     while history.replaying and not chat.over:
@@ -146,6 +145,6 @@ async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace, turn
         quiet = patience.cancelled_caught and now >= quiet_at and now >= transport.heard_at + gap
         late = now >= opened + pace.replay
         if quiet or now >= all_back_since + pace.long_quiet or (late and history.replay_has_passed):
-            history.end_replay()
-        if late or not history.replaying:
+            chat.caught_up()
+        elif late:
             chat.change(lifecycle.caught_up())

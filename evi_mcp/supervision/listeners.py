@@ -1,8 +1,12 @@
 """Who is told of events: many may wait for the same chat, and each comes and goes with its wait."""
 
+import logging
 from collections.abc import Callable, Collection
 
 from evi_mcp.chat.events import Event
+from evi_mcp.logs import fields
+
+_log = logging.getLogger(__name__)
 
 Listener = Callable[[Event], None]
 
@@ -27,7 +31,7 @@ class Listeners:
     def add(self, listener: Listener, types: Collection[str] | None = None) -> None:
         """From now on `listener` gets every event of these types, as it is logged; `None` for all types.
 
-        It must be quick and must not raise.
+        It must be quick. If it raises, that is logged, and costs nobody else anything.
         """
         self.remove(listener)
         if types is None:
@@ -64,7 +68,10 @@ class Listeners:
         elif (called := self._called.get(event.type, ())) == ():
             called = self._called[event.type] = (*self._called_always, *self._by_type[event.type])
         for listener in called:
-            listener(event)
+            try:
+                listener(event)
+            except Exception:
+                _log.exception("a listener failed", extra=fields(chat_id=event.chat_id, seq=event.seq, type=event.type))
 
     def _forget_order(self) -> None:
         self._called_always = ()

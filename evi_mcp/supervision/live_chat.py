@@ -1,116 +1,106 @@
-"""One attached chat: its record, its socket while there is one, and the commands that go out on it."""
+"""One attached chat. It owns all that is known and done about it: its connection, its record, its pause, its commands.
+
+What changes it happens in plain functions, which nothing can cut in half. Frames become drafts (`ChatReader`), the
+ledger numbers them, and numbered events come back to be folded (`ChatRecord`) and told to whoever listens.
+"""
 
 import logging
-import time
-from collections import deque
-from collections.abc import Callable, Mapping
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any
 
 import anyio
 
-from evi_mcp.audit.log import AuditLog, Recording
-from evi_mcp.chat.events import CHAT_STATE, Event
+from evi_mcp.chat.events import CHAT_STATE, COMMAND, Draft, Event
+from evi_mcp.chat.memory import Memory
+from evi_mcp.chat.reader import ChatReader
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.triggers import Reminders
-from evi_mcp.errors import MaybeSent, NotSent, Unrecorded
-from evi_mcp.ledger.log import Cursors
+from evi_mcp.clock import Clock, moment, timeout
+from evi_mcp.errors import MaybeSent, NotSent
+from evi_mcp.ledger.journal import Journal
+from evi_mcp.ledger.ledger import CommandState, Ledger
 from evi_mcp.logs import fields
-from evi_mcp.protocol.commands import Command
 from evi_mcp.protocol.lifecycle import Change, State
 from evi_mcp.protocol.redaction import Mask
+from evi_mcp.supervision.effects import Proof, Proofs, Verdict
+from evi_mcp.supervision.intents import Intent, Receipt
 from evi_mcp.supervision.listeners import Listeners
-from evi_mcp.upstream.transport import Closed, Transport
-
-WAIT_FOR_LIVE_S = 5.0
-WRITE_TIMEOUT_S = 5.0
-
-_log = logging.getLogger(__name__)
+from evi_mcp.supervision.recording import Recording
+from evi_mcp.upstream.transport import Closed, Connector, MaybeTaken, NotTaken, Transport
+from evi_mcp.wakeups import Signal
 
 LATE_EFFECT_S = 30.0
 """How long after an agent has stopped waiting an effect still counts as that of its command."""
-MAX_PROOFS = 50
-"""Commands of which the effect is looked for; the oldest is given up first."""
+
+_log = logging.getLogger(__name__)
 
 
-class Verdict(Enum):
-    """What an event says of a command. Each event speaks of one command only, the oldest that it can speak of."""
+class Attach(Enum):
+    """How far an attach has come."""
 
-    PART = "part"  # some of its effect; more has to follow
-    PROOF = "proof"
-    REFUTED = "refuted"  # it reached the chat and had no effect
-
-
-Effect = Callable[[Event, bool], Verdict | None]
-"""What an event means for a command; `None`: nothing. The flag says that an older command has claimed the event."""
+    TRIED = "tried"  # nobody has been told of it, and it may come to nothing
+    KNOWN = "known"  # it was live or over, or an agent was told of it
+    DETACHED = "detached"
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
-    """Proof of a command.
+class House:
+    """What all chats of a process share, and their limits.
 
-    `cursor_seq` is the last event before it, `confirmed_by` the event that shows its effect, `resumes_at` when a
-    pause ends by itself (Unix seconds).
+    Args:
+        connector: Opens the sockets, and posts single commands.
+        ledger: Numbers and keeps events.
+        clock: For everything that takes time.
+        journal: Where commands are recorded before they are sent.
+        memory: The budget of all chats.
+        mask: Takes secrets out of whatever is kept.
+        max_events: The most events kept for each chat.
+        max_audio: The most characters of audio kept for each chat; 0 keeps none.
     """
 
-    chat_id: str
-    command: str
-    seq: int
-    cursor_seq: int
-    confirmed_by: int | None = None
-    resumes_at: float | None = None
-    warning: str | None = None
-
-
-class _Proof:
-    """A command whose effect is looked for, also after its agent has stopped waiting: a late effect is still its own,
-    and must not pass for that of an equal command."""
-
-    def __init__(self, effect: Effect, expires_at: float) -> None:
-        self._effect = effect
-        self.expires_at = expires_at
-        self.event: Event | None = None
-        self.verdict: Verdict | None = None
-        self.settled = anyio.Event()
-
-    def sees(self, event: Event, claimed: bool) -> bool:
-        """Takes in an event; whether it is this command's."""
-        verdict = self._effect(event, claimed)
-        if verdict in (Verdict.PROOF, Verdict.REFUTED):
-            self.event, self.verdict = event, verdict
-            self.settled.set()
-        return verdict is not None
+    connector: Connector
+    ledger: Ledger
+    clock: Clock
+    journal: Journal
+    memory: Memory
+    mask: Mask
+    max_events: int = 10_000
+    max_audio: int = 0
 
 
 class LiveChat:
-    """A chat that is followed. What changes it happens in plain functions, which nothing can cut in half."""
+    """A chat that is followed.
 
-    def __init__(
-        self,
-        chat_id: str,
-        cursors: Cursors,
-        *,
-        max_events: int,
-        max_audio: int = 0,
-        mask: Mask | None = None,
-        audit: AuditLog | None = None,
-    ) -> None:
+    Args:
+        chat_id: Whose connection it is.
+        house: What it shares with the others.
+        on_pause: Called with the chat whenever a pause begins or ends.
+    """
+
+    def __init__(self, chat_id: str, house: House, on_pause: Callable[["LiveChat"], None] = lambda _: None) -> None:
         self.chat_id = chat_id
-        self._audit = audit
+        self.clock = house.clock
+        self._house = house
+        self._ledger = house.ledger
+        self.reader = ChatReader(chat_id, house.mask)
         self.record = ChatRecord(
-            chat_id, cursors, max_events=max_events, max_audio=max_audio, now=time.time(), mask=mask
+            chat_id,
+            max_events=house.max_events,
+            moment=moment(house.clock),
+            max_audio=house.max_audio,
+            memory=house.memory,
         )
-        self._cursors = cursors
-        self._transport: Transport | None = None
         self.listeners = Listeners()
-        self._proofs: deque[_Proof] = deque(maxlen=MAX_PROOFS)
-        self._news = anyio.Event()
         self.reminders = Reminders()
-        self.proven = False
-        """Whether it is more than an attempt: it was live or over, or an agent was told of it; the registry sets it."""
-        self.dead_man: anyio.CancelScope | None = None
-        """The timer that ends a pause by itself, while one runs."""
+        self.attach = Attach.TRIED
+        self._on_pause = on_pause
+        self._transport: Transport | None = None
+        self._connections = 0
+        self._proofs = Proofs()
+        self._changed = Signal()
+        self._ledger.follow(chat_id, self._fold)
 
     def __repr__(self) -> str:
         return f"<LiveChat {self.chat_id}: {self.state}, {self.record.log.appended} events>"
@@ -118,134 +108,155 @@ class LiveChat:
     @property
     def state(self) -> State:
         """Where the chat stands."""
-        return self.record.lifecycle.state
+        return self.record.state
 
     @property
     def over(self) -> bool:
         """Whether nothing more will come."""
-        return self.record.lifecycle.over
+        return self.record.over
 
     @property
     def never_was(self) -> bool:
         """Whether it failed before there was anything to follow."""
-        return self.state is State.FAILED and not self.record.lifecycle.was_live
+        return self.state is State.FAILED and not self.record.was_live
 
     @property
     def came_to_nothing(self) -> bool:
         """Whether it is an attempt that failed, of which nobody was told: nothing of it is to be seen."""
-        return not self.proven and self.never_was
-
-    # What happens to it
-
-    def connected(self, transport: Transport) -> None:
-        """A socket stands; what it brings first is the history."""
-        self._transport = transport
-        self.record.connection_opened()
-        self._notify_change()
-
-    def disconnected(self) -> None:
-        """The socket is gone."""
-        self._transport = None
-        self._notify_change()
+        return self.attach is Attach.TRIED and self.never_was
 
     @property
     def is_connected(self) -> bool:
         """Whether there is a socket, be it still in its replay."""
         return self._transport is not None
 
-    def receive(self, frame: str | bytes) -> None:
-        """Takes in a frame and tells every listener what it brought."""
-        self.publish(self.record.receive(frame, time.time()))
+    @property
+    def is_detached(self) -> bool:
+        """Whether an agent, or the end of the process, has taken it off the list."""
+        return self.attach is Attach.DETACHED
 
-    def change(self, change: Change | None) -> None:
-        """Logs a change of state and tells every listener."""
-        self.publish(self.record.changed(change, time.time()))
-
-    def publish(self, events: list[Event]) -> None:
-        """Hands new events of the record to the listeners, in order."""
-        for event in events:
-            if _log.isEnabledFor(logging.DEBUG):
-                _log.debug("event", extra=fields(chat_id=self.chat_id, seq=event.seq, type=event.type))
-            if self._proofs:
-                self._look_for_effects(event)
-            self.listeners.tell(event)
-            if event.type == CHAT_STATE:
-                _log.info("chat state", extra=fields(chat_id=self.chat_id, state=event.state, reason=event.reason))
-                self._notify_change()
-
-    def _look_for_effects(self, event: Event) -> None:
-        claimed, now = False, time.monotonic()
-        for proof in tuple(self._proofs):
-            claimed = proof.sees(event, claimed) or claimed
-            if proof.settled.is_set() or proof.expires_at < now:
-                self._proofs.remove(proof)
+    def pause_changed(self) -> None:
+        """A pause has begun or ended."""
+        self._on_pause(self)
 
     async def changed(self) -> None:
         """Returns after the next change of state or connection."""
-        await self._news.wait()
+        await self._changed.wait()
 
-    def _notify_change(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
+    # What happens to it
+
+    def connected(self, transport: Transport) -> None:
+        """A socket stands; what it brings first is the history."""
+        self._transport = transport
+        self._connections += 1
+        self.record.reconnects = self._connections - 1
+        self.record.catching_up = True
+        self.reader.history.begin_replay()
+        self._changed.tell()
+
+    def disconnected(self) -> None:
+        """The socket is gone."""
+        self._transport = None
+        self.record.catching_up = True
+        self.reader.history.end_replay()
+        self._changed.tell()
+
+    def caught_up(self) -> None:
+        """The replay has ended: what comes from here on happens now."""
+        self.reader.history.end_replay()
+        was_live = self.state is State.LIVE
+        self.record.caught_up()
+        if was_live:
+            self._append(self.reader.changed(Change(State.LIVE, "its history is complete"), moment(self.clock)))
+        self.change(self.reader.lifecycle.caught_up())
+        self._changed.tell()
+
+    def receive(self, frame: str | bytes) -> None:
+        """Takes in a frame and tells every listener what it brought."""
+        at = moment(self.clock)
+        drafts, voice = self.reader.read(frame, at)
+        if drafts:
+            self._append(drafts)
+        if voice is not None:
+            self.record.hear(voice.message_id, voice.number, voice.data, at.elapsed, live=not voice.replayed)
+
+    def change(self, change: Change | None) -> None:
+        """Logs a change of state, if there was one, and tells every listener."""
+        if change is not None:
+            self._append(self.reader.changed(change, moment(self.clock)))
+
+    def _append(self, drafts: Sequence[Draft]) -> None:
+        self._ledger.append(self.chat_id, drafts)
+
+    def _fold(self, events: Sequence[Event]) -> None:
+        """Numbered events, back from the ledger."""
+        elapsed = self.clock.elapsed()
+        for event in events:
+            if _log.isEnabledFor(logging.DEBUG):
+                _log.debug("event", extra=fields(chat_id=self.chat_id, seq=event.seq, type=event.type))
+            self.record.apply(event, elapsed)
+            if self._proofs:
+                self._proofs.see(event, elapsed)
+            self.listeners.tell(event)
+            if event.type == CHAT_STATE:
+                _log.info("chat state", extra=fields(chat_id=self.chat_id, state=event.state, reason=event.reason))
+                self._changed.tell()
 
     # What is done to it
 
-    async def send(
-        self,
-        command: Command,
-        *,
-        by: str,
-        effect: Effect | None = None,
-        wait_for_effect_s: float = 0.0,
-        guard: Callable[[], None] | None = None,
-        terms: Mapping[str, Any] | None = None,
-        foretold: bool = False,
-        **facts: Any,
-    ) -> Receipt:
-        """Writes a command once or not at all, and waits for its effect. Where there is an audit log, the command is on
-        record before anything else happens, and its outcome when this returns.
-
-        Args:
-            by: The agent, for the log.
-            effect: Says what an event means for it; `None` if EVI shows no effect of such a command.
-            wait_for_effect_s: Seconds to wait for that event; 0 does not wait.
-            guard: Called right before the write, with nothing in between; raises to refuse.
-            terms: Its conditions, for the audit log.
-            foretold: Announced by an earlier command: it is sent even if the audit log cannot be written.
-            facts: Fields of the `command` event.
+    async def send(self, intent: Intent) -> Receipt:
+        """Writes a command once or not at all, and waits for its effect. It is in the journal before anything else
+        happens, and its outcome is when this returns.
 
         Raises:
             InvalidCommand: EVI would not understand it.
-            NotSent: The chat is over or did not become live within 5 s; nothing was written.
-            Unrecorded: The audit log could not be written; nothing else was, either.
-            MaybeSent: The connection broke during the write.
+            NotSent: The chat is over, or could not take it in time; nothing was written.
+            Unrecorded: The journal could not be written; nothing else was, either.
+            MaybeSent: The connection broke during the write, or the write took too long.
+            EviMcpError: Whatever its condition refuses with.
         """
-        kind = command.type
-        frame = command.frame()
+        kind = intent.command.type
+        frame = intent.command.frame()
+        command_id = secrets.token_hex(8)
         async with Recording(
-            self._audit, command, chat_id=self.chat_id, by=by, terms=terms, foretold=foretold
+            self._house.journal,
+            self.clock,
+            intent.command,
+            chat_id=self.chat_id,
+            by=intent.by,
+            terms=intent.terms,
+            pre_authorised=intent.pre_authorised,
         ) as recording:
-            transport = await self._live_transport(kind)
-            if guard:
-                guard()
-            cursor_seq = self._cursors.last_seq
-            event = self.record.command(kind, time.time(), by=by, **facts)
-            self.publish([event])
-            proof = _Proof(effect, time.monotonic() + wait_for_effect_s + LATE_EFFECT_S) if effect else None
-            if proof:
-                self._proofs.append(proof)
+            await self._ledger.submit(self.chat_id, command_id)
+            transport = await self._way(intent)
+            intent.condition.check(self)
+            cursor_seq = self._ledger.cursors.last_seq
+            event = await self._ledger.claim(self.chat_id, command_id, self._draft(intent))
+            if event is None:
+                raise NotSent(kind, "somebody else has this chat now; try again")
+            try:
+                intent.condition.check(self)  # the claim may have taken a while, and the user may have spoken
+            except Exception:
+                self._ledger.outcome(self.chat_id, command_id, CommandState.NOT_SENT)
+                raise
+            intent.condition.begin(self)
+            proof = self._look_for(intent)
             recording.begins(event.seq)
             try:
-                await self._write(transport, frame, kind)
-            except MaybeSent:
-                if proof and proof in self._proofs:
+                await self._write(transport, frame, intent)
+            except (MaybeSent, NotSent) as error:
+                sent = CommandState.MAYBE_SENT if isinstance(error, MaybeSent) else CommandState.NOT_SENT
+                self._ledger.outcome(self.chat_id, command_id, sent)
+                if proof:
                     self._proofs.remove(proof)
+                intent.condition.undo(self)
                 raise
+            self._ledger.outcome(self.chat_id, command_id, CommandState.SENT)
             recording.outcome("sent")
             receipt = Receipt(self.chat_id, kind, event.seq, cursor_seq)
             if proof is None:
                 return receipt
-            with anyio.move_on_after(wait_for_effect_s):
+            with timeout(self.clock, intent.wait_for_effect_s):
                 await proof.settled.wait()
             if proof.event is None:
                 return receipt
@@ -255,59 +266,85 @@ class LiveChat:
             recording.outcome("no_effect", shown_by=proof.event.seq)
             return replace(receipt, warning=f"it had no effect: see event {proof.event.seq}")
 
-    async def _live_transport(self, kind: str) -> Transport:
-        """The socket of a live chat, awaited for 5 s. Nothing may await between this and the write."""
-        with anyio.move_on_after(WAIT_FOR_LIVE_S):
-            while True:
-                if self.over:
-                    raise NotSent(kind, f"the chat is {self.state}{_bracketed(self.record.lifecycle.reason)}")
-                if self.state is State.LIVE and self._transport is not None and self._transport.is_open:
-                    return self._transport
-                await self.changed()
-        why = _bracketed(self.record.lifecycle.reason)
-        raise NotSent(kind, f"the chat is {self.state}{why} and was not live within {WAIT_FOR_LIVE_S:g} s; try again")
+    def _draft(self, intent: Intent) -> Draft:
+        values = {
+            "command": intent.command.type,
+            "by": intent.by.claimed or intent.by.kind.value,
+            "by_kind": intent.by.kind.value,
+            **intent.facts,
+        }
+        masked = self._house.mask.fields(values)
+        return Draft(Event(chat_id=self.chat_id, at=self.clock.now(), type=COMMAND, **masked))
 
-    async def _write(self, transport: Transport, frame: str, kind: str) -> None:
-        # Shielded: a client that gives up must not leave half a command, or one that nobody knows of.
-        with anyio.CancelScope(shield=True), anyio.move_on_after(WRITE_TIMEOUT_S) as written:
-            try:
-                await transport.send(frame)
-            except Closed:
-                raise MaybeSent(kind) from None
-        if written.cancelled_caught:
-            raise MaybeSent(kind)
+    def _look_for(self, intent: Intent) -> Proof | None:
+        if intent.effect is None:
+            return None
+        proof = Proof(intent.effect, self.clock.elapsed() + intent.wait_for_effect_s + LATE_EFFECT_S)
+        self._proofs.add(proof)
+        return proof
 
-    async def write_parting(self, command: Command, *, by: str) -> bool:
-        """Writes a last command before the socket is closed, if it is open; whether it did. Never waits long.
+    async def _way(self, intent: Intent) -> Transport | None:
+        """The socket that takes the command, or `None` if it goes by REST. Nothing may await between this and the
+        claim.
 
-        It is one that an earlier command announced: a full disk does not keep it back.
+        Raises:
+            NotSent: There is none.
         """
-        transport = self._transport
-        if transport is None or not transport.is_open:
-            return False
-        try:
-            async with Recording(self._audit, command, chat_id=self.chat_id, by=by, foretold=True) as recording:
-                event = self.record.command(command.type, time.time(), by=by)
-                self.publish([event])
-                recording.begins(event.seq)
-                sent = False
-                with anyio.move_on_after(0.5):
-                    try:
-                        await transport.send(command.frame())
-                        sent = True
-                    except Closed:
-                        pass
-                recording.outcome("sent" if sent else "maybe_sent")
-                return sent
-        except Unrecorded:
-            return False
+        kind = intent.command.type
+        with timeout(self.clock, intent.patience_s):
+            while True:
+                if self._can_take(intent):
+                    return self._transport
+                if intent.may_post and not self.is_connected:
+                    return None
+                if self.over:
+                    raise NotSent(kind, f"the chat is {self.state}{_bracketed(self.record.reason)}")
+                if intent.patience_s <= 0:
+                    break
+                await self.changed()
+        if intent.may_post:
+            return None
+        if self.state is State.LIVE and self.record.catching_up:
+            raise NotSent(kind, "what was said while the connection was away has not all come, so nobody can tell yet")
+        why = _bracketed(self.record.reason)
+        raise NotSent(kind, f"the chat is {self.state}{why} and was not live within {intent.patience_s:g} s; try again")
 
-    def call_off_dead_man(self) -> None:
-        """Stops the timer that would end a pause, if one runs."""
-        if self.dead_man is not None:
-            self.dead_man.cancel()
-            self.dead_man = None
-        self.record.resumes_at = None
+    def _can_take(self, intent: Intent) -> bool:
+        """Whether the socket can take a command now, and the log what it depends on."""
+        if self._transport is None or not self._transport.is_open:
+            return False
+        if intent.patience_s <= 0:
+            return True
+        return self.state is State.LIVE and not (intent.condition.needs_history and self.record.catching_up)
+
+    async def _write(self, transport: Transport | None, frame: str, intent: Intent) -> None:
+        kind = intent.command.type
+        # Shielded: a client that gives up must not leave half a command, or one that nobody knows of.
+        with anyio.CancelScope(shield=True):
+            try:
+                if transport is None:
+                    await self._house.connector.post(self.chat_id, frame, intent.write_timeout_s)
+                    return
+                with timeout(self.clock, intent.write_timeout_s) as written:
+                    await transport.send(frame)
+            except NotTaken as refusal:
+                raise NotSent(kind, str(refusal), gone=refusal.gone) from None
+            except (Closed, MaybeTaken):
+                raise MaybeSent(kind) from None
+            if written.cancelled_caught:
+                transport.abort()  # else it would be delivered once the other side reads again, over the caller
+                raise MaybeSent(kind)
+
+    def detach(self) -> None:
+        """It is followed no longer; the chat itself goes on."""
+        self.attach = Attach.DETACHED
+        self.change(self.reader.lifecycle.detached())
+
+    def leave(self) -> None:
+        """Nothing of it is followed, listened to or kept any more."""
+        self._ledger.leave(self.chat_id)
+        self.listeners.clear()  # one of them holds the chat: with it, its log would wait for the garbage collector
+        self.record.forget()
 
 
 def _bracketed(reason: str | None) -> str:

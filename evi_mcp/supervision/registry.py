@@ -1,9 +1,6 @@
 """`chat_id` to live chat: one connection for each, limits, and an orderly end."""
 
 import logging
-import math
-import secrets
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from types import TracebackType
@@ -12,25 +9,26 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from evi_mcp.audit.log import AuditLog
+from evi_mcp.access.callers import DETACHING, SHUTDOWN, Caller
 from evi_mcp.chat.events import CHAT_STATE, Event
+from evi_mcp.clock import timeout
 from evi_mcp.errors import AttachRefused, ChatNotAttached, TooManyChats
-from evi_mcp.ledger.log import Cursors
 from evi_mcp.logs import fields
 from evi_mcp.protocol.chat_id import check_chat_id
-from evi_mcp.protocol.commands import ResumeAssistantMessage
 from evi_mcp.protocol.lifecycle import State
-from evi_mcp.protocol.redaction import Mask
+from evi_mcp.supervision.auto_resume import AutoResume
 from evi_mcp.supervision.following import Pace, follow
 from evi_mcp.supervision.listeners import Listeners
-from evi_mcp.supervision.live_chat import LiveChat
-from evi_mcp.upstream.transport import Connector
+from evi_mcp.supervision.live_chat import Attach, House, LiveChat
 
 ATTACH_PATIENCE_S = 10.0
-"""How long an attach waits for a service that refuses for now."""
+"""How long an attach waits for a history that goes on, or a service that refuses for now."""
 MAX_HANDSHAKES = 100
 """Handshakes under way at once, so that a thousand chats that dropped together do not storm the service."""
-STOP_TIMEOUT_S = 1.8
+RESUME_S = 1.2
+"""How long an end waits for paused chats to be told to go on,"""
+STOP_S = 0.6
+"""and then for sockets to be closed."""
 
 _log = logging.getLogger(__name__)
 
@@ -39,34 +37,15 @@ class ChatRegistry:
     """All chats that this process follows. Enter it before use; leaving it closes every socket with 1000.
 
     Args:
-        connector: Opens the sockets.
+        house: What all chats share.
         max_chats: The most that may be attached at once, chats that are over included.
-        max_events: The most events kept for each chat.
-        max_audio: The most characters of audio kept for each chat; 0 keeps none.
         pace: Time limits of following a chat.
-        mask: Takes secrets out of whatever is kept.
-        audit: Where commands are recorded before they are sent; `None` records none.
-        epoch: Names this run of the process in cursors; `None` makes one up.
     """
 
-    def __init__(
-        self,
-        connector: Connector,
-        *,
-        max_chats: int = 1000,
-        max_events: int = 10_000,
-        max_audio: int = 0,
-        pace: Pace | None = None,
-        mask: Mask | None = None,
-        audit: AuditLog | None = None,
-        epoch: str | None = None,
-    ) -> None:
-        self.cursors = Cursors(epoch or secrets.token_hex(4))
-        self._connector = connector
-        self._max_chats, self._max_events, self._max_audio = max_chats, max_events, max_audio
+    def __init__(self, house: House, *, max_chats: int = 1000, pace: Pace | None = None) -> None:
+        self.house = house
+        self._max_chats = max_chats
         self._pace = pace or Pace()
-        self._mask = mask
-        self._audit = audit
         self._chats: dict[str, LiveChat] = {}
         self._detached: dict[str, int] = {}  # the number of the last event when they were, to say so to old cursors
         self._tasks: dict[LiveChat, _Task] = {}
@@ -74,6 +53,7 @@ class ChatRegistry:
         """They get every event of every chat, also of those attached later."""
         self._on_chats_changed: list[Callable[[], None]] = []
         self._group: TaskGroup | None = None
+        self._auto_resume = AutoResume(house.clock, self._pace.delays)
 
     def __repr__(self) -> str:
         return f"<ChatRegistry {self.chats()}>"
@@ -82,6 +62,7 @@ class ChatRegistry:
         self._handshakes = anyio.CapacityLimiter(MAX_HANDSHAKES)
         self._group = anyio.create_task_group()
         await self._group.__aenter__()
+        self.start(self._auto_resume.run)
         return self
 
     async def __aexit__(
@@ -100,11 +81,11 @@ class ChatRegistry:
 
         Raises:
             InvalidChatId: This cannot be one.
-            ChatNotAttached: It is not attached.
+            ChatNotAttached: It is not attached; the error names none that are.
         """
         chat = self._chats.get(check_chat_id(chat_id))
         if chat is None:
-            raise ChatNotAttached(chat_id, self._chats)
+            raise ChatNotAttached(chat_id, ())
         return chat
 
     def find(self, chat_id: str) -> LiveChat | None:
@@ -128,60 +109,49 @@ class ChatRegistry:
     async def attach(self, chat_id: str) -> LiveChat:
         """Follows a chat from now on; for a chat that is followed already, the same one.
 
-        Returns when its history has arrived, or after 10 s of a service that refuses for now.
+        Returns when its history has arrived, by the best evidence there is, after 10 s at most: it may still be
+        connecting then, or catching up. A chat that was over is tried once more, since it may have been resumed.
 
         Raises:
             InvalidChatId: This cannot be an id.
             TooManyChats: The limit is reached.
             AttachRefused: It will never succeed; nothing is left behind.
         """
-        chat = self._claim(check_chat_id(chat_id))
-        patience_ends = time.monotonic() + ATTACH_PATIENCE_S
-        while chat.state is State.CONNECTING:
-            # A connection that stands is in its replay, which has limits of its own.
-            left = math.inf if chat.is_connected else patience_ends - time.monotonic()
-            if left <= 0:
-                break
-            with anyio.move_on_after(left):
+        chat = self.follow(chat_id)
+        with timeout(self.house.clock, ATTACH_PATIENCE_S):
+            while not chat.over and (chat.state is State.CONNECTING or chat.record.catching_up):
                 await chat.changed()
         if chat.came_to_nothing:
-            raise AttachRefused(chat_id, chat.record.lifecycle.reason or "it failed")
-        chat.proven = True
+            raise AttachRefused(chat_id, chat.record.reason or "it failed")
+        chat.attach = Attach.KNOWN if chat.attach is Attach.TRIED else chat.attach
         return chat
 
-    def _claim(self, chat_id: str) -> LiveChat:
-        """The chat, made and started if it is new. Plain code: two agents cannot both make it."""
-        chat = self._chats.get(chat_id)
+    def follow(self, chat_id: str) -> LiveChat:
+        """The chat, made and started if it is new. Plain code: two agents cannot both make it. Raises as `attach`, but
+        for `AttachRefused`."""
+        chat = self._chats.get(check_chat_id(chat_id))
         if chat is not None and chat.never_was:
             self._drop(chat)  # there is nothing in it to read: who asks again wants a new attempt
-            chat.listeners.clear()
+            chat.leave()
             chat = None
         if chat is None:
             if len(self._chats) >= self._max_chats:
                 raise TooManyChats(len(self._chats), sum(chat.over for chat in self._chats.values()))
-            assert self._group is not None, "enter the registry first"
-            chat = LiveChat(
-                chat_id,
-                self.cursors,
-                max_events=self._max_events,
-                max_audio=self._max_audio,
-                mask=self._mask,
-                audit=self._audit,
-            )
-            chat.record.log.dropped_seq = self._detached.get(chat_id, 0)
+            chat = self._chats[chat_id] = LiveChat(chat_id, self.house, self._auto_resume.watch)
+            if known := self._detached.get(chat_id):
+                chat.record.log.note_dropped(known)
             chat.listeners.add(partial(self._hear, chat))
-            self._chats[chat_id] = chat
             self._chats_changed()
             task = self._tasks[chat] = _Task()
-            self._group.start_soon(self._run, chat, task, name=f"chat {chat_id}")
+            self.start(self._run, chat, task)
         return chat
 
     def _hear(self, chat: LiveChat, event: Event) -> None:
         """Passes an event on. Of an attempt that may come to nothing, only what shows that it came to something."""
         news = event.type == CHAT_STATE
-        if news and chat.state in (State.LIVE, State.ENDED):
-            chat.proven = True
-        if chat.proven if news else self._chats.get(chat.chat_id) is chat:
+        if news and chat.state in (State.LIVE, State.ENDED) and chat.attach is Attach.TRIED:
+            chat.attach = Attach.KNOWN
+        if chat.attach is not Attach.TRIED if news else self._chats.get(chat.chat_id) is chat:
             self.listeners.tell(event)
 
     def _drop(self, chat: LiveChat) -> None:
@@ -196,52 +166,49 @@ class ChatRegistry:
             InvalidChatId, ChatNotAttached: As `get`.
         """
         chat = self.get(chat_id)
+        chat.detach()
         self._drop(chat)
-        self._detached[chat_id] = self.cursors.last_seq
+        self._detached[chat_id] = self.house.ledger.cursors.last_seq
         if len(self._detached) > self._max_chats:
             del self._detached[next(iter(self._detached))]
         with anyio.CancelScope(shield=True):
-            await self._stop([chat])
-        chat.listeners.clear()  # one of them is ours, and holds the chat: with it, its log would wait for the GC
+            await self._stop([chat], DETACHING)
         return chat
 
     async def stop(self) -> None:
-        """Closes every socket with 1000, in less than 2 s whatever the other side does."""
+        """Lets every paused chat speak again and closes every socket with 1000, in less than 2 s whatever the other
+        side does."""
         chats = list(self._chats.values())
         self._chats.clear()
-        await self._stop(chats)
-
-    async def _stop(self, chats: Sequence[LiveChat]) -> None:
         for chat in chats:
-            chat.change(chat.record.lifecycle.detached())
+            chat.detach()
+        await self._stop(chats, SHUTDOWN)
 
-        async def stop(chat: LiveChat) -> None:
-            if chat.dead_man is not None:
-                # Nobody would be left to keep the promise that the pause ends by itself.
-                chat.call_off_dead_man()
-                if await chat.write_parting(ResumeAssistantMessage(), by="this server, on detaching"):
-                    chat.record.paused = False
-            if task := self._tasks.get(chat):
-                task.scope.cancel()
-                await task.done.wait()
-
-        with anyio.move_on_after(STOP_TIMEOUT_S):
+    async def _stop(self, chats: Sequence[LiveChat], by: Caller) -> None:
+        # Nobody would be left to keep the promise that a pause ends by itself.
+        await self._auto_resume.deliver_now(chats, by, RESUME_S)
+        with anyio.move_on_after(STOP_S):
             async with anyio.create_task_group() as group:
                 for chat in chats:
-                    group.start_soon(stop, chat)
+                    if task := self._tasks.get(chat):
+                        task.scope.cancel()
+                        group.start_soon(task.done.wait)
+        for chat in chats:
+            if not chat.record.pause.promised:  # else it is still tried, for as long as the process lives
+                chat.leave()
 
     async def _run(self, chat: LiveChat, task: "_Task") -> None:
         """The task of one chat. Whatever happens in it stays in it."""
         try:
             with task.scope:
-                await follow(chat, self._connector, self._pace, self._handshakes)
+                await follow(chat, self.house.connector, self._pace, self._handshakes)
         except Exception:
             _log.exception("following failed", extra=fields(chat_id=chat.chat_id))
-            chat.change(chat.record.lifecycle.broke("this server failed while following the chat; see its log"))
+            chat.change(chat.reader.lifecycle.broke("this server failed while following the chat; see its log"))
         finally:
             if chat.came_to_nothing:
                 self._drop(chat)  # an attempt that can never succeed leaves nothing behind
-                chat.listeners.clear()  # as in `detach`
+                chat.leave()
             self._tasks.pop(chat, None)
             task.done.set()
 

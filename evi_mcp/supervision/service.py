@@ -1,22 +1,28 @@
-"""What tools and resources work on: the settings, the registry, the REST client, and who may touch which chat."""
+"""The running server: its settings, its chats, the service that it asks; and the desks at which callers sit."""
 
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from evi_mcp import __version__
-from evi_mcp.audit.log import AuditLog, open_log
+from evi_mcp.access.callers import Caller, Rights
+from evi_mcp.audit.log import open_log
+from evi_mcp.chat.memory import Memory
+from evi_mcp.clock import Clock, SystemClock
 from evi_mcp.config import Settings
-from evi_mcp.errors import ChatNotAllowed, InvalidChatId, MissingApiKey
-from evi_mcp.protocol.chat_id import check_chat_id
+from evi_mcp.errors import MissingApiKey
+from evi_mcp.ledger.journal import Journal, NullJournal
+from evi_mcp.ledger.memory import MemoryLedger
 from evi_mcp.protocol.redaction import Mask
-from evi_mcp.supervision.actions.answering import answer_after
+from evi_mcp.supervision.desk import Desk
+from evi_mcp.supervision.fallback import answer_after
+from evi_mcp.supervision.feed import Feed, Scope
 from evi_mcp.supervision.following import Pace
-from evi_mcp.supervision.live_chat import LiveChat
+from evi_mcp.supervision.live_chat import House
 from evi_mcp.supervision.registry import ChatRegistry
-from evi_mcp.upstream.rest import RestClient, ServiceChat
-from evi_mcp.upstream.transport import Connector, Transport
+from evi_mcp.upstream.rest import RestClient
+from evi_mcp.upstream.transport import Connector, NotTaken, Transport
 
 
 class _NoKey:
@@ -25,114 +31,89 @@ class _NoKey:
     async def connect(self, chat_id: str) -> Transport:
         raise MissingApiKey
 
+    async def post(self, chat_id: str, frame: str, within_s: float) -> None:
+        raise NotTaken("there is no API key")
+
     async def explain_refusal(self, chat_id: str, status: int) -> str:
         raise MissingApiKey
 
 
-class App:
-    """One running server. Chats are reached through here only, so that the allow-list holds everywhere."""
+class Service:
+    """One running server, made by `open_service`. Whoever acts sits at a desk: there is no other way to the chats.
 
-    def __init__(
-        self,
-        settings: Settings,
-        registry: ChatRegistry,
-        rest: RestClient | None,
-        audit: AuditLog | None = None,
-        mask: Mask | None = None,
-    ) -> None:
+    Args:
+        settings: The operator's.
+        registry: The chats that are followed.
+        rest: Asks the service; `None` where there is no key.
+        journal: What commands are recorded in.
+    """
+
+    def __init__(self, settings: Settings, registry: ChatRegistry, rest: RestClient | None, journal: Journal) -> None:
         self.settings = settings
-        self.mask = mask or Mask()
         self.registry = registry
-        self.audit = audit
+        self.journal = journal
+        self.mask: Mask = registry.house.mask
         self._rest = rest
-        self._allowed = settings.allow_list
 
-    def chat(self, chat_id: str) -> LiveChat:
-        """An attached chat.
+    @property
+    def rights(self) -> Rights:
+        """The most that any caller may do: what the operator allows."""
+        return Rights(self.settings.access, self.settings.allow_list)
 
-        Raises:
-            InvalidChatId, ChatNotAllowed, ChatNotAttached: It cannot be had, for the reason that the name says.
-        """
-        return self.registry.get(self._permit(chat_id))
-
-    def chats(self, chat_ids: Iterable[str] | None = None) -> list[LiveChat]:
-        """The attached chats of these ids, each once; all of them for `None`. Raises as `chat`."""
-        if chat_ids is None:
-            return self.registry.chats()
-        return [self.chat(chat_id) for chat_id in dict.fromkeys(chat_ids)]
-
-    async def attach(self, chat_id: str) -> LiveChat:
-        """Attaches to a chat, as `ChatRegistry.attach`.
-
-        Raises:
-            MissingApiKey: There is no key to connect with.
-            InvalidChatId, ChatNotAllowed, TooManyChats, AttachRefused: As their names say.
-        """
-        self._permit(chat_id)
-        if self._rest is None:
-            raise MissingApiKey
-        return await self.registry.attach(chat_id)
-
-    async def detach(self, chat_id: str) -> LiveChat:
-        """Detaches from a chat, for all agents. Raises as `chat`."""
-        return await self.registry.detach(self._permit(chat_id))
-
-    async def active_chats(self) -> tuple[list[ServiceChat], int, bool]:
-        """The chats that the service calls active and that may be touched, how many more may not, and whether there
-        are more of either.
-
-        Raises:
-            MissingApiKey, ServiceUnavailable: The service cannot be asked.
-        """
-        if self._rest is None:
-            raise MissingApiKey
-        found, more = await self._rest.active_chats()
-        allowed = [chat for chat in found if self._allowed is None or chat.chat_id in self._allowed]
-        return allowed, len(found) - len(allowed), more
-
-    def _permit(self, chat_id: str) -> str:
-        check_chat_id(chat_id)
-        if (shown := self.mask(chat_id)) != chat_id:
-            raise InvalidChatId(shown)  # it would go into addresses, and from there into the logs of others
-        if self._allowed is not None and chat_id not in self._allowed:
-            raise ChatNotAllowed(chat_id)
-        return chat_id
+    def desk(self, caller: Caller) -> Desk:
+        """All that this caller may see and do."""
+        return Desk(caller, self.registry, self._rest, self.rights)
 
 
 @asynccontextmanager
-async def open_app(settings: Settings, connector: Connector | None = None) -> AsyncIterator[App]:
-    """A running app; leaving the block closes every socket with 1000.
+async def open_service(
+    settings: Settings,
+    connector: Connector | None = None,
+    *,
+    clock: Clock | None = None,
+    pace: Pace | None = None,
+) -> AsyncIterator[Service]:
+    """A running server; leaving the block lets paused chats speak again and closes every socket with 1000.
 
     Args:
         connector: Instead of the real one, for tests and embedding.
+        clock: Instead of this machine's.
+        pace: Instead of the usual time limits; `reconnect_for` is the setting's then, too.
 
     Raises:
         InvalidSetting: The audit log cannot be used.
     """
-    mask = settings.mask
     epoch = secrets.token_hex(4)
+    system_clock = SystemClock() if clock is None else None
+    clock = system_clock or clock
+    assert clock is not None
     async with AsyncExitStack() as stack:
-        audit: AuditLog | None = None
+        mask = settings.mask
+        journal: Journal = NullJournal()
         if settings.audit_log is not None:
             facts = {"version": __version__, "epoch": epoch, "base_url": settings.base_url, "access": settings.access}
-            audit = await stack.enter_async_context(open_log(Path(settings.audit_log), mask, **facts))
+            journal = await stack.enter_async_context(open_log(Path(settings.audit_log), mask, clock, **facts))
         rest = RestClient(settings.base_url, settings.hume_api_key, mask) if settings.hume_api_key else None
         if rest is not None:
             stack.push_async_callback(rest.aclose)
-        registry = ChatRegistry(
-            connector or _connector(settings, rest),
-            max_chats=settings.max_chats,
+        house = House(
+            connector=connector or _connector(settings, rest),
+            ledger=MemoryLedger(epoch),
+            clock=clock,
+            journal=journal,
+            memory=Memory(settings.memory_mib * 2**20),
+            mask=mask,
             max_events=settings.log_events,
             max_audio=settings.audio_kib * 1024,
-            pace=Pace(reconnect_for=settings.reconnect_for),
-            mask=mask,
-            audit=audit,
-            epoch=epoch,
         )
-        await stack.enter_async_context(registry)
+        pace = pace or Pace(reconnect_for=settings.reconnect_for)
+        registry = await stack.enter_async_context(ChatRegistry(house, max_chats=settings.max_chats, pace=pace))
+        if system_clock is not None:
+            registry.start(system_clock.run)
         if settings.tool_call_fallback is not None:
-            registry.listeners.add(answer_after(registry, settings.tool_call_fallback))
-        yield App(settings, registry, rest, audit, mask)
+            feed = Feed(Scope(registry, lambda _: True), {"tool_call"})
+            registry.start(answer_after, feed, registry.find, clock, settings.tool_call_fallback)
+        yield Service(settings, registry, rest, journal)
 
 
 def _connector(settings: Settings, rest: RestClient | None) -> Connector:

@@ -1,22 +1,23 @@
-"""Sleeping until something happens in any of many chats. Nothing is polled: who logs an event wakes the sleeper."""
+"""Sleeping until something happens in any of many chats. Nothing is polled: an event that is logged wakes the
+sleeper."""
 
-import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import StrEnum
 from types import TracebackType
 from typing import NamedTuple, Self
 
-import anyio
-
 from evi_mcp.chat.events import CHAT_STATE, Event
-from evi_mcp.chat.triggers import CUTS_SHORT, Clock, Trigger, first_met
-from evi_mcp.ledger.pages import Filter
+from evi_mcp.chat.pages import Filter
+from evi_mcp.chat.triggers import CUTS_SHORT, Timer, Trigger, first_met
+from evi_mcp.clock import Clock
 from evi_mcp.protocol.lifecycle import OVER, State
+from evi_mcp.supervision.feed import Scope, Subscription
 from evi_mcp.supervision.live_chat import LiveChat
-from evi_mcp.supervision.registry import ChatRegistry
+from evi_mcp.wakeups import Bell
 
-_MOVES_CLOCKS = CUTS_SHORT | {"tool_call"}
-"""Events after which a clock may wake sooner than was foreseen."""
+_MOVES_TIMERS = CUTS_SHORT | {"tool_call"}
+"""Events after which a timer may wake sooner than was foreseen."""
 
 
 class WokenBy(StrEnum):
@@ -39,42 +40,47 @@ class Met(NamedTuple):
 
 class _Due(NamedTuple):
     at: float
-    clock: Clock
+    timer: Timer
     met: Met
     chat: LiveChat
 
 
 class Wait:
-    """One sleeper over these chats, or over all of a registry, also those attached meanwhile.
-
-    Listens from entering to leaving. Without triggers any wanted event wakes it, with them only what meets one does;
-    the end of a chat always does.
+    """One sleeper. Listens from entering to leaving. Without triggers any wanted event wakes it, with them only what
+    meets one does; the end of a chat always does.
 
     Args:
-        registry: Whose chats they are.
-        chats: Those it covers; `None` for all.
+        scope: Which chats it covers.
         wanted: Which events wake it, without triggers.
         until: The triggers.
-        agent: Who sleeps, for what is told to each agent once.
+        caller: Who sleeps, by id: what is told to each caller once is told by it.
+        read_to: The number up to which the caller has read in a chat.
+        reserve: Uses up a number, for a page that shows nothing new and yet tells something.
+        clock: What timers are reckoned by.
     """
 
     def __init__(
         self,
-        registry: ChatRegistry,
-        chats: Sequence[LiveChat] | None,
+        scope: Scope,
         wanted: Filter,
-        until: Sequence[Trigger] = (),
-        agent: str = "",
+        until: Sequence[Trigger],
+        *,
+        caller: str,
+        read_to: Callable[[LiveChat], int],
+        reserve: Callable[[], int],
+        clock: Clock,
     ) -> None:
-        self._registry = registry
-        self._chats = chats
-        self._places: Sequence[ChatRegistry | LiveChat] = [registry] if chats is None else chats
+        self._scope = scope
         self._wanted = wanted
         self._until = until
-        self._agent = agent
-        # As each was when seen first: what wakes another agent changes nothing for this one.
-        self._wakes_at: dict[tuple[str, Clock], float] = {}
-        self._news = anyio.Event()
+        self._caller = caller
+        self._read_to = read_to
+        self._reserve = reserve
+        self._clock = clock
+        # As each was when seen first: what wakes another wait changes nothing for this one.
+        self._wakes_at: dict[tuple[str, Timer], float] = {}
+        self._bell = Bell()
+        self._subscription = Subscription(scope, self._see, self._looks_at())
         self.by = WokenBy.TIMEOUT
         self.reason: str | None = None
         self.met: Met | None = None
@@ -82,25 +88,19 @@ class Wait:
         """The chat whose end has woken it."""
 
     def __enter__(self) -> Self:
-        looks_at = self._looks_at()
-        for place in self._places:
-            place.listeners.add(self._see, looks_at)
+        self._subscription.__enter__()
         return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._subscription.stop()
 
     def _looks_at(self) -> Collection[str] | None:
         """The types of the events that it has to see; `None` for all."""
         if self._until:
             return {CHAT_STATE}.union(*(trigger.looks_at for trigger in self._until))
         return None if self._wanted.types is None else {CHAT_STATE, *self._wanted.types}
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._listen_no_more()
-
-    def _listen_no_more(self) -> None:
-        for place in self._places:
-            place.listeners.remove(self._see)
 
     @property
     def woken(self) -> bool:
@@ -112,9 +112,10 @@ class Wait:
         self.by, self.met, self.ended, self.reason = WokenBy.CHAT_ENDED, None, chat_id, reason
         self._wake()
 
-    def look_back(self, seq: int) -> bool:
-        """Whether an event after `seq` meets a trigger already; the first one counts."""
-        firsts = ((chat, first_met(self._until, chat.record, seq)) for chat in self._covered())
+    def look_back(self, only: LiveChat | None = None) -> bool:
+        """Whether an event that the caller has not read meets a trigger already; the first one counts."""
+        chats = self._scope.covered() if only is None else [only]
+        firsts = ((chat, first_met(self._until, chat.record, self._read_to(chat))) for chat in chats)
         found = [Met(first[0], chat.chat_id, first[1]) for chat, first in firsts if first is not None]
         if found:
             self._meet(min(found, key=lambda met: met.seq or 0))
@@ -122,25 +123,24 @@ class Wait:
 
     async def sleep(self, seconds: float) -> None:
         """Returns when woken, or after this many seconds."""
-        ends = time.monotonic() + seconds
+        ends = self._clock.elapsed() + seconds
         while not self.woken:
-            due, now = min(self._due(), default=None, key=lambda due: due.at), time.time()
-            if due is not None and due.at <= now:
-                due.chat.reminders.tell(due.clock, self._agent, now)
+            due, elapsed = min(self._due(), default=None, key=lambda due: due.at), self._clock.elapsed()
+            if due is not None and due.at <= elapsed:
+                read_to = self._read_to(due.chat)
+                due.chat.reminders.tell(due.timer, self._caller, elapsed, read_to=read_to, page=self._reserve())
                 self._meet(due.met)
                 return
-            left = ends - time.monotonic()
-            if left <= 0:
+            if ends <= elapsed:
                 return
-            with anyio.move_on_after(left if due is None else min(left, due.at - now)):
-                await self._news.wait()
-            self._news = anyio.Event()
+            with self._clock.timeout_at(min(ends, due.at if due is not None else math.inf)):
+                await self._bell.wait()
 
     def _see(self, event: Event) -> None:
         if event.type == CHAT_STATE:
             if event.state in OVER:
                 self.end(event.chat_id, event.reason)
-            self._news.set()  # a chat that has come, or come back, brings clocks of its own
+            self._bell.ring()  # a chat that has come, or come back, brings timers of its own
         if self.woken:
             return
         if not self._until:
@@ -148,10 +148,14 @@ class Wait:
                 self.by = WokenBy.EVENT
                 self._wake()
             return
-        if event.type in _MOVES_CLOCKS:
-            self._news.set()
-        chat = self._registry.find(event.chat_id)
-        if chat is not None:
+        if event.type in _MOVES_TIMERS:
+            self._bell.ring()
+        chat = self._scope.chats.find(event.chat_id)
+        if chat is None:
+            return
+        if event.type == CHAT_STATE:
+            self.look_back(chat)  # a chat that has caught up may have met a trigger on the way
+        elif chat.record.is_news(event):
             for trigger in self._until:
                 if trigger.met_by(event, chat.record):
                     self._meet(Met(trigger, event.chat_id, event.seq))
@@ -162,21 +166,21 @@ class Wait:
         self._wake()
 
     def _wake(self) -> None:
-        self._news.set()
+        self._bell.ring()
         # Many may sleep on a chat that goes on talking: who is awake costs it nothing.
-        self._listen_no_more()
-
-    def _covered(self) -> Iterable[LiveChat]:
-        return self._registry.chats() if self._chats is None else self._chats
+        self._subscription.stop()
 
     def _due(self) -> Iterator[_Due]:
-        """When each clock of a live chat wakes; of a chat that is not, nobody knows what goes on in it."""
-        for trigger in self._until:
-            for chat in self._covered():
-                if chat.state is State.LIVE:
-                    for clock in trigger.clocks(chat.record):
-                        met = Met(trigger, chat.chat_id, None, clock.tool_call_id)
-                        at = self._wakes_at.get((chat.chat_id, clock))
-                        if at is None:
-                            at = self._wakes_at[chat.chat_id, clock] = chat.reminders.next_at(clock, self._agent)
-                        yield _Due(at, clock, met, chat)
+        """When each timer of a live chat wakes; of a chat that is not, or is catching up, nobody knows what goes on."""
+        for chat in self._scope.covered():
+            if chat.state is not State.LIVE or chat.record.catching_up:
+                continue
+            for trigger in self._until:
+                for timer in trigger.timers(chat.record):
+                    at = self._wakes_at.get((chat.chat_id, timer))
+                    if at is None:
+                        at = chat.reminders.next_at(timer, self._caller, self._read_to(chat))
+                        self._wakes_at[chat.chat_id, timer] = at
+                    call = chat.record.tool_calls.numbered(timer.call) if timer.call is not None else None
+                    met = Met(trigger, chat.chat_id, None, call.tool_call_id if call else None)
+                    yield _Due(at, timer, met, chat)

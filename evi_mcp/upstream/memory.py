@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 import anyio
 import anyio.lowlevel
 
-from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, Refused, Transport, Unreachable
+from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, MaybeTaken, NotTaken, Refused, Transport, Unreachable
 
 
 class MemoryTransport:
@@ -64,6 +64,9 @@ class MemoryTransport:
             self.closed_with = NORMAL_CLOSURE
             self.shut(NORMAL_CLOSURE)
 
+    def abort(self) -> None:
+        self.shut(None)
+
     def _tell(self) -> None:
         news, self._news = self._news, anyio.Event()
         news.set()
@@ -81,6 +84,10 @@ class MemoryConnector:
         self.connections: defaultdict[str, list[MemoryTransport]] = defaultdict(list)
         """Every connection handed out, by chat id, oldest first."""
         self.attempts = 0
+        self.posted: list[tuple[str, str]] = []
+        """Every command that was posted: chat id and frame."""
+        self.refuse_posts: NotTaken | MaybeTaken | None = NotTaken("this service takes no posts")
+        """What a post is answered with; `None` takes it."""
 
     async def connect(self, chat_id: str) -> Transport:
         await anyio.lowlevel.checkpoint()
@@ -91,6 +98,12 @@ class MemoryConnector:
         transport = MemoryTransport(step)
         self.connections[chat_id].append(transport)
         return transport
+
+    async def post(self, chat_id: str, frame: str, within_s: float) -> None:
+        await anyio.lowlevel.checkpoint()
+        if self.refuse_posts is not None:
+            raise self.refuse_posts
+        self.posted.append((chat_id, frame))
 
     async def explain_refusal(self, chat_id: str, status: int) -> str:
         await anyio.lowlevel.checkpoint()

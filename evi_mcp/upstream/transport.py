@@ -37,6 +37,19 @@ class Unreachable(Exception):
     """No handshake took place; the text says why, for people, without secrets."""
 
 
+class NotTaken(Exception):
+    """A posted command did not reach the chat, for sure; the text says why. `gone`: the service knows no such live
+    chat."""
+
+    def __init__(self, why: str, *, gone: bool = False) -> None:
+        super().__init__(why)
+        self.gone = gone
+
+
+class MaybeTaken(Exception):
+    """Nobody knows whether a posted command has reached the chat."""
+
+
 class Transport(Protocol):
     """One open control-plane connection."""
 
@@ -70,6 +83,10 @@ class Transport(Protocol):
         """Closes with 1000 if it is still open; never raises."""
         ...
 
+    def abort(self) -> None:
+        """Ends the connection at once: what was not delivered yet never will be. Plain code; never raises."""
+        ...
+
 
 class Connector(Protocol):
     """Opens control-plane connections."""
@@ -80,6 +97,15 @@ class Connector(Protocol):
         Raises:
             Refused: The service answered and said no.
             Unreachable: There was no answer.
+        """
+        ...
+
+    async def post(self, chat_id: str, frame: str, within_s: float) -> None:
+        """Posts one command to a live chat, without a socket. Never tried twice.
+
+        Raises:
+            NotTaken: It has not reached the chat.
+            MaybeTaken: It may have.
         """
         ...
 

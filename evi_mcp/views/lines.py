@@ -57,7 +57,8 @@ def event_words(item: shapes.Event, *, in_full: bool = False) -> str:
     if "message_id" in item and (in_full or item["type"] != "assistant_message"):
         parts.append(f"of {name(item['message_id'])}")
     if "by" in item:
-        parts.append(f"by {name(item['by'])}")
+        ours = item.get("by_kind") == "server"
+        parts.append(f"by this server ({item['by']})" if ours else f"by {name(item['by'])}")
     if "left_out" in item:
         parts.append(f"({item['left_out']} characters left out; raise max_chars)")
     return " ".join(parts)

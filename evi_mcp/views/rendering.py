@@ -5,8 +5,9 @@ A page is measured before it is made, since what does not fit has to wait for th
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from evi_mcp.chat.events import Event
 from evi_mcp.quoting import quote
@@ -32,14 +33,16 @@ class Rendering:
         in_full: With the ids of messages and their place in the audio.
     """
 
-    def __init__(self, *, with_chat_id: bool, in_full: bool = False) -> None:
-        self._with_chat_id, self._in_full = with_chat_id, in_full
+    def __init__(
+        self, *, with_chat_id: bool, in_full: bool = False, voice_of: structure.VoiceOf = structure.own_voice
+    ) -> None:
+        self._with_chat_id, self._in_full, self._voice_of = with_chat_id, in_full, voice_of
         self._rendered: dict[Event, _Rendered] = {}
 
     def _of(self, item: Event) -> _Rendered:
         found = self._rendered.get(item)
         if found is None:
-            shown = structure.event(item, with_chat_id=self._with_chat_id)
+            shown = structure.event(item, with_chat_id=self._with_chat_id, voice_of=self._voice_of)
             found = self._rendered[item] = _Rendered(shown, event_words(shown, in_full=self._in_full))
         return found
 

@@ -33,6 +33,7 @@ class Event(TypedDict):
     replayed: NotRequired[bool]
     begin_ms: NotRequired[int]
     end_ms: NotRequired[int]
+    chat_group_id: NotRequired[str]
     message_id: NotRequired[str]
     tool_call_id: NotRequired[str]
     name: NotRequired[str]
@@ -47,6 +48,8 @@ class Event(TypedDict):
     command: NotRequired[str]
     reason: NotRequired[str]
     by: NotRequired[str]
+    by_kind: NotRequired[Annotated[str, Field(description="Who gave a command: agent, person or server.")]]
+    count: NotRequired[Annotated[int, Field(description="Events of this type that it stands for, the newest of them.")]]
     left_out: NotRequired[Annotated[int, Field(description="Characters cut off to fit the page; raise max_chars.")]]
 
 
@@ -160,6 +163,8 @@ class Chat(TypedDict):
     reason: NotRequired[str]
     last_event_at: NotRequired[str]
     resumes_at: NotRequired[str]
+    catching_up: NotRequired[bool]
+    resume_undelivered: NotRequired[Annotated[str, Field(description="Why EVI could not be told to go on yet.")]]
 
 
 class ChatSummary(TypedDict):
@@ -194,3 +199,4 @@ class Receipt(TypedDict):
     confirmed_by: NotRequired[Seq]
     resumes_at: NotRequired[str]
     warning: NotRequired[str]
+    call_seq: NotRequired[Annotated[int, Field(description="Which tool call, where its id names several.")]]

@@ -2,18 +2,17 @@
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from itertools import islice
 from operator import attrgetter
 from typing import Any, cast
 
 from evi_mcp.chat import events as chat_events
+from evi_mcp.chat.pages import Page
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.tool_calls import Status, TrackedCall
 from evi_mcp.chat.turns import Turn as ChatTurn
-from evi_mcp.ledger.log import Cursors
-from evi_mcp.ledger.pages import Page
+from evi_mcp.ledger.cursors import Cursors
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.prosody import strongest
 from evi_mcp.protocol.redaction import MAX_DEPTH
@@ -30,29 +29,37 @@ MAX_ALL_PARAMETERS = 24_000
 MAX_CALLS = 100
 """Tool calls in one list."""
 
+VoiceOf = Callable[[chat_events.Event], Mapping[str, float] | None]
+"""Looks up how the voice of an event sounded; `None` if nothing is known of it."""
+
 _PLAIN_FIELDS = tuple(
-    field.name for field in fields(chat_events.Event) if field.name not in ("seq", "chat_id", "at", "type", "scores")
+    field for field in shapes.Event.__annotations__ if field not in ("seq", "chat_id", "at", "type", "expression")
 )
 _plain_values = attrgetter(*_PLAIN_FIELDS)
 
 
-def event(item: chat_events.Event, *, with_chat_id: bool) -> shapes.Event:
+def own_voice(item: chat_events.Event) -> Mapping[str, float] | None:
+    """The expression that came with the event itself."""
+    return item.scores
+
+
+def event(item: chat_events.Event, *, with_chat_id: bool, voice_of: VoiceOf = own_voice) -> shapes.Event:
     """One event; `with_chat_id` where a page is about more than one chat."""
     shown: dict[str, Any] = {"seq": item.seq, "at": iso(item.at), "type": item.type}
     if with_chat_id:
         shown["chat_id"] = item.chat_id
     values = zip(_PLAIN_FIELDS, _plain_values(item), strict=True)
     shown |= {name: value for name, value in values if value is not None}
-    if item.scores:
-        shown["expression"] = strongest(item.scores)
+    if scores := voice_of(item):
+        shown["expression"] = strongest(scores)
     return cast(shapes.Event, shown)
 
 
-def page(items: Page, events: list[shapes.Event], records: list[ChatRecord], cursors: Cursors) -> shapes.EventPage:
-    """A page; `events` are those on it, perhaps shortened."""
+def page(items: Page, events: list[shapes.Event], records: list[ChatRecord], cursor: str) -> shapes.EventPage:
+    """A page; `events` are those on it, perhaps shortened, and `cursor` is where the next one starts."""
     shown: shapes.EventPage = {
         "events": events,
-        "cursor": cursors.at(items.seq),
+        "cursor": cursor,
         "more": items.more,
         "state": states(items, records),
     }
@@ -70,20 +77,21 @@ def states(items: Page, records: list[ChatRecord]) -> dict[str, str]:
     here = {item.chat_id for item in items.events}
     few, live = len(records) <= MANY_CHATS, State.LIVE
     return {
-        record.chat_id: record.lifecycle.state.value
+        record.chat_id: record.state.value
         for record in records
-        if few or record.chat_id in here or record.lifecycle.state is not live
+        if few or record.chat_id in here or record.state is not live
     }
 
 
 def tool_call(
-    call: TrackedCall, now: float, *, with_chat_id: bool, most: int | None = MAX_PARAMETERS
+    call: TrackedCall, elapsed: float, *, with_chat_id: bool, most: int | None = MAX_PARAMETERS
 ) -> shapes.ToolCall:
-    """One tool call; `now` in Unix seconds. Of its arguments come `most` characters; `None` leaves them away."""
+    """One tool call; `elapsed` in seconds of `Clock.elapsed`. Of its arguments come `most` characters; `None` leaves
+    them away."""
     shown: shapes.ToolCall = {
         "tool_call_id": call.tool_call_id,
         "status": call.status.value,
-        "waiting_s": round(call.waiting_s(now), 1),
+        "waiting_s": round(call.waiting_s(elapsed), 1),
     }
     if with_chat_id:
         shown["chat_id"] = call.chat_id
@@ -96,15 +104,15 @@ def tool_call(
     return shown
 
 
-def tool_calls(calls: list[TrackedCall], now: float, *, with_chat_id: bool) -> shapes.ToolCallList:
+def tool_calls(calls: list[TrackedCall], elapsed: float, *, with_chat_id: bool) -> shapes.ToolCallList:
     """A list of calls, in the order in which they were asked: those that wait, and of very many others the newest."""
     pending = [call for call in calls if call.status is Status.PENDING][:MAX_CALLS]
     others = [call for call in calls if call.status is not Status.PENDING]
     room = MAX_CALLS - len(pending)
-    kept = sorted([*pending, *(others[-room:] if room else [])], key=lambda call: call.asked_at)
+    kept = sorted([*pending, *(others[-room:] if room else [])], key=lambda call: call.number)
     most = min(MAX_PARAMETERS, MAX_ALL_PARAMETERS // max(1, len(kept)))
     shown: shapes.ToolCallList = {
-        "tool_calls": [tool_call(call, now, with_chat_id=with_chat_id, most=most) for call in kept]
+        "tool_calls": [tool_call(call, elapsed, with_chat_id=with_chat_id, most=most) for call in kept]
     }
     if rest := len(calls) - len(kept):
         shown["not_shown"] = rest
@@ -157,28 +165,37 @@ def turn(item: ChatTurn) -> shapes.Turn:
     return shown
 
 
-def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
-    """What is known of a chat; `now` in Unix seconds."""
+def chat(record: ChatRecord, cursors: Cursors, elapsed: float) -> shapes.Chat:
+    """What is known of a chat; `elapsed` in seconds of `Clock.elapsed`."""
     shown: shapes.Chat = {
         "chat_id": record.chat_id,
-        "state": record.lifecycle.state.value,
-        "paused": record.paused,
-        "cursor": cursors.at(record.log.last.seq if record.log.last else record.log.dropped_seq),
+        "state": record.state.value,
+        "paused": record.pause.paused,
+        "cursor": _cursor(record, cursors),
         "event_count": record.log.appended,
         "reconnects": record.reconnects,
         "attached_at": iso(record.attached_at),
-        "pending_tool_calls": tool_calls(record.tool_calls.pending(), now, with_chat_id=False)["tool_calls"],
+        "pending_tool_calls": tool_calls(record.tool_calls.pending(), elapsed, with_chat_id=False)["tool_calls"],
         "last_turns": [_brief(turn(item)) for item in record.turns.last(LAST_TURNS)],
     }
     if record.chat_group_id is not None:
         shown["chat_group_id"] = record.chat_group_id
-    if record.lifecycle.reason is not None:
-        shown["reason"] = record.lifecycle.reason
+    if record.reason is not None:
+        shown["reason"] = record.reason
     if record.last_event_at is not None:
         shown["last_event_at"] = iso(record.last_event_at)
-    if record.resumes_at is not None:
-        shown["resumes_at"] = iso(record.resumes_at)
+    if record.catching_up and record.state is State.LIVE:
+        shown["catching_up"] = True
+    if record.pause.shown_resumes_at is not None:
+        shown["resumes_at"] = iso(record.pause.shown_resumes_at)
+    if record.pause.undelivered is not None:
+        shown["resume_undelivered"] = record.pause.undelivered
     return shown
+
+
+def _cursor(record: ChatRecord, cursors: Cursors) -> str:
+    """The place in this chat of somebody who has seen all that there is."""
+    return cursors.at(max(record.log.last_seq, record.log.dropped_seq), record.chat_id)
 
 
 def _brief(shown: shapes.Turn) -> shapes.Turn:
@@ -186,16 +203,16 @@ def _brief(shown: shapes.Turn) -> shapes.Turn:
     return _ending(shown, LAST_TURN_CHARS)
 
 
-def summary(record: ChatRecord, cursors: Cursors, now: float) -> shapes.ChatSummary:
+def summary(record: ChatRecord, cursors: Cursors, elapsed: float) -> shapes.ChatSummary:
     """An attached chat in a list."""
-    whole = chat(record, cursors, now)
+    whole = chat(record, cursors, elapsed)
     pending = record.tool_calls.pending()[:MAX_CALLS]
     shown: shapes.ChatSummary = {
         "chat_id": whole["chat_id"],
         "attached": True,
         "state": whole["state"],
         "cursor": whole["cursor"],
-        "pending_tool_calls": [tool_call(call, now, with_chat_id=False, most=None) for call in pending],
+        "pending_tool_calls": [tool_call(call, elapsed, with_chat_id=False, most=None) for call in pending],
     }
     if "chat_group_id" in whole:
         shown["chat_group_id"] = whole["chat_group_id"]
@@ -222,7 +239,7 @@ def transcript(
         taken.append(shown)
     result: shapes.Transcript = {
         "turns": taken[::-1],
-        "cursor": cursors.at(record.log.last.seq if record.log.last else 0),
+        "cursor": _cursor(record, cursors),
     }
     if earlier := len(record.turns) - len(taken):
         result["earlier_turns"] = earlier

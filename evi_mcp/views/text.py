@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from evi_mcp.chat.events import CHAT_STATE, COMMAND, PROTOCOL_FAULT
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.ledger.log import Cursors
+from evi_mcp.ledger.cursors import Cursors
 from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.protocol.messages import KNOWN_TYPES
 from evi_mcp.quoting import name, quote

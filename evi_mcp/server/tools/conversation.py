@@ -6,31 +6,31 @@ from mcp_types import CallToolResult
 from pydantic import Field
 
 from evi_mcp.access.callers import Access
-from evi_mcp.server.tools.spec import AppContext, ChatId, MaxChars, ToolSpec, app_of, result
+from evi_mcp.server.tools.spec import ChatId, MaxChars, ToolContext, ToolSpec, desk_of, result
 from evi_mcp.views import shapes, structure, text
 
 
 async def get_transcript(
-    ctx: AppContext,
+    ctx: ToolContext,
     chat_id: ChatId,
     last_turns: Annotated[int, Field(ge=1, le=2000, description="Most turns to return, the newest ones.")] = 20,
     max_chars: MaxChars = 8000,
 ) -> Annotated[CallToolResult, shapes.Transcript]:
     """Show what was said, turn by turn, with the strongest expressions of each voice."""
-    app = app_of(ctx)
-    shown = text.transcript_within(app.chat(chat_id).record, app.registry.cursors, last_turns, max_chars)
+    desk = desk_of(ctx)
+    shown = text.transcript_within(desk.chat(chat_id).record, desk.cursors, last_turns, max_chars)
     return result(ctx, text.transcript(chat_id, shown), shown)
 
 
 async def get_expression(
-    ctx: AppContext,
+    ctx: ToolContext,
     chat_id: ChatId,
     speaker: Annotated[Literal["user", "assistant"], Field(description="Whose voice.")] = "user",
     last_turns: Annotated[int, Field(ge=1, le=100, description="Over so many turns, the newest ones.")] = 10,
     top: Annotated[int, Field(ge=1, le=48, description="So many scores, those with the highest mean.")] = 5,
 ) -> Annotated[CallToolResult, shapes.Expressions]:
     """Show how a voice has sounded over the last turns: each score turn by turn, its mean and its change."""
-    shown = structure.expressions(app_of(ctx).chat(chat_id).record, speaker, last_turns, top)
+    shown = structure.expressions(desk_of(ctx).chat(chat_id).record, speaker, last_turns, top)
     return result(ctx, text.expressions(shown), shown)
 
 

@@ -1,6 +1,7 @@
 """Reading what happens: by cursor, at once or by waiting."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -9,24 +10,24 @@ from mcp_types import CallToolResult
 from pydantic import BeforeValidator, Field
 
 from evi_mcp.access.callers import Access
+from evi_mcp.chat.events import Event
+from evi_mcp.chat.pages import Filter, Page, Start, read_page
 from evi_mcp.chat.triggers import AnyTrigger, OnEvent
 from evi_mcp.errors import InvalidArgument
-from evi_mcp.ledger.log import EARLIEST, LATEST, Position
-from evi_mcp.ledger.pages import Filter, Page, read_page
+from evi_mcp.ledger.cursors import EARLIEST, LATEST, Position
 from evi_mcp.server.tools.spec import (
-    AppContext,
     ChatId,
     Limit,
     MaxChars,
+    ToolContext,
     ToolSpec,
     Types,
-    agent_of,
-    app_of,
+    desk_of,
     result,
     wants_progress,
 )
+from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.live_chat import LiveChat
-from evi_mcp.supervision.service import App
 from evi_mcp.supervision.waiting import Wait, WokenBy
 from evi_mcp.views import shapes, structure, text
 from evi_mcp.views.rendering import Rendering
@@ -49,7 +50,7 @@ Until = Annotated[
 
 
 async def read_events(
-    ctx: AppContext,
+    ctx: ToolContext,
     chat_id: ChatId,
     after: After = EARLIEST,
     types: Types = None,
@@ -57,13 +58,13 @@ async def read_events(
     max_chars: MaxChars = 8000,
 ) -> Annotated[CallToolResult, shapes.EventPage]:
     """Read a chat's events after a cursor, without waiting; reading consumes nothing."""
-    app = app_of(ctx)
-    position = app.registry.cursors.read(after)
-    return _Reading(app, [app.chat(chat_id)], [chat_id], position, types or [], limit, max_chars).result(ctx)
+    desk = desk_of(ctx)
+    position, chat = desk.position(after), desk.chat(chat_id)
+    return _Reading(desk, [chat], [chat_id], position, types or [], limit, max_chars).result(ctx)
 
 
 async def wait_for_events(
-    ctx: AppContext,
+    ctx: ToolContext,
     after: After = LATEST,
     chat_ids: Annotated[list[str] | None, Field(description="Chats to wait on; omit for all attached chats.")] = None,
     types: Types = None,
@@ -74,43 +75,44 @@ async def wait_for_events(
 ) -> Annotated[CallToolResult, shapes.WaitPage]:
     """Wait until any of the chats has an event after the cursor, or meets a trigger of `until`, or ends; then show all
     events after the cursor."""
-    app = app_of(ctx)
-    position = app.registry.cursors.read(after)
-    chats = app.chats(chat_ids or None)
+    desk = desk_of(ctx)
+    position = desk.position(after)
+    chats = desk.chats(chat_ids or None)
     if not chats:
         raise InvalidArgument(
             "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."
         )
-    reading = _Reading(app, chats, chat_ids or [], position, types or [], limit, max_chars, _types_of(until or []))
-    who = agent_of(ctx)
-    with Wait(app.registry, chats if chat_ids else None, reading.wanted, until or (), who) as wait:
+    named = _types_of(until or [])
+    reading = _Reading(desk, chats, chat_ids or [], position, types or [], limit, max_chars, named)
+    start = reading.start()
+    with desk.wait(chats if chat_ids else None, start, reading.wanted, until or ()) as wait:
         # A chat that ended since the cursor ends the wait, whatever it waits for.
-        ended = _ended(chats, position.seq) or (chats[0] if all(chat.over for chat in chats) else None)
+        ended = _ended(chats, start) or (chats[0] if all(chat.over for chat in chats) else None)
         if ended is not None:
-            wait.end(ended.chat_id, ended.record.lifecycle.reason)
+            wait.end(ended.chat_id, ended.record.reason)
         elif until:
             # More than a page is unread: it is read first, since a page that is full cannot show what is met.
-            if not wait.look_back(position.seq) and reading.page(max_chars, reading.rendering()).more:
+            if not wait.look_back() and reading.page(max_chars, reading.rendering()).more:
                 wait.by = WokenBy.EVENT
         elif reading.has_events():
             wait.by = WokenBy.EVENT
         if not wait.woken:
             await _sleep(ctx, wait, timeout_s, f"waiting on {text.counted(len(chats), 'chat')}")
             if not chat_ids:
-                every = dict.fromkeys([*chats, *app.chats()])
+                every = dict.fromkeys([*chats, *desk.chats()])
                 reading.chats = [chat for chat in every if not chat.came_to_nothing]
             # What ended after something else had woken it counts too: it is on this page.
-            if (ended := _ended(reading.chats, position.seq)) is not None:
-                wait.end(ended.chat_id, ended.record.lifecycle.reason)
+            if (ended := _ended(reading.chats, start)) is not None:
+                wait.end(ended.chat_id, ended.record.reason)
     return reading.result(ctx, wait)
 
 
-def _ended(chats: list[LiveChat], seq: int) -> LiveChat | None:
-    """The first of the chats that are over since the event `seq`."""
-    return next((chat for chat in chats if (chat.record.over_seq or 0) > seq), None)
+def _ended(chats: list[LiveChat], start: Start) -> LiveChat | None:
+    """The first of the chats that are over since the reader's place."""
+    return next((chat for chat in chats if (chat.record.over_seq or 0) > start.after(chat.record)), None)
 
 
-async def _sleep(ctx: AppContext, wait: Wait, seconds: float, doing: str) -> None:
+async def _sleep(ctx: ToolContext, wait: Wait, seconds: float, doing: str) -> None:
     """Sleeps until something wakes it, and shows a sign of life to a client that wants one."""
     heartbeat = HEARTBEAT_S if wants_progress(ctx) else seconds
     slept = 0.0
@@ -127,7 +129,7 @@ async def _sleep(ctx: AppContext, wait: Wait, seconds: float, doing: str) -> Non
 class _Reading:
     """What a call wants to read, and how much of it fits."""
 
-    app: App
+    desk: Desk
     chats: list[LiveChat]
     chat_ids: list[str]
     position: Position
@@ -143,27 +145,40 @@ class _Reading:
 
     def rendering(self) -> Rendering:
         """How its events are shown."""
-        return Rendering(with_chat_id=len(self.chats) > 1, in_full=bool(self.types))
+        records = {chat.chat_id: chat.record for chat in self.chats}
+
+        def voice_of(event: Event) -> Mapping[str, float] | None:
+            record = records.get(event.chat_id)
+            return record.scores_of(event) if record else event.scores
+
+        return Rendering(with_chat_id=len(self.chats) > 1, in_full=bool(self.types), voice_of=voice_of)
+
+    def start(self) -> Start:
+        """Where it goes on in each of its chats."""
+        return self.desk.start(self.position, self.chats)
 
     def page(self, room: int, rendering: Rendering) -> Page:
         """The next page, with at most `room` characters of events."""
         return read_page(
-            [chat.record.log for chat in self.chats],
-            self.position,
+            [chat.record for chat in self.chats],
+            self.start(),
             self.wanted,
             limit=self.limit,
             max_chars=room,
             length=rendering.length,
-            upto=self.app.registry.cursors.last_seq,
         )
 
     def has_events(self) -> bool:
         """Whether there is anything to read already."""
-        seq, shows = self.position.seq, self.wanted.shows
-        logs = [chat.record.log for chat in self.chats]
-        return any(shows(event) for log in logs if log.last_seq > seq for event in log.after(seq))
+        start, shows = self.start(), self.wanted.shows
+        return any(
+            shows(event)
+            for chat in self.chats
+            if chat.record.log.last_seq > (seq := start.after(chat.record))
+            for event in chat.record.log.after(seq)
+        )
 
-    def result(self, ctx: AppContext, wait: Wait | None = None) -> CallToolResult:
+    def result(self, ctx: ToolContext, wait: Wait | None = None) -> CallToolResult:
         """The page as a result. Its own lines count too, so it is read again, shorter, until all of it fits."""
         room, shortest = self.max_chars, math.inf
         records = [chat.record for chat in self.chats]
@@ -174,17 +189,27 @@ class _Reading:
             if len(events) == 1:  # the one event that may be larger than a page
                 events = [rendering.fit(events[0], room)]
             structures = rendering.structures(events)
-            shown: dict[str, Any] = {**structure.page(page, structures, records, self.app.registry.cursors)}
+            cursor = self.desk.cursor(page.seq, self.chats, wide=len(self.chat_ids) != 1)
+            shown: dict[str, Any] = {**structure.page(page, structures, records, cursor)}
             if wait is not None:
                 shown |= _why(wait, several=len(records) > 1)
-            if unknown := text.unknown_types([*self.types, *self.trigger_types]):
-                shown["note"] = unknown
+            notes = [text.unknown_types([*self.types, *self.trigger_types]), self._scope_note()]
+            if told := "; ".join(filter(None, notes)):
+                shown["note"] = told
             lines = rendering.lines(events)
             written = text.page(cast(shapes.EventPage, shown), lines, chat_ids=self.chat_ids, types=self.types)
             over = len(written) - self.max_chars
             if over <= 0 or room <= 1 or (len(events) <= 1 and len(written) >= shortest):
                 return result(ctx, written, shown)
             room, shortest = max(1, room - over), len(written)
+
+    def _scope_note(self) -> str | None:
+        """What is to be said of a cursor of one chat that is used for others."""
+        start = self.start()
+        others = [chat for chat in self.chats if start.after(chat.record) != self.position.seq]
+        if not others or self.position.chat is None:
+            return None
+        return "`after` is a place in one chat; every other chat is read from its attach"
 
 
 def _types_of(until: list[AnyTrigger]) -> list[str]:

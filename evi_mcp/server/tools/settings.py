@@ -21,9 +21,7 @@ from evi_mcp.config import SECRETS
 from evi_mcp.errors import InvalidArgument, listing
 from evi_mcp.protocol.commands import SessionSettings
 from evi_mcp.quoting import quote
-from evi_mcp.server.tools.spec import AppContext, ChatId, ToolSpec, agent_of, app_of, receipt
-from evi_mcp.supervision.actions import settings
-from evi_mcp.supervision.service import App
+from evi_mcp.server.tools.spec import ChatId, ToolContext, ToolSpec, desk_of, receipt
 from evi_mcp.views import shapes
 
 
@@ -58,7 +56,7 @@ def _in_one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 
 async def update_session_settings(
-    ctx: AppContext,
+    ctx: ToolContext,
     chat_id: ChatId,
     system_prompt: Annotated[str, Field(description="Replaces the system prompt from now on.")] = "",
     context: Annotated[str, Field(description="Text for the LLM, added to the user's messages; never spoken.")] = "",
@@ -81,7 +79,6 @@ async def update_session_settings(
     ] = "",
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Change the prompt, context, variables, voice or tools of the running chat; what is left out keeps its value."""
-    app = app_of(ctx)
     fields: dict[str, Any] = {
         "system_prompt": system_prompt,
         "variables": variables,
@@ -96,12 +93,12 @@ async def update_session_settings(
     if builtin_tools is not None:
         fields["builtin_tools"] = [tool.model_dump(exclude_defaults=True) for tool in builtin_tools]
     if language_model_api_key_name:
-        fields["language_model_api_key"] = _secret(app, language_model_api_key_name)
+        fields["language_model_api_key"] = _secret(ctx, language_model_api_key_name)
     if not fields:
         raise InvalidArgument("update_session_settings was given nothing to change, so nothing was sent.")
     # A large schema takes its time, in which other agents and timers go on.
     command = await anyio.to_thread.run_sync(partial(SessionSettings.of, **fields))
-    return receipt(ctx, await settings.update_session_settings(app.chat(chat_id), command, by=agent_of(ctx)))
+    return receipt(ctx, await desk_of(ctx).update_session_settings(chat_id, command))
 
 
 def _context(text: str, kind: str | None, clear: bool) -> dict[str, Any]:
@@ -121,10 +118,11 @@ def _wire_tool(tool: FunctionTool) -> dict[str, Any]:
     return fields
 
 
-def _secret(app: App, name: str) -> Any:
-    secret = app.settings.secrets.get(name)
+def _secret(ctx: ToolContext, name: str) -> Any:
+    secrets = ctx.request_context.lifespan_context.service.settings.secrets
+    secret = secrets.get(name)
     if secret is None:
-        have = f"there are {listing(app.settings.secrets)}" if app.settings.secrets else "there is none"
+        have = f"there are {listing(secrets)}" if secrets else "there is none"
         raise InvalidArgument(
             f"there is no secret {quote(name, 80)}, {have}; nothing was sent, whoever configures the server sets"
             f" {SECRETS}<NAME>."

@@ -7,8 +7,7 @@ from pydantic import Field
 
 from evi_mcp.access.callers import Access
 from evi_mcp.protocol.commands import AssistantInput, UserInput
-from evi_mcp.server.tools.spec import AppContext, ChatId, ToolSpec, WaitForEffect, agent_of, app_of, receipt
-from evi_mcp.supervision.actions import pausing, speaking
+from evi_mcp.server.tools.spec import ChatId, ToolContext, ToolSpec, WaitForEffect, desk_of, receipt
 from evi_mcp.views import shapes
 
 UnlessUserSpoke = Annotated[
@@ -17,7 +16,7 @@ UnlessUserSpoke = Annotated[
 
 
 async def send_user_input(
-    ctx: AppContext,
+    ctx: ToolContext,
     chat_id: ChatId,
     text: Annotated[str, Field(description="What EVI is to take as said by the user.")],
     unless_user_spoke_after: UnlessUserSpoke = "",
@@ -28,7 +27,7 @@ async def send_user_input(
 
 
 async def send_assistant_input(
-    ctx: AppContext,
+    ctx: ToolContext,
     chat_id: ChatId,
     text: Annotated[str, Field(description="What EVI is to speak, word for word.")],
     unless_user_spoke_after: UnlessUserSpoke = "",
@@ -39,37 +38,28 @@ async def send_assistant_input(
 
 
 async def _speak(
-    ctx: AppContext, chat_id: str, command: UserInput | AssistantInput, unless_user_spoke_after: str, wait_s: float
+    ctx: ToolContext, chat_id: str, command: UserInput | AssistantInput, unless_user_spoke_after: str, wait_s: float
 ) -> types.CallToolResult:
-    app = app_of(ctx)
-    done = await speaking.speak(
-        app.registry,
-        app.chat(chat_id),
-        command,
-        by=agent_of(ctx),
-        unless_user_spoke_after=unless_user_spoke_after or None,
-        wait_s=wait_s,
+    done = await desk_of(ctx).speak(
+        chat_id, command, unless_user_spoke_after=unless_user_spoke_after or None, wait_s=wait_s
     )
     return receipt(ctx, done)
 
 
 async def pause(
-    ctx: AppContext,
+    ctx: ToolContext,
     chat_id: ChatId,
     resume_after_s: Annotated[
         float, Field(ge=0, le=1800, description="Seconds after which EVI is resumed by itself; 0 for never.")
     ] = 300,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Silence EVI; it goes on listening but neither speaks nor uses tools until `resume`."""
-    app = app_of(ctx)
-    done = await pausing.pause(app.registry, app.chat(chat_id), by=agent_of(ctx), resume_after_s=resume_after_s)
-    return receipt(ctx, done)
+    return receipt(ctx, await desk_of(ctx).pause(chat_id, resume_after_s))
 
 
-async def resume(ctx: AppContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Receipt]:
+async def resume(ctx: ToolContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Let EVI speak again after a pause; it answers the last thing the user said."""
-    app = app_of(ctx)
-    return receipt(ctx, await pausing.resume(app.registry, app.chat(chat_id), by=agent_of(ctx)))
+    return receipt(ctx, await desk_of(ctx).resume(chat_id))
 
 
 TOOLS = (

@@ -1,6 +1,5 @@
 """What all tools share: how one is declared, its parameters' words, and how a result is made."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -10,13 +9,14 @@ from mcp.server.mcpserver import Context
 from pydantic import Field
 
 from evi_mcp.access.callers import Access
-from evi_mcp.supervision.live_chat import Receipt
-from evi_mcp.supervision.service import App
+from evi_mcp.server.callers import Seat, current_desk
+from evi_mcp.supervision.desk import Desk
+from evi_mcp.supervision.intents import Receipt
 from evi_mcp.times import iso
 from evi_mcp.views import shapes
 from evi_mcp.views import text as views_text
 
-AppContext = Context[App]
+ToolContext = Context[Seat]
 
 ChatId = Annotated[str, Field(description="EVI chat id, from `list_chats`.")]
 WaitForEffect = Annotated[
@@ -62,47 +62,39 @@ class ToolSpec:
         )
 
 
-def app_of(ctx: AppContext) -> App:
-    """The running server behind a call."""
-    return ctx.request_context.lifespan_context
+def desk_of(ctx: ToolContext) -> Desk:
+    """The desk of whoever calls."""
+    return current_desk()
 
 
-def agent_of(ctx: AppContext) -> str:
-    """How the log names the agent that calls: what its client calls itself, but for secrets."""
-    params = ctx.session.client_params
-    name = app_of(ctx).mask(params.client_info.name)[:64] if params else ""
-    return name.encode("utf-8", "replace").decode() or "an agent"
-
-
-def wants_progress(ctx: AppContext) -> bool:
+def wants_progress(ctx: ToolContext) -> bool:
     """Whether the client asked for signs of life."""
     return "progress_token" in (ctx.request_context.meta or {})
 
 
-def result(ctx: AppContext, text: str, structure: Mapping[str, Any]) -> types.CallToolResult:
+def result(ctx: ToolContext, text: str, structure: Mapping[str, Any]) -> types.CallToolResult:
     """Both forms of a result, or the text alone where the settings say so."""
-    structured = dict(structure) if app_of(ctx).settings.results == "structured" else None
+    structured = (
+        dict(structure) if ctx.request_context.lifespan_context.service.settings.results == "structured" else None
+    )
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=structured)
 
 
-def receipt(ctx: AppContext, done: Receipt) -> types.CallToolResult:
+def receipt(ctx: ToolContext, done: Receipt) -> types.CallToolResult:
     """The result of any command."""
     shown: shapes.Receipt = {
         "chat_id": done.chat_id,
         "command": done.command,
         "seq": done.seq,
         "status": "sent" if done.confirmed_by is None else "confirmed",
-        "cursor": app_of(ctx).registry.cursors.at(done.cursor_seq),
+        "cursor": desk_of(ctx).cursors.at(done.cursor_seq, done.chat_id),
     }
     if done.confirmed_by is not None:
         shown["confirmed_by"] = done.confirmed_by
+    if done.call_seq is not None:
+        shown["call_seq"] = done.call_seq
     if done.resumes_at is not None:
         shown["resumes_at"] = iso(done.resumes_at)
     if done.warning is not None:
         shown["warning"] = done.warning
     return result(ctx, views_text.receipt(shown), shown)
-
-
-def now() -> float:
-    """Unix seconds."""
-    return time.time()

@@ -7,22 +7,19 @@ from pydantic import Field
 
 from evi_mcp.access.callers import Access
 from evi_mcp.server.tools.spec import (
-    AppContext,
     ChatId,
+    ToolContext,
     ToolSpec,
     WaitForEffect,
-    agent_of,
-    app_of,
-    now,
+    desk_of,
     receipt,
     result,
 )
-from evi_mcp.supervision.actions import answering
 from evi_mcp.views import shapes, structure, text
 
 
 async def list_tool_calls(
-    ctx: AppContext,
+    ctx: ToolContext,
     chat_id: Annotated[str, Field(description="EVI chat id, from `list_chats`; omit for all attached chats.")] = "",
     status: Annotated[
         Literal["pending", "running", "answered", "failed", "superseded", "all"],
@@ -30,16 +27,16 @@ async def list_tool_calls(
     ] = "pending",
 ) -> Annotated[types.CallToolResult, shapes.ToolCallList]:
     """List the tool calls that EVI made in a chat, oldest first."""
-    app = app_of(ctx)
-    chats = [app.chat(chat_id)] if chat_id else app.chats()
+    desk = desk_of(ctx)
+    chats = [desk.chat(chat_id)] if chat_id else desk.chats()
     calls = [call for chat in chats for call in chat.record.tool_calls if status in ("all", call.status.value)]
-    calls.sort(key=lambda call: call.asked_at)
-    shown = structure.tool_calls(calls, now(), with_chat_id=not chat_id)
+    calls.sort(key=lambda call: call.number)
+    shown = structure.tool_calls(calls, desk.clock.elapsed(), with_chat_id=not chat_id)
     return result(ctx, text.tool_calls(shown, status), shown)
 
 
 async def answer_tool_call(
-    ctx: AppContext,
+    ctx: ToolContext,
     chat_id: ChatId,
     tool_call_id: Annotated[str, Field(description="From the `tool_call` event or `list_tool_calls`.")],
     content: Annotated[
@@ -54,12 +51,10 @@ async def answer_tool_call(
     wait_for_effect_s: WaitForEffect = 2,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Answer a pending tool call of the chat; the first answer wins, a later one is refused."""
-    app = app_of(ctx)
-    done = await answering.answer_tool_call(
-        app.chat(chat_id),
+    done = await desk_of(ctx).answer_tool_call(
+        chat_id,
         tool_call_id,
         content,
-        by=agent_of(ctx),
         is_error=is_error,
         error=error or None,
         code=code or None,

@@ -1,94 +1,76 @@
 """Silencing EVI and letting it speak again, by itself if need be."""
 
-import time
 from dataclasses import replace
 
-import anyio
-
-from evi_mcp.errors import MaybeSent, NotSent
+from evi_mcp.access.callers import Caller
+from evi_mcp.chat.pause import Pause
+from evi_mcp.clock import moment
 from evi_mcp.protocol.commands import PauseAssistantMessage, ResumeAssistantMessage
-from evi_mcp.supervision.live_chat import LiveChat, Receipt
-from evi_mcp.supervision.registry import ChatRegistry
-
-DEAD_MAN = "the timer of pause"
+from evi_mcp.supervision.intents import Always, Intent, Receipt
+from evi_mcp.supervision.live_chat import LiveChat
 
 
-async def pause(registry: ChatRegistry, chat: LiveChat, *, by: str, resume_after_s: float) -> Receipt:
+class Pausing(Always):
+    """With the write of a pause begins the promise that EVI speaks again."""
+
+    def __init__(self, resume_after_s: float) -> None:
+        self._resume_after_s = resume_after_s
+
+    def begin(self, chat: LiveChat) -> None:
+        """The pause and its end are in place before anything can come in between. They stay if nobody knows whether it
+        arrived: a resume too many does no harm."""
+        now, elapsed = moment(chat.clock)
+        chat.record.pause.begin(self._resume_after_s, now=now, elapsed=elapsed)
+        chat.pause_changed()
+
+
+class Resuming(Always):
+    """With the write of a resume the pause is over; if it may not have arrived, the promise stands."""
+
+    def __init__(self) -> None:
+        self._before = Pause()
+
+    def begin(self, chat: LiveChat) -> None:
+        """The pause is over."""
+        self._before = replace(chat.record.pause)
+        chat.record.pause.end()
+        chat.pause_changed()
+
+    def undo(self, chat: LiveChat) -> None:
+        """It is not, unless another one has begun meanwhile."""
+        if self._before.paused and not chat.record.pause.paused:
+            chat.record.pause = self._before
+            chat.pause_changed()
+
+
+async def pause(chat: LiveChat, *, by: Caller, resume_after_s: float) -> Receipt:
     """Silences EVI, and sees to it that it speaks again after `resume_after_s` seconds (0: not by itself).
 
     Raises:
-        NotSent, MaybeSent: As `LiveChat.send`. After `MaybeSent` the timer runs all the same.
+        NotSent, MaybeSent: As `LiveChat.send`. After `MaybeSent` it is ended all the same.
     """
-    # Together with the write, so that whatever comes in between finds the pause and its timer in place.
-    receipt = await chat.send(
-        PauseAssistantMessage(),
+    intent = Intent(
+        command=PauseAssistantMessage(),
         by=by,
-        guard=lambda: _note_pause(registry, chat, resume_after_s),
+        condition=Pausing(resume_after_s),
         terms={"resume_after_s": resume_after_s},
     )
-    return replace(receipt, resumes_at=chat.record.resumes_at)
+    receipt = await chat.send(intent)
+    return replace(receipt, resumes_at=chat.record.pause.shown_resumes_at)
 
 
-async def resume(registry: ChatRegistry, chat: LiveChat, *, by: str) -> Receipt:
-    """Lets EVI speak again.
+async def resume(chat: LiveChat, *, by: Caller) -> Receipt:
+    """Lets EVI speak again, by REST if there is no socket: a resume that comes twice does no harm.
 
     Raises:
-        NotSent, MaybeSent: As `LiveChat.send`. After them the timer of the pause goes on.
+        NotSent, MaybeSent: As `LiveChat.send`. After them the pause still ends by itself, if it was to.
     """
-    was_paused, left = False, 0.0
-
-    def note() -> None:
-        nonlocal was_paused, left
-        was_paused = chat.record.paused
-        if chat.record.resumes_at is not None:
-            left = max(1.0, chat.record.resumes_at - time.time())
-        _note_resume(chat)
-
-    try:
-        return await chat.send(ResumeAssistantMessage(), by=by, guard=note)
-    except MaybeSent:
-        if was_paused and not chat.record.paused:
-            _note_pause(registry, chat, left)
-        raise
-
-
-def _note_pause(registry: ChatRegistry, chat: LiveChat, resume_after_s: float) -> None:
-    _note_resume(chat)
-    chat.record.paused = True
-    if resume_after_s > 0:
-        chat.record.resumes_at = time.time() + resume_after_s
-        chat.dead_man = anyio.CancelScope()
-        registry.start(_resume_later, chat, chat.dead_man, resume_after_s)
-
-
-def _note_resume(chat: LiveChat) -> None:
-    chat.call_off_dead_man()
-    chat.record.paused = False
-
-
-async def _resume_later(chat: LiveChat, scope: anyio.CancelScope, after_s: float) -> None:
-    """The dead-man timer. It tries until a resume is written for sure: a second one does no harm, none at all does."""
-
-    def still_mine() -> None:
-        if chat.dead_man is not scope:
-            raise NotSent("resume_assistant_message", "the pause it was meant to end is over")
-
-    with scope:
-        await anyio.sleep(after_s)
-        while not chat.over and chat.dead_man is scope:
-            try:
-                await chat.send(ResumeAssistantMessage(), by=DEAD_MAN, guard=still_mine, foretold=True)
-            except (NotSent, MaybeSent):
-                await anyio.sleep(0.1)
-                continue
-            if chat.dead_man is scope:
-                chat.dead_man = None
-                chat.record.paused, chat.record.resumes_at = False, None
+    return await chat.send(Intent(command=ResumeAssistantMessage(), by=by, condition=Resuming(), may_post=True))
 
 
 def warn_if_paused(chat: LiveChat, receipt: Receipt) -> Receipt:
     """The receipt, with a warning if this server has paused the chat, so that nothing may come of the command."""
-    if not chat.record.paused:
+    if not chat.record.pause.paused:
         return receipt
     return replace(
         receipt, warning="this server has paused the chat: EVI answers nobody and uses no tools until resume"

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
+from evi_mcp.ledger.log import Cursors, EventLog, Position
+from evi_mcp.ledger.pages import Filter, Gap, GapReason, Page, read_page
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evi_mcp.chat.events import Event
 from evi_mcp.errors import InvalidCursor
 from evi_mcp.ledger import log as log_module
-from evi_mcp.ledger.log import Cursors, EventLog, Position
-from evi_mcp.ledger.pages import Filter, Gap, GapReason, Page, read_page
 
 
 def event(seq: int, kind: str = "user_message", text: str = "", chat_id: str = "a") -> Event:

@@ -1,15 +1,15 @@
-"""Pages: what a reader of one or many logs gets at once, and where to go on."""
+"""Pages: what a reader of one or many chats gets at once, and where to go on."""
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from evi_mcp.chat.events import Event
-from evi_mcp.ledger.log import EventLog, Position
+from evi_mcp.chat.log import EventLog
 
 MAX_SCANNED = 20_000
 """Events looked at for one page, shown or not: a page must not hold up everybody else."""
@@ -18,7 +18,7 @@ MAX_SCANNED = 20_000
 class GapReason(StrEnum):
     """Why a page does not begin where its reader stood."""
 
-    EXPIRED = "expired"  # the events after the cursor were dropped, since the log was full
+    EXPIRED = "expired"  # events after the cursor were dropped, since there was no room
     RESTARTED = "restarted"  # the cursor is another process's
 
 
@@ -39,6 +39,30 @@ class Filter(NamedTuple):
         return not event.hidden if self.types is None else event.type in self.types
 
 
+class Readable(Protocol):
+    """What is read of a chat; a `ChatRecord`."""
+
+    @property
+    def chat_id(self) -> str: ...
+
+    @property
+    def log(self) -> EventLog: ...
+
+
+class Start(NamedTuple):
+    """Where a reader goes on.
+
+    Args:
+        after: After which event, by chat id.
+        upto: The newest number there is: where a reader stands who has read all.
+        restarted: The reader's place was of another process.
+    """
+
+    after: Callable[[Readable], int]
+    upto: int
+    restarted: bool = False
+
+
 @dataclass(slots=True)
 class Page:
     """`events` in order of `seq`; `seq` is where the next page starts; `omitted` counts by type."""
@@ -51,29 +75,25 @@ class Page:
 
 
 def read_page(
-    logs: Iterable[EventLog],
-    position: Position,
+    chats: Iterable[Readable],
+    start: Start,
     wanted: Filter,
     *,
     limit: int,
     max_chars: int,
     length: Callable[[Event], int],
-    upto: int,
 ) -> Page:
-    """The next page of the merged logs after `position`.
+    """The next page of the merged logs.
 
     Args:
         limit: The most events on it.
         max_chars: The most characters of text on it. An event that is larger alone still comes, alone.
         length: How many characters an event takes in the text.
-        upto: The newest `seq` there is: where a reader stands who has read all.
     """
-    logs = list(logs)
-    page = Page(seq=position.seq, gap=_gap(logs, position))
+    places = [(chat, start.after(chat)) for chat in chats]
+    page = Page(seq=min((seq for _, seq in places), default=start.upto), gap=_gap(places, wanted, start.restarted))
     room = max_chars
-    news = [log.after(position.seq) for log in logs if log.last_seq > position.seq]
-    events = heapq.merge(*news, key=lambda event: event.seq) if len(news) > 1 else chain(*news)
-    for scanned, event in enumerate(events):
+    for scanned, event in enumerate(_news(places)):
         if scanned == MAX_SCANNED:
             page.more = True
             return page
@@ -87,13 +107,20 @@ def read_page(
             return page
         page.events.append(event)
         page.seq = event.seq
-    page.seq = max(page.seq, upto)
+    page.seq = max(page.seq, start.upto)
     return page
 
 
-def _gap(logs: list[EventLog], position: Position) -> Gap | None:
-    lost = any(log.dropped_seq > position.seq for log in logs)
-    if not lost and not position.foreign:
+def _news(places: list[tuple[Readable, int]]) -> Iterator[Event]:
+    news = [chat.log.after(seq) for chat, seq in places if chat.log.last_seq > seq]
+    return heapq.merge(*news, key=lambda event: event.seq) if len(news) > 1 else chain(*news)
+
+
+def _gap(places: list[tuple[Readable, int]], wanted: Filter, restarted: bool) -> Gap | None:
+    def dropped(chat: Readable) -> int:
+        return chat.log.dropped_shown_seq if wanted.types is None else chat.log.dropped_seq
+
+    if not restarted and not any(dropped(chat) > seq for chat, seq in places):
         return None
-    oldest = min((log.first.seq for log in logs if log.first), default=None)
-    return Gap(GapReason.RESTARTED if position.foreign else GapReason.EXPIRED, oldest)
+    oldest = min((chat.log.first.seq for chat, _ in places if chat.log.first), default=None)
+    return Gap(GapReason.RESTARTED if restarted else GapReason.EXPIRED, oldest)

@@ -1,0 +1,157 @@
+"""The bounded log of one chat's events.
+
+Reading consumes nothing and costs the same wherever in the log it starts. When the log is full the oldest event goes,
+and whoever had not read it is told (`gap`). What is minor (audio, interim transcripts, late prosody, types that nobody
+knows) goes before what is not: a service that floods a chat with them must not push out what was said.
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+
+from evi_mcp.chat.events import Event
+
+
+class EventLog:
+    """The last `max_events` events of one chat, oldest first.
+
+    Args:
+        max_events: The most events kept.
+        on_size: Told by how many bytes more, or fewer, are kept.
+        on_drop: Told of each event that is given up.
+    """
+
+    def __init__(
+        self,
+        max_events: int,
+        on_size: Callable[[int], None] = lambda _: None,
+        on_drop: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        self._max_events = max_events
+        self._on_size, self._on_drop = on_size, on_drop
+        self._major, self._minor = _Lane(), _Lane()
+        self.appended = 0
+        self.first_seq = 0
+        """The `seq` of the first event there ever was; 0 if there was none."""
+        self.last: Event | None = None
+        """The newest event, be it still kept or not; `None` if there was none."""
+        self.dropped_seq = 0
+        """The `seq` of the newest event that was dropped; 0 if none was."""
+        self.dropped_shown_seq = 0
+        """The same of events that are not hidden."""
+        self.dropped_major_seq = 0
+        """The same of speech, tool calls, commands and the like."""
+
+    def __len__(self) -> int:
+        return len(self._major) + len(self._minor)
+
+    def __iter__(self) -> Iterator[Event]:
+        return self.after(0)
+
+    @property
+    def last_seq(self) -> int:
+        """The `seq` of the newest event; 0 if there was none."""
+        return self.last.seq if self.last is not None else 0
+
+    @property
+    def first(self) -> Event | None:
+        """The oldest event kept."""
+        return next(iter(self), None)
+
+    def append(self, event: Event) -> None:
+        """Adds the newest event, and drops one if there are too many."""
+        lane = self._minor if event.minor else self._major
+        self._on_size(lane.append(event))
+        self.appended += 1
+        self.first_seq = self.first_seq or event.seq
+        self.last = event
+        if len(self) > self._max_events:
+            self.drop()
+
+    def drop(self) -> bool:
+        """Gives up the oldest event, a minor one if there is any but the newest event; whether one could go."""
+        keep = self.last_seq
+        for lane in (self._minor, self._major):
+            if len(lane) and lane.oldest.seq != keep:
+                event, size = lane.pop()
+                self.note_dropped(event.seq, hidden=event.hidden, minor=event.minor)
+                self._on_size(-size)
+                self._on_drop(event)
+                return True
+        return False
+
+    def note_dropped(self, seq: int, *, hidden: bool = False, minor: bool = False) -> None:
+        """An event of this number is not here any more."""
+        self.dropped_seq = max(self.dropped_seq, seq)
+        if not hidden:
+            self.dropped_shown_seq = max(self.dropped_shown_seq, seq)
+        if not minor:
+            self.dropped_major_seq = max(self.dropped_major_seq, seq)
+
+    def __contains__(self, seq: int) -> bool:
+        """Whether the event of this number is kept."""
+        event = next(self.after(seq - 1), None)
+        return event is not None and event.seq == seq
+
+    def after(self, seq: int) -> Iterator[Event]:
+        """The events after `seq`, oldest first. To be read before the next one is appended."""
+        major, minor = self._major.after(seq), self._minor.after(seq)
+        if major is None or minor is None:
+            return minor or major or iter(())
+        return _merged(major, minor)
+
+
+class _Lane:
+    """A queue of events with their sizes as they were when they came; cut when half of it is dropped."""
+
+    def __init__(self) -> None:
+        self._events: list[Event] = []
+        self._sizes = array("q")
+        self._start = 0
+
+    def __len__(self) -> int:
+        return len(self._events) - self._start
+
+    @property
+    def oldest(self) -> Event:
+        return self._events[self._start]
+
+    def append(self, event: Event) -> int:
+        """Adds an event; its size."""
+        size = event.size
+        self._events.append(event)
+        self._sizes.append(size)
+        return size
+
+    def pop(self) -> tuple[Event, int]:
+        """Takes the oldest event out; it and its size."""
+        event, size = self._events[self._start], self._sizes[self._start]
+        self._start += 1
+        if self._start > 64 and self._start * 2 > len(self._events):
+            del self._events[: self._start], self._sizes[: self._start]
+            self._start = 0
+        return event, size
+
+    def after(self, seq: int) -> Iterator[Event] | None:
+        """The events after `seq`; `None` if there are none."""
+        events = self._events
+        index = bisect_right(events, seq, lo=self._start, key=lambda event: event.seq)
+        return (events[place] for place in range(index, len(events))) if index < len(events) else None
+
+
+def _merged(one: Iterator[Event], other: Iterator[Event]) -> Iterator[Event]:
+    """Both in the order of `seq`; neither is empty."""
+    a, b = next(one, None), next(other, None)
+    while a is not None and b is not None:
+        if a.seq < b.seq:
+            yield a
+            a = next(one, None)
+        else:
+            yield b
+            b = next(other, None)
+    if a is not None:
+        yield a
+        yield from one
+    if b is not None:
+        yield b
+        yield from other

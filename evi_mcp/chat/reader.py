@@ -1,0 +1,99 @@
+"""From frames to drafts: what a connection brings, less what is known, with secrets masked.
+
+This is the side of a chat that only whoever holds its connection has: which events are new (`History`), and where the
+chat stands (`Lifecycle`). What is known of the chat is folded from the events once they are numbered (`ChatRecord`).
+It does no I/O and never awaits.
+"""
+
+from typing import Any, NamedTuple
+
+from evi_mcp.chat.events import CHAT_STATE, KNOWN, Draft, Event
+from evi_mcp.chat.facts import facts_of, facts_of_skimmed
+from evi_mcp.chat.flooding import UnknownTypes
+from evi_mcp.protocol.codec import decode
+from evi_mcp.protocol.fast_decode import Skimmed, skim
+from evi_mcp.protocol.identity import identify, identify_skimmed
+from evi_mcp.protocol.lifecycle import Change, Lifecycle
+from evi_mcp.protocol.messages import AudioOutput, ErrorMessage, Message
+from evi_mcp.protocol.redaction import Mask
+from evi_mcp.protocol.replay import History
+from evi_mcp.protocol.scores import Scores
+from evi_mcp.times import Moment
+
+
+class Voice(NamedTuple):
+    """A chunk of EVI's voice, as `AudioStore.keep` takes it."""
+
+    message_id: str | None
+    number: int | None
+    data: str | None
+    replayed: bool
+
+
+class Read(NamedTuple):
+    """What a frame brought: drafts of events, none if it is known; and a chunk of voice, if it is one."""
+
+    drafts: list[Draft]
+    voice: Voice | None = None
+
+
+class ChatReader:
+    """Reads the frames of one chat, over all of its connections."""
+
+    def __init__(self, chat_id: str, mask: Mask | None = None) -> None:
+        self.chat_id = chat_id
+        self._mask = mask or Mask()
+        self.history = History()
+        self.lifecycle = Lifecycle(self._mask)
+        self._unknown = UnknownTypes()
+
+    def read(self, frame: str | bytes, moment: Moment) -> Read:
+        """Takes in a frame."""
+        if (voice := _voice(frame)) is not None:
+            return self._take_in(voice._replace(id=self._mask(voice.id)), moment)
+        frame = self._mask(frame)  # before anything is cut: half a secret would not be known for one
+        if isinstance(frame, str) and (skimmed := skim(frame)) is not None:
+            return self._take_in(skimmed, moment)
+        return self._take_in_other(decode(frame), moment)
+
+    def changed(self, change: Change | None, moment: Moment) -> list[Draft]:
+        """The draft of a change of state, if there was one; after what was held back."""
+        if change is None:
+            return []
+        event = self._event(moment, type=CHAT_STATE, state=change.state.value, reason=self._mask(change.reason))
+        return [*map(Draft, self._unknown.release(moment.elapsed)), Draft(event)]
+
+    def _take_in(self, message: Skimmed, moment: Moment) -> Read:
+        if not self.history.is_new(identify_skimmed(message)):
+            return Read([])
+        event = self._event(moment, replayed=self.history.replaying or None, **facts_of_skimmed(message))
+        if message.data is None:
+            return Read([Draft(event)])
+        return Read([Draft(event)], Voice(event.message_id, message.number, message.data, bool(event.replayed)))
+
+    def _take_in_other(self, message: Message, moment: Moment) -> Read:
+        if not self.history.is_new(identify(message)):
+            return Read([])
+        facts = self._mask.fields(facts_of(message))
+        event = self._event(moment, replayed=self.history.replaying or None, **facts)
+        if event.type not in KNOWN:
+            return Read([*map(Draft, self._unknown.admit(event, moment.elapsed))])
+        drafts = [Draft(event)]
+        if isinstance(message, ErrorMessage):
+            drafts += self.changed(self.lifecycle.heard_error(message.code, message.slug), moment)
+        if isinstance(message, AudioOutput):
+            return Read(drafts, Voice(event.message_id, message.index, message.data, bool(event.replayed)))
+        return Read(drafts)
+
+    def _event(self, moment: Moment, **facts: Any) -> Event:
+        if isinstance(facts.get("scores"), dict):
+            facts["scores"] = Scores(facts["scores"])
+        return Event(chat_id=self.chat_id, at=moment.now, **facts)
+
+
+def _voice(frame: str | bytes) -> Skimmed | None:
+    """The message, if it is EVI's voice: large, and without text but for its id, so it is not searched for secrets."""
+    if not isinstance(frame, str) or '"audio_output"' not in frame[:100]:
+        return None
+    message = skim(frame)
+    return message if message is not None and message.type == "audio_output" else None

@@ -1,0 +1,62 @@
+"""Who is behind a request: every message is handled at the desk of its caller.
+
+There is one seat for each connection (each client on stdio or in memory), and its caller has the rights that the
+operator gives. The name is what the client claims.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from itertools import count
+from typing import Any
+
+from evi_mcp.access.callers import agent
+from evi_mcp.supervision.desk import Desk
+from evi_mcp.supervision.service import Service
+
+_desk: ContextVar[Desk] = ContextVar("desk")
+_numbers = count(1)
+
+
+class Seat:
+    """One connection: the state that all its requests share."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self._id = f"agent-{next(_numbers)}"
+
+    def desk(self, claimed: str) -> Desk:
+        """The desk of whoever sits here, who calls itself `claimed`."""
+        name = self.service.mask(claimed).encode("utf-8", "replace").decode()
+        return self.service.desk(agent(self._id, name, self.service.rights))
+
+
+@asynccontextmanager
+async def seat(service: Service) -> AsyncIterator[Seat]:
+    """A seat for as long as a connection lasts; the service itself is made and closed by the process."""
+    yield Seat(service)
+
+
+async def at_the_desk(ctx: Any, call_next: Any) -> Any:
+    """Middleware: handles a message at the desk of its caller."""
+    params = ctx.session.client_params
+    if params is None and ctx.method == "initialize":
+        claimed = _claimed_in(ctx.params)
+    else:
+        claimed = params.client_info.name if params else ""
+    token = _desk.set(ctx.lifespan_context.desk(claimed))
+    try:
+        return await call_next(ctx)
+    finally:
+        _desk.reset(token)
+
+
+def current_desk() -> Desk:
+    """The desk at which the running request is handled."""
+    return _desk.get()
+
+
+def _claimed_in(params: Any) -> str:
+    info = params.get("clientInfo") if isinstance(params, dict) else None
+    name = info.get("name") if isinstance(info, dict) else None
+    return name if isinstance(name, str) else ""

@@ -1,0 +1,154 @@
+"""The promise of a pause: EVI speaks again, whatever becomes of the socket, the chat's task or the clock.
+
+A resume that is due goes out on the socket if there is one, and by REST (`POST .../send`) if there is none: also for a
+chat that is `failed` here, or detached, as long as the process lives. It is tried until it was taken or the service
+knows no such chat any more. What could not be delivered is logged, is in the journal, and is said by `get_chat`.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import anyio
+
+from evi_mcp.access.callers import AUTO_RESUME, Caller
+from evi_mcp.clock import Clock
+from evi_mcp.errors import EviMcpError, MaybeSent, NotSent
+from evi_mcp.logs import fields
+from evi_mcp.protocol.commands import ResumeAssistantMessage
+from evi_mcp.protocol.lifecycle import State
+from evi_mcp.supervision.actions.pausing import Resuming
+from evi_mcp.supervision.intents import Intent
+from evi_mcp.supervision.live_chat import LiveChat
+from evi_mcp.wakeups import Bell
+
+WRITE_S = 2.0
+"""How long one try may take."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Due(Resuming):
+    """The condition of an automatic resume: that the pause which it ends is still the one."""
+
+    def __init__(self, resumes_at: float) -> None:
+        super().__init__()
+        self._resumes_at = resumes_at
+
+    def check(self, chat: LiveChat) -> None:
+        if chat.record.pause.resumes_at != self._resumes_at:
+            raise NotSent("resume_assistant_message", "the pause that it was to end is over")
+
+
+class AutoResume:
+    """Watches over the pauses of all chats, also of those that nobody follows any more."""
+
+    def __init__(self, clock: Clock, delays: Callable[[], Iterator[float]]) -> None:
+        self._clock = clock
+        self._delays = delays
+        self._bell = Bell()
+        self._paused: dict[LiveChat, None] = {}
+        self._delivering: dict[LiveChat, None] = {}
+
+    def watch(self, chat: LiveChat) -> None:
+        """A pause of this chat has begun or ended."""
+        if chat.record.pause.promised:
+            self._paused[chat] = None
+        else:
+            self._paused.pop(chat, None)
+        self._bell.ring()
+
+    async def run(self) -> None:
+        """Delivers what is due, for ever."""
+        async with anyio.create_task_group() as group:
+            while True:
+                elapsed = self._clock.elapsed()
+                for chat in self._paused:
+                    if chat.record.pause.is_due(elapsed) and chat not in self._delivering:
+                        self._delivering[chat] = None
+                        group.start_soon(self._deliver, chat)
+                with self._clock.timeout_at(self._next()):
+                    await self._bell.wait()
+
+    def _next(self) -> float:
+        waiting = (chat.record.pause.resumes_at for chat in self._paused if chat not in self._delivering)
+        return min((at for at in waiting if at is not None), default=math.inf)
+
+    async def _deliver(self, chat: LiveChat) -> None:
+        """Tries until EVI was told to go on, or there is nobody to tell."""
+        try:
+            delays = self._delays()
+            while chat.record.pause.promised:
+                if await try_once(chat, AUTO_RESUME, WRITE_S):
+                    return
+                with self._clock.timeout_at(self._clock.elapsed() + next(delays)):
+                    await chat.changed()
+        finally:
+            self._delivering.pop(chat, None)
+            if not chat.record.pause.promised:
+                self._paused.pop(chat, None)
+                if chat.is_detached:
+                    chat.leave()
+            self._bell.ring()
+
+    async def deliver_now(self, chats: Sequence[LiveChat], by: Caller, within_s: float) -> None:
+        """Tells EVI at once to go on, in those of these chats that are paused and were to be resumed.
+
+        Args:
+            by: On whose behalf.
+            within_s: Returns after so many seconds at the latest; what was not taken by then is logged.
+        """
+        owed = [chat for chat in chats if chat.record.pause.promised]
+        with anyio.move_on_after(within_s):
+            async with anyio.create_task_group() as group:
+                for chat in owed:
+                    group.start_soon(self._deliver_now, chat, by, within_s)
+        for chat in owed:
+            if chat.record.pause.promised:
+                why = chat.record.pause.undelivered or "there was no time left"
+                _log.error("EVI may stay silent", extra=fields(chat_id=chat.chat_id, reason=why))
+
+    async def _deliver_now(self, chat: LiveChat, by: Caller, within_s: float) -> None:
+        for share in (within_s / 3, within_s / 2):  # the socket first, then REST if that has taken nothing
+            if not chat.record.pause.promised or await try_once(chat, by, share):
+                return
+
+
+async def try_once(chat: LiveChat, by: Caller, write_timeout_s: float) -> bool:
+    """One try to end the pause of a chat; whether nothing is left to be done. Why not is noted in the pause."""
+    pause = chat.record.pause
+    assert pause.resumes_at is not None
+    if chat.state is State.ENDED and not chat.is_detached:
+        return _nobody_left(chat)
+    intent = Intent(
+        command=ResumeAssistantMessage(),
+        by=by,
+        condition=_Due(pause.resumes_at),
+        pre_authorised=True,
+        patience_s=0.0,
+        write_timeout_s=write_timeout_s,
+        may_post=True,
+    )
+    try:
+        await chat.send(intent)
+    except MaybeSent:
+        why = "the connection broke while it was being written"
+    except NotSent as error:
+        if error.gone:
+            return _nobody_left(chat)
+        why = error.why
+    except EviMcpError as error:
+        why = str(error)
+    else:
+        return True
+    if chat.record.pause.promised:
+        chat.record.pause.undelivered = why
+        _log.warning("resume not delivered", extra=fields(chat_id=chat.chat_id, reason=why))
+    return not chat.record.pause.promised
+
+
+def _nobody_left(chat: LiveChat) -> bool:
+    """The chat is over, so that nobody is left to hear EVI speak again."""
+    chat.record.pause.end()
+    chat.pause_changed()
+    return True

@@ -1,0 +1,192 @@
+"""The effects of commands: what an event says of a command that was sent.
+
+What EVI shows of a command is documented for few of them: `user_input` and `assistant_input` come back as messages with
+`from_text`; a tool answer is not sent back to its sender, but EVI goes on; whether settings are shown to their sender
+is not stated; a pause and a resume leave no trace.
+"""
+
+from collections import deque
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, Protocol
+
+import anyio
+
+from evi_mcp.chat.events import Event
+from evi_mcp.chat.facts import MAX_TEXT
+from evi_mcp.chat.tool_calls import TrackedCall
+from evi_mcp.protocol.commands import AssistantInput, SessionSettings, ToolError, ToolResponse, UserInput
+from evi_mcp.protocol.redaction import REDACTED, TOO_DEEP
+
+MAX_PROOFS = 50
+"""Commands of one chat whose effect is looked for; the oldest is given up first."""
+
+_ANSWERS = ("tool_response", "tool_error")
+
+
+class Verdict(Enum):
+    """What an event says of a command. Each event speaks of one command only, the oldest that it can speak of."""
+
+    PART = "part"  # some of its effect; more has to follow
+    PROOF = "proof"
+    REFUTED = "refuted"  # it reached the chat and had no effect
+
+
+class Effect(Protocol):
+    """How the effect of one command shows."""
+
+    def judge(self, event: Event, claimed: bool) -> Verdict | None:
+        """What an event means for the command; `None`: nothing.
+
+        Args:
+            claimed: An older command has claimed the event.
+        """
+        ...
+
+
+class HeardAsUser:
+    """A `user_input` comes back as a `user_message` with `from_text` and the same words."""
+
+    def __init__(self, command: UserInput) -> None:
+        self._words = command.text.split()
+
+    def judge(self, event: Event, claimed: bool) -> Verdict | None:
+        if claimed or event.type != "user_message" or not event.from_text:
+            return None
+        return Verdict.PROOF if (event.text or "").split() == self._words else None
+
+
+class SpokenByEvi:
+    """An `assistant_input` comes back as an `assistant_message` with `from_text`. EVI may split a long text (not
+    documented), so the last part of it is the proof."""
+
+    def __init__(self, command: AssistantInput) -> None:
+        self._left = command.text.split()
+
+    def judge(self, event: Event, claimed: bool) -> Verdict | None:
+        words = (event.text or "").split()
+        if claimed or event.type != "assistant_message" or not event.from_text:
+            return None
+        if not words or self._left[: len(words)] != words:
+            return None
+        self._left = self._left[len(words) :]
+        return Verdict.PART if self._left else Verdict.PROOF
+
+
+class TakenByEvi:
+    """The proof of an answer is the answer itself, shown to us, or EVI that goes on: with words or another call, unless
+    the user has spoken since the call, for then EVI may go on with that, and may have dropped the call.
+
+    Another answer to the call, or a `tool_error` that is not ours, says that this one counted for nothing (Hume: a
+    malformed or late one gets a `tool_error`).
+    """
+
+    def __init__(self, command: ToolResponse | ToolError, call: TrackedCall) -> None:
+        self._command = command
+        self._call = call
+        self._moved_on = False
+
+    def judge(self, event: Event, claimed: bool) -> Verdict | None:
+        command = self._command
+        if event.tool_call_id == command.tool_call_id and event.type in _ANSWERS:
+            same = event.type == command.type and _alike(event.content, command.content)
+            if isinstance(command, ToolError):
+                same = same and _alike(event.error, command.error)
+            return Verdict.PROOF if same else Verdict.REFUTED
+        self._moved_on = self._moved_on or (event.type == "user_message" and not event.interim)
+        spoke = event.type == "assistant_message" and not (event.from_text or event.quick)
+        doubtful = event.replayed or claimed or self._moved_on or self._call.user_spoke_since
+        return Verdict.PROOF if (spoke or event.type == "tool_call") and not doubtful else None
+
+
+class ShownBack:
+    """Settings are proven by a `session_settings` that shows all of them, made by `of`."""
+
+    def __init__(self, sent: Mapping[str, Any]) -> None:
+        self._sent = sent
+
+    @classmethod
+    def of(cls, command: SessionSettings) -> "ShownBack | None":
+        """The effect; `None` if no event could prove it: a secret is shown to nobody, so that the same place in the
+        settings of somebody else looks alike, and a field that is cleared is absent."""
+        shown = command.shown
+        return cls(shown) if shown and not _is_veiled(shown) else None
+
+    def judge(self, event: Event, claimed: bool) -> Verdict | None:
+        if claimed or event.type != "session_settings" or event.replayed:
+            return None
+        return Verdict.PROOF if _holds(event.settings or {}, self._sent, top=True) else None
+
+
+def _alike(logged: str | None, sent: str | None) -> bool:
+    """Whether a text is the one that was sent; the log keeps the beginning of very long ones."""
+    logged, sent = logged or "", sent or ""
+    return logged == sent or (len(sent) > MAX_TEXT and logged.startswith(f"{sent[:MAX_TEXT]} [cut here: "))
+
+
+def _is_veiled(sent: Any) -> bool:
+    """Whether something in it, at any depth, is not shown as it was sent."""
+    if isinstance(sent, Mapping):
+        return any(value is None or _is_veiled(value) for value in sent.values())
+    if isinstance(sent, list):
+        return any(map(_is_veiled, sent))
+    return isinstance(sent, str) and (REDACTED in sent or TOO_DEEP in sent)
+
+
+def _holds(shown: Any, sent: Any, *, top: bool = False) -> bool:
+    """Whether what is shown is what was sent; beside what was sent in an object there may be defaults."""
+    if isinstance(sent, Mapping):
+        if not isinstance(shown, Mapping) or not (sent or top or not shown):
+            return False
+        return all(name in shown and _holds(shown[name], value) for name, value in sent.items())
+    if isinstance(sent, list):
+        return isinstance(shown, list) and len(shown) == len(sent) and all(map(_holds, shown, sent))
+    return bool(shown == sent) and isinstance(shown, bool) == isinstance(sent, bool)
+
+
+class Proof:
+    """A command whose effect is looked for, also after its agent has stopped waiting: a late effect is still its own,
+    and must not pass for that of an equal command."""
+
+    def __init__(self, effect: Effect, expires_at: float) -> None:
+        self._effect = effect
+        self.expires_at = expires_at
+        """In seconds of `Clock.elapsed`."""
+        self.event: Event | None = None
+        self.verdict: Verdict | None = None
+        self.settled = anyio.Event()
+
+    def sees(self, event: Event, claimed: bool) -> bool:
+        """Takes in an event; whether it is this command's."""
+        verdict = self._effect.judge(event, claimed)
+        if verdict in (Verdict.PROOF, Verdict.REFUTED):
+            self.event, self.verdict = event, verdict
+            self.settled.set()
+        return verdict is not None
+
+
+class Proofs:
+    """The commands of one chat whose effect is looked for."""
+
+    def __init__(self) -> None:
+        self._proofs: deque[Proof] = deque(maxlen=MAX_PROOFS)
+
+    def __len__(self) -> int:
+        return len(self._proofs)
+
+    def add(self, proof: Proof) -> None:
+        """From now on its effect is looked for."""
+        self._proofs.append(proof)
+
+    def remove(self, proof: Proof) -> None:
+        """Undoes `add`; one that was given up already is ignored."""
+        if proof in self._proofs:
+            self._proofs.remove(proof)
+
+    def see(self, event: Event, elapsed: float) -> None:
+        """Asks each of them, the oldest first, whether the event is its effect."""
+        claimed = False
+        for proof in tuple(self._proofs):
+            claimed = proof.sees(event, claimed) or claimed
+            if proof.settled.is_set() or proof.expires_at < elapsed:
+                self._proofs.remove(proof)
