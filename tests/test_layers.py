@@ -17,9 +17,9 @@ OURS = {
     "config": {"access", "protocol", "quoting", "errors"},
     "access": {"errors", "quoting"},
     "chat": {"ledger", "protocol", "errors"},
-    "ledger": {"chat", "errors"},
+    "ledger": {"access", "chat", "errors"},
     "upstream": {"clock", "protocol", "errors", "quoting"},
-    "audit": {"access", "clock", "protocol", "errors", "logs", "quoting", "times"},
+    "audit": {"access", "clock", "ledger", "protocol", "errors", "logs", "quoting", "times"},
     "supervision": {
         "access",
         "clock",
@@ -75,7 +75,7 @@ THEIRS = {
     "click": {"cli/main.py", "cli/doctor.py"},
     "h11": {"simulator/http1.py"},
     "rich": {"cli/terminal/", "cli/demo/"},
-    "anyio": {"clock.py", "audit/log.py", "supervision/", "upstream/", "server/", "simulator/", "cli/"},
+    "anyio": {"clock.py", "audit/log.py", "ledger/", "supervision/", "upstream/", "server/", "simulator/", "cli/"},
     "asyncio": {
         "upstream/websocket.py",
         "server/stdio.py",

@@ -14,7 +14,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import AnyUrl, ValidationError
 
 from evi_mcp import __version__
-from evi_mcp.access.callers import Access
+from evi_mcp.access.callers import EVERYTHING, Access, agent
 from evi_mcp.errors import EviMcpError, InvalidArgument, ToolNotAllowed, listing
 from evi_mcp.quoting import name, plain, quote
 from evi_mcp.server import audio, prompts, resources
@@ -199,9 +199,9 @@ class EviServer(MCPServer[App]):
     def _record(
         self, name: str, arguments: dict[str, Any], context: Context[App, Any] | None, error: BaseException | None
     ) -> None:
-        """Tells the audit log of a command that was refused before it was one; the others are there already."""
+        """Tells the journal of a command that was refused before it was one; the others are there already."""
         spec = _above(name)
-        if self._app.audit is None or spec is None or spec.access is Access.MONITOR:
+        if spec is None or spec.access is Access.MONITOR:
             return
         if isinstance(error, ValidationError):
             why = _sentence(name, error)
@@ -209,8 +209,8 @@ class EviServer(MCPServer[App]):
             why = str(error)
         else:
             return
-        by = agent_of(context) if context else "an agent"
-        self._app.audit.refused(name, arguments, by=by, error=type(error).__name__, why=why)
+        by = agent("agent-0", agent_of(context) if context else "", EVERYTHING)
+        self._app.journal.refused(name, arguments, by=by, error=type(error).__name__, why=why)
 
     def _check(self, name: str, arguments: dict[str, Any]) -> None:
         spec = self._specs.get(name) or _above(name)

@@ -10,17 +10,20 @@ from typing import Any
 
 import anyio
 
-from evi_mcp.audit.log import AuditLog, Recording
+from evi_mcp.access.callers import DETACHING, EVERYTHING, Caller, agent
 from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.triggers import Reminders
+from evi_mcp.clock import SystemClock
 from evi_mcp.errors import MaybeSent, NotSent, Unrecorded
+from evi_mcp.ledger.journal import Journal, NullJournal
 from evi_mcp.ledger.log import Cursors
 from evi_mcp.logs import fields
 from evi_mcp.protocol.commands import Command
 from evi_mcp.protocol.lifecycle import Change, State
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.supervision.listeners import Listeners
+from evi_mcp.supervision.recording import Recording
 from evi_mcp.upstream.transport import Closed, Transport
 
 WAIT_FOR_LIVE_S = 5.0
@@ -94,10 +97,11 @@ class LiveChat:
         max_events: int,
         max_audio: int = 0,
         mask: Mask | None = None,
-        audit: AuditLog | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.chat_id = chat_id
-        self._audit = audit
+        self._journal = journal or NullJournal()
+        self._clock = SystemClock()
         self.record = ChatRecord(
             chat_id, cursors, max_events=max_events, max_audio=max_audio, now=time.time(), mask=mask
         )
@@ -199,7 +203,8 @@ class LiveChat:
         wait_for_effect_s: float = 0.0,
         guard: Callable[[], None] | None = None,
         terms: Mapping[str, Any] | None = None,
-        foretold: bool = False,
+        pre_authorised: bool = False,
+        caller: Caller | None = None,
         **facts: Any,
     ) -> Receipt:
         """Writes a command once or not at all, and waits for its effect. Where there is an audit log, the command is on
@@ -211,7 +216,8 @@ class LiveChat:
             wait_for_effect_s: Seconds to wait for that event; 0 does not wait.
             guard: Called right before the write, with nothing in between; raises to refuse.
             terms: Its conditions, for the audit log.
-            foretold: Announced by an earlier command: it is sent even if the audit log cannot be written.
+            pre_authorised: Announced by an earlier command: it is sent even if the audit log cannot be written.
+            caller: Who sends it, for the audit log; `None` is an agent that calls itself as `by` says.
             facts: Fields of the `command` event.
 
         Raises:
@@ -223,7 +229,13 @@ class LiveChat:
         kind = command.type
         frame = command.frame()
         async with Recording(
-            self._audit, command, chat_id=self.chat_id, by=by, terms=terms, foretold=foretold
+            self._journal,
+            self._clock,
+            command,
+            chat_id=self.chat_id,
+            by=caller or agent("agent-0", by, EVERYTHING),
+            terms=terms,
+            pre_authorised=pre_authorised,
         ) as recording:
             transport = await self._live_transport(kind)
             if guard:
@@ -286,7 +298,9 @@ class LiveChat:
         if transport is None or not transport.is_open:
             return False
         try:
-            async with Recording(self._audit, command, chat_id=self.chat_id, by=by, foretold=True) as recording:
+            async with Recording(
+                self._journal, self._clock, command, chat_id=self.chat_id, by=DETACHING, pre_authorised=True
+            ) as recording:
                 event = self.record.command(command.type, time.time(), by=by)
                 self.publish([event])
                 recording.begins(event.seq)

@@ -12,9 +12,9 @@ from typing import Any, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from evi_mcp.audit.log import AuditLog
 from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.errors import AttachRefused, ChatNotAttached, TooManyChats
+from evi_mcp.ledger.journal import Journal
 from evi_mcp.ledger.log import Cursors
 from evi_mcp.logs import fields
 from evi_mcp.protocol.chat_id import check_chat_id
@@ -45,7 +45,7 @@ class ChatRegistry:
         max_audio: The most characters of audio kept for each chat; 0 keeps none.
         pace: Time limits of following a chat.
         mask: Takes secrets out of whatever is kept.
-        audit: Where commands are recorded before they are sent; `None` records none.
+        journal: Where commands are recorded before they are sent; `None` records none.
         epoch: Names this run of the process in cursors; `None` makes one up.
     """
 
@@ -58,7 +58,7 @@ class ChatRegistry:
         max_audio: int = 0,
         pace: Pace | None = None,
         mask: Mask | None = None,
-        audit: AuditLog | None = None,
+        journal: Journal | None = None,
         epoch: str | None = None,
     ) -> None:
         self.cursors = Cursors(epoch or secrets.token_hex(4))
@@ -66,7 +66,7 @@ class ChatRegistry:
         self._max_chats, self._max_events, self._max_audio = max_chats, max_events, max_audio
         self._pace = pace or Pace()
         self._mask = mask
-        self._audit = audit
+        self._journal = journal
         self._chats: dict[str, LiveChat] = {}
         self._detached: dict[str, int] = {}  # the number of the last event when they were, to say so to old cursors
         self._tasks: dict[LiveChat, _Task] = {}
@@ -166,7 +166,7 @@ class ChatRegistry:
                 max_events=self._max_events,
                 max_audio=self._max_audio,
                 mask=self._mask,
-                audit=self._audit,
+                journal=self._journal,
             )
             chat.record.log.dropped_seq = self._detached.get(chat_id, 0)
             chat.listeners.add(partial(self._hear, chat))

@@ -6,9 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from evi_mcp import __version__
-from evi_mcp.audit.log import AuditLog, open_log
+from evi_mcp.audit.log import open_log
+from evi_mcp.clock import SystemClock
 from evi_mcp.config import Settings
 from evi_mcp.errors import ChatNotAllowed, InvalidChatId, MissingApiKey
+from evi_mcp.ledger.journal import Journal, NullJournal
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.supervision.actions.answering import answer_after
@@ -37,13 +39,13 @@ class App:
         settings: Settings,
         registry: ChatRegistry,
         rest: RestClient | None,
-        audit: AuditLog | None = None,
+        journal: Journal | None = None,
         mask: Mask | None = None,
     ) -> None:
         self.settings = settings
         self.mask = mask or Mask()
         self.registry = registry
-        self.audit = audit
+        self.journal = journal or NullJournal()
         self._rest = rest
         self._allowed = settings.allow_list
 
@@ -112,10 +114,11 @@ async def open_app(settings: Settings, connector: Connector | None = None) -> As
     mask = settings.mask
     epoch = secrets.token_hex(4)
     async with AsyncExitStack() as stack:
-        audit: AuditLog | None = None
+        journal: Journal | None = None
         if settings.audit_log is not None:
             facts = {"version": __version__, "epoch": epoch, "base_url": settings.base_url, "access": settings.access}
-            audit = await stack.enter_async_context(open_log(Path(settings.audit_log), mask, **facts))
+            log = open_log(Path(settings.audit_log), mask, SystemClock(), **facts)
+            journal = await stack.enter_async_context(log)
         rest = RestClient(settings.base_url, settings.hume_api_key, mask) if settings.hume_api_key else None
         if rest is not None:
             stack.push_async_callback(rest.aclose)
@@ -126,13 +129,13 @@ async def open_app(settings: Settings, connector: Connector | None = None) -> As
             max_audio=settings.audio_kib * 1024,
             pace=Pace(reconnect_for=settings.reconnect_for),
             mask=mask,
-            audit=audit,
+            journal=journal,
             epoch=epoch,
         )
         await stack.enter_async_context(registry)
         if settings.tool_call_fallback is not None:
             registry.listeners.add(answer_after(registry, settings.tool_call_fallback))
-        yield App(settings, registry, rest, audit, mask)
+        yield App(settings, registry, rest, journal, mask)
 
 
 def _connector(settings: Settings, rest: RestClient | None) -> Connector:

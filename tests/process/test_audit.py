@@ -61,8 +61,9 @@ async def test_a_server_killed_in_the_middle_of_commands_has_all_it_sent_on_reco
     assert len(sent) >= after and set(sent) <= set(recorded)
     status, said = await verified(path)
     assert status == 0 and "the chain is unbroken" in said and "1 of them without an end: killed" in said
+    following = records(path)[-1]["n"] + 1
     with path.open("ab") as log:
-        log.write(b'{"n":99,"at":"20')  # what a kill in the middle of a write leaves
+        log.write(b'{"n":%d,"at":"20' % following)  # what a kill in the middle of a write leaves
     async with evi_mcp(evi=evi, EVI_MCP_AUDIT_LOG=str(path)) as server:
         await attached(server)
         await server.call("pause", chat_id=CHAT)
@@ -73,7 +74,10 @@ async def test_a_server_killed_in_the_middle_of_commands_has_all_it_sent_on_reco
     kinds = [record["type"] for record in records(path)]
     assert kinds[-7:] == ["recovered", "opened", "command", "outcome", "command", "outcome", "closed"]
     ours = [record for record in records(path) if record["type"] == "command"][-2:]
-    assert [record["by"] for record in ours] == ["by-hand", "this server, on detaching"]
+    assert [record["by"] for record in ours] == [
+        {"id": "agent-0", "kind": "agent", "name": "by-hand"},
+        {"id": "server:detaching", "kind": "server", "name": "detaching"},
+    ]
 
 
 async def test_a_full_disk_refuses_commands_and_nothing_else(evi: FakeEvi, path: Path) -> None:

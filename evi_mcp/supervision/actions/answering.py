@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import anyio
 
+from evi_mcp.access import callers
+from evi_mcp.access.callers import Caller
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.tool_calls import OPEN, Status, TrackedCall
 from evi_mcp.errors import (
@@ -43,6 +45,7 @@ async def answer_tool_call(
     error: str | None = None,
     code: str | None = None,
     wait_s: float = 0.0,
+    caller: Caller | None = None,
 ) -> Receipt:
     """Answers a tool call; the first answer wins. Proven by an answer that EVI mirrors, or by EVI going on.
 
@@ -85,6 +88,7 @@ async def answer_tool_call(
             effect=_taken_by_evi(command, call),
             wait_for_effect_s=wait_s,
             guard=claim,
+            caller=caller,
             tool_call_id=tool_call_id,
             name=call.name,
             content=content,
@@ -129,6 +133,7 @@ async def _fall_back(registry: ChatRegistry, chat_id: str, tool_call_id: str, se
                 is_error=True,
                 error=f"nobody answered within {seconds:g} s",
                 code="no_answer",
+                caller=callers.FALLBACK,
             )
             return
         except Unrecorded:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import anyio
 
+from evi_mcp.access.callers import AUTO_RESUME
 from evi_mcp.errors import MaybeSent, NotSent
 from evi_mcp.protocol.commands import PauseAssistantMessage, ResumeAssistantMessage
 from evi_mcp.supervision.live_chat import LiveChat, Receipt
@@ -77,7 +78,9 @@ async def _resume_later(chat: LiveChat, scope: anyio.CancelScope, after_s: float
         await anyio.sleep(after_s)
         while not chat.over and chat.dead_man is scope:
             try:
-                await chat.send(ResumeAssistantMessage(), by=DEAD_MAN, guard=still_mine, foretold=True)
+                await chat.send(
+                    ResumeAssistantMessage(), by=DEAD_MAN, guard=still_mine, pre_authorised=True, caller=AUTO_RESUME
+                )
             except (NotSent, MaybeSent):
                 await anyio.sleep(0.1)
                 continue
