@@ -107,6 +107,16 @@ def begun(line: bytes, number: int) -> None:
     is_beginning = line.startswith(beginning) or beginning.startswith(line)
     if not line or not is_beginning or not _PRINTABLE.fullmatch(line):
         raise Flaw("it is not a record, nor the beginning of one")
+    if line.endswith(END) and _is_json(line):
+        raise Flaw("it was changed: it is whole, and its hash is another")
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def recovery(torn: bytes, at: float) -> str:

@@ -80,6 +80,51 @@ async def test_a_server_killed_in_the_middle_of_commands_has_all_it_sent_on_reco
     ]
 
 
+KEEPS = """
+import os
+fsync = os.fsync
+
+def told(descriptor):
+    fsync(descriptor)
+    with open(os.environ["SYNCED"], "a") as file:
+        print(os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size, file=file)
+
+os.fsync = told
+"""
+"""A `sitecustomize` that writes down what the disk has been told to keep."""
+
+
+def kept(path: Path, synced: Path) -> str:
+    """What a power failure would leave of the file now."""
+    told = {int(inode): int(size) for inode, size in map(str.split, synced.read_text().splitlines())}
+    if path.parent.stat().st_ino not in told:
+        return ""  # the folder does not know the file
+    return content(path)[: told.get(path.stat().st_ino, 0)].decode()
+
+
+async def test_the_disk_has_a_command_before_the_service_has_it(evi: FakeEvi, path: Path) -> None:
+    """Our promise: not even a power failure takes the record of what a caller has heard."""
+    path.with_name("sitecustomize.py").write_text(KEEPS)
+    synced = path.with_name("synced")
+    found: list[tuple[str, str]] = []
+
+    async def look(chat_id: str, command: dict[str, str]) -> None:
+        found.append((command.get("text", command["type"]), kept(path, synced)))
+
+    evi.on_command = look
+    environment = {"PYTHONPATH": str(path.parent), "SYNCED": str(synced)}
+    async with evi_mcp(evi=evi, EVI_MCP_AUDIT_LOG=str(path), **environment) as server:
+        await attached(server)
+        for number in range(5):
+            say(server, f"line {number}", f"s{number}")
+        await server.call("pause", chat_id=CHAT)
+        await evi.until(lambda: len(found) == 6)
+        server.process.send_signal(signal.SIGTERM)
+        await server.ended()
+    assert all(what in had for what, had in found[:6]), found
+    assert '"closed"' in kept(path, synced)
+
+
 async def test_a_full_disk_refuses_commands_and_nothing_else(evi: FakeEvi, path: Path) -> None:
     """Issue: refused rather than sent unrecorded. Reading goes on, and so does speaking once there is room."""
     import resource
