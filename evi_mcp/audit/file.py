@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -17,14 +17,15 @@ from evi_mcp.audit.records import (
     END,
     FIRST_PREVIOUS,
     MAX_LINE,
-    START,
     Flaw,
     Record,
+    begun,
     follows,
     recovery,
     sealed,
     unsealed,
 )
+from evi_mcp.audit.verify import verify
 from evi_mcp.errors import InvalidSetting
 from evi_mcp.quoting import quote
 
@@ -32,6 +33,7 @@ VARIABLE = "EVI_MCP_AUDIT_LOG"
 
 _MODE = 0o600
 _WINDOW = 64 * 1024
+_READ_BACK = 4096
 _BINARY: int = getattr(os, "O_BINARY", 0)  # else Windows changes line ends
 _NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)  # else a named pipe is waited for
 
@@ -48,15 +50,22 @@ class Tail(NamedTuple):
 class AuditFile:
     """An audit log that is held for writing. Not for two threads at once."""
 
-    def __init__(self, descriptor: int, size: int, tail: Tail) -> None:
+    def __init__(self, descriptor: int, size: int, tail: Tail, now: Callable[[], float]) -> None:
         self._descriptor = descriptor
+        self._now = now
         self._size = size
         self._torn, self._ended = tail.torn, tail.ended
         self._number, self._hash = (tail.last.number, tail.last.hash) if tail.last else (0, FIRST_PREVIOUS)
+        self._written = _read(descriptor, max(0, size - _READ_BACK), size)
+        self._times = _times(os.fstat(descriptor))
+        self._bad_times: tuple[int, ...] | None = None
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, now: Callable[[], float]) -> Self:
         """Opens a log, or makes one that only its owner may read.
+
+        Args:
+            now: The time in Unix seconds, for records of its own.
 
         Raises:
             InvalidSetting: It cannot be written, another process writes it, or its end is not one of an audit log.
@@ -71,7 +80,7 @@ class AuditFile:
             size, tail = _checked(descriptor, path)
             if new:
                 _sync_folder(path)
-            return cls(descriptor, size, tail)
+            return cls(descriptor, size, tail, now)
         except BaseException:
             os.close(descriptor)
             raise
@@ -87,7 +96,7 @@ class AuditFile:
         """
         self._check()
         if self._torn:
-            self._add(recovery(self._torn.removesuffix(b"\n"), time.time()))
+            self._add(recovery(self._torn.removesuffix(b"\n"), self._now()))
         self._add(text, of)
         return self._number
 
@@ -107,6 +116,8 @@ class AuditFile:
             self._size += written
             if written:
                 self._ended = data[written - 1] == ord("\n")
+                self._written = (self._written + data[:written])[-_READ_BACK:]
+                self._times = _times(os.fstat(self._descriptor))
         self._torn = b""
         self._number, self._hash = self._number + 1, digest
 
@@ -126,12 +137,38 @@ class AuditFile:
         os.close(self._descriptor)
 
     def _check(self) -> None:
-        """What is written to a file that nobody can find, or that somebody has cut, is not recorded."""
+        """What is written to a file that nobody can find, or that somebody has changed, is not recorded.
+
+        The hash of the last record stands for all of the file. So where the file's times say that somebody has touched
+        it, it is read again, and goes on if it is as it was (it was moved, say). What this cannot see: a change that
+        keeps the size, further back than 4 KiB, within the clock tick (on Linux some 4 ms) of our own last write.
+        `verify` finds that too.
+        """
         found = os.fstat(self._descriptor)
         if found.st_nlink == 0:
             raise OSError(errno.ENOENT, "the file was removed; restart the server to begin another one")
-        if found.st_size != self._size:
+        if found.st_size != self._size or not self._ends_with(self._written) or not self._is_untouched(found):
             raise OSError(errno.EIO, "somebody else has changed the file; restart the server to have it checked")
+
+    def _is_untouched(self, found: os.stat_result) -> bool:
+        times = _times(found)
+        if times != self._times and times != self._bad_times:
+            if self._is_sound():
+                self._times = times
+            else:
+                self._bad_times = times  # it is not read again for each command
+        return times == self._times
+
+    def _is_sound(self) -> bool:
+        """Whether all of it is as this server found and left it."""
+        with open(os.dup(self._descriptor), "rb") as stream:
+            stream.seek(0)
+            report = verify(stream)
+        chained = report.broken is None or self._number == 0
+        return chained and (report.last_hash or FIRST_PREVIOUS) == self._hash and self._ends_with(self._torn)
+
+    def _ends_with(self, end: bytes) -> bool:
+        return _read(self._descriptor, self._size - len(end), self._size) == end
 
 
 def check(path: Path) -> str:
@@ -190,8 +227,6 @@ def _tail(descriptor: int, size: int) -> Tail:
             if lines[at].endswith(END):
                 return _ending(unsealed(lines[at]), lines[at + 1 :])
         if begin == 0:
-            if not (lines[0].startswith(START) or START.startswith(lines[0])):
-                raise Flaw("it is not a record")
             return _ending(None, lines)
         if window > 2 * MAX_LINE:
             raise Flaw(f"its last {window} bytes have no record in them")
@@ -206,9 +241,16 @@ def _ending(last: Record | None, rest: list[bytes]) -> Tail:
             return Tail(whole, b"", ended=False)
         except Flaw:
             pass  # remains that only look like a whole one
-    if len(rest) > 1 and not rest[-1]:
-        raise Flaw("it is not a record")
-    return Tail(last, b"\n".join(rest), ended=rest == [b""])
+    if rest == [b""]:
+        return Tail(last, b"", ended=True)
+    for line in rest:
+        begun(line, 1 if last is None else last.number + 1)
+    return Tail(last, b"\n".join(rest), ended=False)
+
+
+def _times(found: os.stat_result) -> tuple[int, ...]:
+    """When the file was changed last, where the system says so at once."""
+    return () if sys.platform == "win32" else (found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _read(descriptor: int, begin: int, end: int) -> bytes:

@@ -14,7 +14,6 @@ from typing import Any
 
 from evi_mcp.times import iso
 
-START = b'{"n":'
 FIRST_PREVIOUS = "0" * 64
 END = b'"}'
 """The last bytes of every record."""
@@ -22,6 +21,7 @@ END = b'"}'
 MAX_LINE = 64 * 2**20
 """The longest line that can be a record, in bytes: the largest command has 16 MiB, and escaped thrice as many."""
 
+_PRINTABLE = re.compile(rb"[ -~]*")
 _SEALED = re.compile(rb'(\{"n":.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 
 
@@ -95,6 +95,28 @@ def follows(record: Record, last: Record | None) -> None:
         raise Flaw(f"number {number + 1} has to stand here, and this is number {record.number}")
     if record.previous != previous:
         raise Flaw("it does not hold the hash of the record before")
+
+
+def begun(line: bytes, number: int) -> None:
+    """Checks that a line without an end can be what there is of a record that was not finished.
+
+    Raises:
+        Flaw: It cannot: it is not the beginning of the record of this number.
+    """
+    beginning = b'{"n":%d,' % number
+    is_beginning = line.startswith(beginning) or beginning.startswith(line)
+    if not line or not is_beginning or not _PRINTABLE.fullmatch(line):
+        raise Flaw("it is not a record, nor the beginning of one")
+    if line.endswith(END) and _is_json(line):
+        raise Flaw("it was changed: it is whole, and its hash is another")
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def recovery(torn: bytes, at: float) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from evi_mcp.audit.records import MAX_LINE, Flaw, Record, follows, unsealed
+from evi_mcp.audit.records import MAX_LINE, Flaw, Record, begun, follows, unsealed
 
 SHOWN = 10
 """The most numbers of commands that are listed."""
@@ -81,7 +81,7 @@ def verify(stream: BinaryIO, anchor: str | None = None) -> Report:
         try:
             record = unsealed(line.body)
         except Flaw as flaw:
-            torn = torn or _Torn(line, str(flaw))
+            torn = torn or _Torn(line, str(flaw), report.records + 1)
             torn.add(line)
             continue
         if torn is not None and not torn.is_accounted_for_by(record):
@@ -95,7 +95,7 @@ def verify(stream: BinaryIO, anchor: str | None = None) -> Report:
         torn, last = None, record
         report.take(record)
         report.anchored = report.anchored or record.hash == anchor
-    if torn is not None and torn.ended:
+    if torn is not None and not torn.is_unfinished:
         report.broken = torn.broken
     elif torn is not None:
         report.tail_bytes = torn.count
@@ -157,16 +157,23 @@ class _Line:
 class _Torn:
     """Lines that are no records, until one comes that accounts for them, or does not."""
 
-    def __init__(self, first: _Line, why: str) -> None:
+    def __init__(self, first: _Line, why: str, number: int) -> None:
         self.broken = Broken(first.number, first.offset, why)
         self.count = -1
-        self.ended = False
+        self.is_unfinished = False
+        """Whether it can be what a killed server, or a full disk, leaves at the end of the file."""
+        self._number = number
+        self._begun = True
         self._digest = hashlib.sha256()
 
     def add(self, line: _Line) -> None:
         self._digest.update(line.body if self.count < 0 else b"\n" + line.body)
         self.count += 1 + len(line.body)
-        self.ended = line.ended
+        try:
+            begun(line.body, self._number)
+        except Flaw:
+            self._begun = False
+        self.is_unfinished = self._begun and not line.ended
 
     def is_accounted_for_by(self, record: Record) -> bool:
         said = record.fields

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,40 @@ class SmallDisk(AuditFile):
 
 def records(path: Path) -> list[dict[str, Any]]:
     """Every line that is JSON, without what the chain needs."""
+    return parsed(path.read_bytes())
+
+
+def parsed(content: bytes) -> list[dict[str, Any]]:
+    """As `records`, of what is in a file."""
     found = []
-    for line in path.read_bytes().split(b"\n"):
+    for line in content.split(b"\n"):
         try:
             record = json.loads(line)
         except ValueError:
             continue
         found.append({name: value for name, value in record.items() if name not in ("at", "prev", "hash")})
     return found
+
+
+class Power:
+    """Knows what a disk keeps when the power fails: what it had when it was last told to keep it.
+
+    It stands where `os.fsync` does, so a file that is only written, and never synced, keeps nothing.
+    """
+
+    def __init__(self) -> None:
+        self._fsync = os.fsync
+        self._kept: dict[int, int] = {}
+        self.syncs = 0
+
+    def fsync(self, descriptor: int) -> None:
+        self._fsync(descriptor)
+        found = os.fstat(descriptor)
+        self._kept[found.st_ino] = found.st_size
+        self.syncs += 1
+
+    def left_of(self, path: Path) -> bytes:
+        """What is found of the file after a power failure now: nothing, if its folder does not know it."""
+        if path.parent.stat().st_ino not in self._kept:
+            return b""
+        return path.read_bytes()[: self._kept.get(path.stat().st_ino, 0)]

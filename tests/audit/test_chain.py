@@ -82,6 +82,57 @@ def test_what_a_chain_cannot_show_is_shown_by_a_hash_that_was_kept() -> None:
     assert is_sound(report, kept) and "anchor: found" in lines(report, kept)
 
 
+@given(st.binary(max_size=200).filter(lambda data: b"\n" not in data), st.integers(0, 3))
+def test_what_is_no_beginning_of_the_next_record_is_not_taken_for_one(rest: bytes, records: int) -> None:
+    """Issue: any file without a newline was called unbroken. A killed server leaves the beginning of a record only."""
+    made = chain()
+    expected = made[records]
+    report = checked(b"".join(made[:records]) + rest)
+    is_beginning = rest != b"" and (expected.startswith(rest) or rest.startswith(b'{"n":%d,' % (records + 1)))
+    if rest and not is_beginning:
+        assert report.broken is not None and report.broken.line == records + 1
+        assert not is_sound(report) and report.records == records
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"notes",
+        b'{"n":',
+        b'{"n":6',
+        b'{"n":60,"at"',
+        b'{"n":7 ',
+        b'{"n":07,"at"',
+        b'{"n":7,"at":"\x1b',
+        b'{"n":7,"at":"\xc3\xa9',
+        b'{"m":7,',
+        b" ",
+        b"\r",
+        b"\0",
+    ],
+)
+def test_of_remains_only_those_of_the_next_record_leave_a_sound_log(rest: bytes) -> None:
+    """Six records are there: the seventh may be unfinished, in ASCII, and nothing else may."""
+    made = chain()
+    could_be = rest == b'{"n":'
+    report = checked(b"".join(made) + rest)
+    assert (report.broken is None) == could_be
+    assert report.tail_bytes == (len(rest) if could_be else 0)
+    sound = checked(b"".join(made) + b'{"n":7,"at":"20')
+    assert is_sound(sound) and any("15 bytes of an unfinished record" in line for line in lines(sound))
+
+
+def test_a_last_record_that_was_changed_is_found_without_its_newline_too() -> None:
+    """It is whole, so no killed server left it: only what it says is another. A part of one may look like a whole."""
+    made = chain()
+    changed = b"".join(made).replace(b"\\u6f22\\u5b57", b"\\u6f22\\u5b58")[:-1]
+    assert changed != b"".join(made)[:-1]
+    report = checked(changed)
+    assert report.broken is not None and (report.broken.line, report.records) == (6, 5)
+    part = b'{"n":7,"at":"2026","fields":{"x":1,"hash":"' + b"a" * 64 + b'"}'
+    assert is_sound(checked(b"".join(made) + part))
+
+
 def test_an_empty_file_is_no_sound_log() -> None:
     """A server writes that it has started before anything else."""
     assert checked(b"").broken is not None

@@ -18,6 +18,12 @@ from tests.audit.test_chain import chain
 
 WHOLE = b"".join(chain())
 LAST = chain()[-1]
+
+
+def now() -> float:
+    return 1_800_000_000.0
+
+
 NEXT = encoded({"at": "2026-01-01T00:00:09.000Z", "type": "opened"})
 
 
@@ -27,7 +33,7 @@ def checked(path: Path) -> Report:
 
 
 def append(path: Path) -> None:
-    file = AuditFile.open(path)
+    file = AuditFile.open(path, now)
     try:
         file.append(NEXT)
     finally:
@@ -66,7 +72,7 @@ def test_a_disk_that_is_full_again_and_again_leaves_a_sound_log(rooms: list[int]
     """Each failure may leave a part of a record, or of the one that was to account for the part before."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "audit.jsonl")
-        file = SmallDisk.open(path)
+        file = SmallDisk.open(path, now)
         kept = [file.append(NEXT)]
         for room in rooms:
             file.room = room
@@ -94,6 +100,9 @@ def test_a_disk_that_is_full_again_and_again_leaves_a_sound_log(rooms: list[int]
         WHOLE[:-4] + b"x" + WHOLE[-3:],
         WHOLE[:-2] + b"\n",
         WHOLE + b"notes\n",
+        WHOLE + b"notes",
+        WHOLE + b'{"n":6,"at"',
+        WHOLE + b'{"n":7,"at"\n{"n":8,"at"',
         WHOLE + b"\n",
         b"\n",
         b'{"n":1,' + b"x" * 200_000 + b"\n",
@@ -104,11 +113,11 @@ def test_what_does_not_end_as_a_log_does_is_refused_and_left_as_it_is(tmp_path: 
     path = tmp_path / "audit.jsonl"
     path.write_bytes(content)
     with pytest.raises(InvalidSetting, match="evi-mcp audit verify"):
-        AuditFile.open(path)
+        AuditFile.open(path, now)
     with pytest.raises(InvalidSetting, match="evi-mcp audit verify"):
         check(path)
     assert path.read_bytes() == content
-    assert checked(path).broken is not None or content == b"notes"
+    assert checked(path).broken is not None
 
 
 def test_a_new_log_is_for_its_owner_alone(tmp_path: Path) -> None:
@@ -124,9 +133,9 @@ def test_a_new_log_is_for_its_owner_alone(tmp_path: Path) -> None:
 def test_two_writers_never_share_a_file(tmp_path: Path) -> None:
     """Each would continue its own chain."""
     path = tmp_path / "audit.jsonl"
-    first = AuditFile.open(path)
+    first = AuditFile.open(path, now)
     with pytest.raises(InvalidSetting, match="another server writes to it"):
-        AuditFile.open(path)
+        AuditFile.open(path, now)
     first.close()
     append(path)
 
@@ -136,7 +145,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe", tmp_path / "none" / "audit.jsonl", Path("/dev/full"), Path("a\0b")):
         with pytest.raises(InvalidSetting):
-            AuditFile.open(path)
+            AuditFile.open(path, now)
         with pytest.raises(InvalidSetting):
             check(path)
 
@@ -144,7 +153,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 def test_a_log_that_was_removed_or_cut_takes_no_more(tmp_path: Path) -> None:
     """What is written to a file that nobody can find, or after a gap, is not recorded. One that was moved is."""
     path = tmp_path / "audit.jsonl"
-    file = AuditFile.open(path)
+    file = AuditFile.open(path, now)
     file.append(NEXT)
     path = path.rename(tmp_path / "moved.jsonl")
     file.append(NEXT)
@@ -164,6 +173,7 @@ def test_a_long_log_is_opened_by_its_end(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     made = chain(["x" * 300_000, "y", "z" * 200_000])
     for count in (1, 2, 3):
-        path.write_bytes(b"".join(made[:count]) + made[0][:150_000])
+        left = b'{"n":%d,"text":"' % (count + 1) + b"x" * 150_000
+        path.write_bytes(b"".join(made[:count]) + left)
         append(path)
         assert (checked(path).broken, checked(path).records) == (None, count + 2)

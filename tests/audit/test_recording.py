@@ -9,12 +9,16 @@ from typing import Any
 import anyio
 import pytest
 
+from evi_mcp.access.callers import AUTO_RESUME, DETACHING, EVERYTHING, FALLBACK, agent
 from evi_mcp.audit import log as audit_log
 from evi_mcp.audit.log import AuditLog, open_log
 from evi_mcp.audit.verify import verify
+from evi_mcp.clock import SystemClock
 from evi_mcp.errors import MaybeSent, NotSent, ToolCallAnswered, Unrecorded, UserSpoke
+from evi_mcp.ledger.journal import described
 from evi_mcp.protocol.commands import SessionSettings, UserInput
 from evi_mcp.protocol.redaction import Mask
+from evi_mcp.supervision import recording as recording_module
 from evi_mcp.supervision.actions import answering, pausing, speaking
 from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.live_chat import LiveChat
@@ -28,6 +32,12 @@ from tests.supervision.following import QUICK, BreaksOnWrite, Handing, until
 pytestmark = pytest.mark.anyio
 
 HI = UserInput.of(text="hi")
+ANA = agent("agent-0", "ana", EVERYTHING)
+
+
+def agent_named(name: str) -> dict[str, str]:
+    """How a record names an agent that calls itself so."""
+    return {"id": "agent-0", "kind": "agent", "name": name}
 
 
 class Recorded:
@@ -66,8 +76,8 @@ def small_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def recording(path: Path, connector: Connector | MemoryConnector, pace: Pace = QUICK) -> AsyncIterator[Recorded]:
     with anyio.fail_after(20):
-        async with open_log(path, Mask(["sk-live-0123456789"]), version="0") as log:
-            async with ChatRegistry(connector, pace=pace, audit=log) as registry:
+        async with open_log(path, Mask(["sk-live-0123456789"]), SystemClock(), version="0") as log:
+            async with ChatRegistry(connector, pace=pace, journal=log) as registry:
                 yield Recorded(registry, log, path)
     with path.open("rb") as stream:
         assert verify(stream).broken is None
@@ -100,7 +110,7 @@ async def test_a_command_is_on_record_when_its_frame_is_written(path: Path) -> N
             "type": "command",
             "command": "user_input",
             "chat_id": "c",
-            "by": "me",
+            "by": agent_named("me"),
             "fields": {"text": "hi"},
         }
         assert here.records[-1] == {"n": 3, "of": 2, "type": "outcome", "outcome": "sent", "seq": receipt.seq}
@@ -247,7 +257,7 @@ async def test_a_disk_that_may_not_have_it_refuses_too(path: Path) -> None:
     assert here.commands() == [("user_input", ["not_sent"]), ("user_input", ["sent"])]
 
 
-async def test_an_outcome_that_cannot_be_recorded_is_owed(path: Path) -> None:
+async def test_an_outcome_that_cannot_be_recorded_is_deferred(path: Path) -> None:
     """The disk is full between a command and its outcome: it is the first thing written when there is room."""
 
     class Fills(MemoryTransport):
@@ -289,12 +299,12 @@ async def test_a_full_disk_leaves_nobody_with_a_mute_assistant(path: Path, end: 
             '{"type":"resume_assistant_message"}',
         ]
         if end == "timer":
-            await eventually(lambda: len(here.log._owed) == 2)
+            await eventually(lambda: len(here.log._deferred) == 2)
         assert here.commands() == [("pause_assistant_message", ["sent"])]
         here.disk.room = None
     assert here.commands() == [("pause_assistant_message", ["sent"]), ("resume_assistant_message", ["sent"])]
-    by = [record.get("by") for record in here.records if record["type"] == "command"]
-    assert by == ["a", "the timer of pause" if end == "timer" else "this server, on detaching"]
+    by = [record["by"] for record in here.records if record["type"] == "command"]
+    assert by == [agent_named("a"), described(AUTO_RESUME if end == "timer" else DETACHING)]
 
 
 async def test_the_fallback_of_tool_calls_waits_for_room(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +322,7 @@ async def test_the_fallback_of_tool_calls_waits_for_room(path: Path, monkeypatch
         here.disk.room = None
         assert "tool_error" in (await transport.wait_sent(1))[0]
         await eventually(lambda: len(here.records) == 3)
-        assert here.records[1]["by"] == "the fallback of this server"
+        assert here.records[1]["by"] == described(FALLBACK)
 
 
 async def test_a_disk_that_hangs_holds_up_nobody_but_who_waits_for_it(
@@ -321,7 +331,7 @@ async def test_a_disk_that_hangs_holds_up_nobody_but_who_waits_for_it(
     """A command is refused after a while; events come in meanwhile; what was refused is not called sent later."""
     import threading
 
-    monkeypatch.setattr(audit_log, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(recording_module, "PATIENCE_S", 0.1)
     hangs = threading.Event()
 
     class Hangs(SmallDisk):
@@ -357,7 +367,7 @@ async def test_a_log_that_is_hopelessly_behind_takes_no_more(path: Path, monkeyp
     async with recording(path, connector) as here:
         chat = await here.registry.attach("c")
         monkeypatch.setattr(audit_log, "MAX_HELD", 1000)
-        here.log.refused("pause", {"x": "y" * 5000}, by="a", error="E", why="")  # alone it may be of any size
+        here.log.refused("pause", {"x": "y" * 5000}, by=ANA, error="E", why="")  # alone it may be of any size
         with pytest.raises(Unrecorded, match="wait to be written: 1"):
             await chat.send(HI, by="a")
         monkeypatch.setattr(audit_log, "MAX_QUEUED", 0)
@@ -407,8 +417,8 @@ async def test_no_secret_is_ever_in_it(path: Path, make: Callable[[], SessionSet
         chat = await here.registry.attach("c")
         await chat.send(make(), by="sk-live-0123456789", terms={"x": ["sk-live-0123456789"]})
         arguments = {"chat_id": "c", "language_model_api_key": "sk-other", "text": "sk-live-0123456789 and more"}
-        here.log.refused("send_user_input", arguments, by="a", error="E", why="not sk-live-0123456789")
-        here.log.refused("send_user_input", {"text": "x" * 100_000}, by="a", error="E", why="")
+        here.log.refused("send_user_input", arguments, by=ANA, error="E", why="not sk-live-0123456789")
+        here.log.refused("send_user_input", {"text": "x" * 100_000}, by=ANA, error="E", why="")
     written = json.dumps(here.records)
     assert not any(secret in written for secret in ("sk-live-0123456789", "hunter2", "sk-other"))
     command, _, refused, long, _ = here.records[1:]

@@ -61,8 +61,9 @@ async def test_a_server_killed_in_the_middle_of_commands_has_all_it_sent_on_reco
     assert len(sent) >= after and set(sent) <= set(recorded)
     status, said = await verified(path)
     assert status == 0 and "the chain is unbroken" in said and "1 of them without an end: killed" in said
+    following = records(path)[-1]["n"] + 1
     with path.open("ab") as log:
-        log.write(b'{"n":99,"at":"20')  # what a kill in the middle of a write leaves
+        log.write(b'{"n":%d,"at":"20' % following)  # what a kill in the middle of a write leaves
     async with evi_mcp(evi=evi, EVI_MCP_AUDIT_LOG=str(path)) as server:
         await attached(server)
         await server.call("pause", chat_id=CHAT)
@@ -73,7 +74,55 @@ async def test_a_server_killed_in_the_middle_of_commands_has_all_it_sent_on_reco
     kinds = [record["type"] for record in records(path)]
     assert kinds[-7:] == ["recovered", "opened", "command", "outcome", "command", "outcome", "closed"]
     ours = [record for record in records(path) if record["type"] == "command"][-2:]
-    assert [record["by"] for record in ours] == ["by-hand", "this server, on detaching"]
+    assert [record["by"] for record in ours] == [
+        {"id": "agent-0", "kind": "agent", "name": "by-hand"},
+        {"id": "server:detaching", "kind": "server", "name": "detaching"},
+    ]
+
+
+KEEPS = """
+import os
+fsync = os.fsync
+
+def told(descriptor):
+    fsync(descriptor)
+    with open(os.environ["SYNCED"], "a") as file:
+        print(os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size, file=file)
+
+os.fsync = told
+"""
+"""A `sitecustomize` that writes down what the disk has been told to keep."""
+
+
+def kept(path: Path, synced: Path) -> str:
+    """What a power failure would leave of the file now."""
+    told = {int(inode): int(size) for inode, size in map(str.split, synced.read_text().splitlines())}
+    if path.parent.stat().st_ino not in told:
+        return ""  # the folder does not know the file
+    return content(path)[: told.get(path.stat().st_ino, 0)].decode()
+
+
+async def test_the_disk_has_a_command_before_the_service_has_it(evi: FakeEvi, path: Path) -> None:
+    """Our promise: not even a power failure takes the record of what a caller has heard."""
+    path.with_name("sitecustomize.py").write_text(KEEPS)
+    synced = path.with_name("synced")
+    found: list[tuple[str, str]] = []
+
+    async def look(chat_id: str, command: dict[str, str]) -> None:
+        found.append((command.get("text", command["type"]), kept(path, synced)))
+
+    evi.on_command = look
+    environment = {"PYTHONPATH": str(path.parent), "SYNCED": str(synced)}
+    async with evi_mcp(evi=evi, EVI_MCP_AUDIT_LOG=str(path), **environment) as server:
+        await attached(server)
+        for number in range(5):
+            say(server, f"line {number}", f"s{number}")
+        await server.call("pause", chat_id=CHAT)
+        await evi.until(lambda: len(found) == 6)
+        server.process.send_signal(signal.SIGTERM)
+        await server.ended()
+    assert all(what in had for what, had in found[:6]), found
+    assert '"closed"' in kept(path, synced)
 
 
 async def test_a_full_disk_refuses_commands_and_nothing_else(evi: FakeEvi, path: Path) -> None:

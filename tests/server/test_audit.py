@@ -69,7 +69,7 @@ async def test_each_command_is_on_record_once_with_its_client(evi: FakeEvi, tmp_
     assert sorted(record["fields"]["text"] for record in commands.values()) == sorted(
         command["text"] for command in evi.received[CHAT]
     )
-    assert all(record["fields"]["text"].startswith(record["by"]) for record in commands.values())
+    assert all(record["fields"]["text"].startswith(record["by"]["name"]) for record in commands.values())
     assert {record["of"] for record in outcomes} == set(commands) and len(outcomes) == 60
     assert {record["outcome"] for record in outcomes} == {"sent"}
 

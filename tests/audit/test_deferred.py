@@ -1,0 +1,123 @@
+"""Records that cannot be written now: kept, in order, within bounds, and written as soon as that works."""
+
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from evi_mcp.access.callers import EVERYTHING, agent
+from evi_mcp.audit import log as audit_log
+from evi_mcp.audit.log import RETRY_S, AuditLog, open_log
+from evi_mcp.protocol.redaction import Mask
+from tests.audit.disks import SmallDisk, records
+from tests.clocks import HandClock
+
+pytestmark = pytest.mark.anyio
+
+
+class Here:
+    def __init__(self, log: AuditLog, clock: HandClock, path: Path) -> None:
+        self.log, self.clock, self.path = log, clock, path
+        assert isinstance(log._file, SmallDisk)
+        self.disk = log._file
+
+    def kinds(self) -> list[str]:
+        return [record["type"] for record in records(self.path)]
+
+
+def text(path: Path) -> str:
+    return path.read_text()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "audit.jsonl"
+
+
+@asynccontextmanager
+async def logging_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Here]:
+    monkeypatch.setattr(audit_log, "AuditFile", SmallDisk)
+    clock = HandClock()
+    with anyio.fail_after(20):
+        async with open_log(path, Mask(), clock, version="0") as log:
+            yield Here(log, clock, path)
+
+
+async def test_what_is_deferred_is_tried_again_by_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resume went out on a full disk, and then nothing happens: it must not wait for the next command."""
+    async with logging_to(path, monkeypatch) as here:
+        here.disk.room = 0
+        resume = here.log.post({"type": "command"}, deferred=True)
+        await resume.done.wait()
+        outcome = here.log.post({"type": "outcome"}, deferred=True, of=resume)
+        await outcome.done.wait()
+        assert resume.error == "No space left on device" and here.kinds() == ["opened"]
+        here.disk.room = None
+        while resume.number is None:
+            await here.clock.advance(RETRY_S)
+        while outcome.number is None:
+            await anyio.lowlevel.checkpoint()
+        assert here.kinds() == ["opened", "command", "outcome"]
+        assert records(path)[-1]["of"] == resume.number
+    assert here.kinds()[-1] == "closed"
+
+
+async def test_times_are_those_of_the_clock_that_was_given(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every record of one server is timed by one clock, the one that accounts for remains too."""
+    async with logging_to(path, monkeypatch) as here:
+        await here.log.post({"type": "a"}).done.wait()
+        await here.clock.advance(60)
+        here.disk.room = 40
+        await here.log.post({"type": "b"}).done.wait()
+        here.disk.room = None
+        await here.log.post({"type": "c"}).done.wait()
+    ats = [line.split('"at":"')[1][:23] for line in text(path).splitlines() if '"hash"' in line]
+    assert ats == ["2027-01-15T08:00:00.000"] * 2 + ["2027-01-15T08:01:00.000"] * 3
+
+
+async def test_nothing_is_kept_of_a_command_that_will_never_be_on_record(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that tries for hours against a disk that hangs must not fill the memory with what became of it."""
+    monkeypatch.setattr(audit_log, "MAX_QUEUED", 3)
+    goes_on = threading.Event()
+
+    def hang(data: memoryview) -> int:
+        goes_on.wait(20)
+        return write(data)
+
+    async with logging_to(path, monkeypatch) as here:
+        write = here.disk._write
+        monkeypatch.setattr(here.disk, "_write", hang)
+        posted = [here.log.post({"type": "command"}, durable=True) for _ in range(10)]
+        refused = [entry for entry in posted if entry.done.is_set()]
+        assert len(refused) == 7 and all(entry.error == "records that wait to be written: 3" for entry in refused)
+        for entry in refused:
+            outcome = here.log.post({"type": "outcome"}, deferred=True, of=entry)
+            assert outcome.done.is_set() and outcome.number is None and not outcome.deferred
+        assert len(here.log._queue) + len(here.log._deferred) == 3
+        here.log.refused("pause", {}, by=agent("agent-1", "ana", EVERYTHING), error="E", why="")
+        assert len(here.log._queue) + len(here.log._deferred) == 3
+        goes_on.set()
+    assert here.kinds() == ["opened", "command", "command", "command", "closed"]
+
+
+async def test_an_outcome_that_was_posted_while_its_command_was_being_written_follows_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent has given up in the meantime: what is on record is that nothing was sent."""
+    async with logging_to(path, monkeypatch) as here:
+        command = here.log.post({"type": "command"})
+        outcome = here.log.post({"type": "outcome"}, deferred=True, of=command)
+        await outcome.done.wait()
+        assert (command.number, outcome.number) == (2, 3)
+        lost = here.log.post({"type": "command"})
+        here.disk.room = 0
+        await lost.done.wait()
+        late = here.log.post({"type": "outcome"}, deferred=True, of=lost)
+        assert late.done.is_set()
+        here.disk.room = None
+    assert here.kinds() == ["opened", "command", "outcome", "closed"]
