@@ -40,6 +40,8 @@ MAX_ARGUMENTS = 64 * 1024
 """Characters of arguments recorded of a call that was refused."""
 RETRY_S = 1.0
 """How often records that could not be written are tried again."""
+OUR_WORDS = frozenset({"type", "command", "outcome", "tool", "error"})
+"""Fields of records whose values are words of ours, which a secret may be by chance; they are not masked."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +74,8 @@ class AuditLog:
         self, fields: Mapping[str, Any], *, durable: bool = False, deferred: bool = False, of: Entry | None = None
     ) -> Entry:
         """As `Journal.post`. `fields` are those besides `n`, `at`, `of`, `prev` and `hash`."""
-        text = encoded(self._mask({"at": iso(self._clock.now()), **fields}))
+        shown = {name: value if name in OUR_WORDS else self._mask(value) for name, value in fields.items()}
+        text = encoded({"at": iso(self._clock.now()), **shown})
         entry = _Queued(text, durable=durable, deferred=deferred, of=of)
         waiting = len(self._queue) + len(self._deferred)
         if of is None and (waiting >= MAX_QUEUED or (waiting and self._held + len(entry.text) > MAX_HELD)):
@@ -195,7 +198,7 @@ async def open_log(path: Path, mask: Mask, clock: Clock, **facts: Any) -> AsyncI
     file = AuditFile.open(path, clock.now)
     log = AuditLog(file, mask, clock)
     try:
-        file.append(encoded(mask({"at": iso(clock.now()), "type": "opened", **facts})))
+        file.append(encoded({"at": iso(clock.now()), "type": "opened", **mask.fields(facts)}))
         file.sync()
     except OSError as error:
         file.close()

@@ -49,9 +49,6 @@ class ChatReader:
 
     def read(self, frame: str | bytes, moment: Moment) -> Read:
         """Takes in a frame."""
-        if (voice := _voice(frame)) is not None:
-            return self._take_in(voice._replace(id=self._mask(voice.id)), moment)
-        frame = self._mask(frame)  # before anything is cut: half a secret would not be known for one
         if isinstance(frame, str) and (skimmed := skim(frame)) is not None:
             return self._take_in(skimmed, moment)
         return self._take_in_other(decode(frame), moment)
@@ -66,21 +63,24 @@ class ChatReader:
     def _take_in(self, message: Skimmed, moment: Moment) -> Read:
         if not self.history.is_new(identify_skimmed(message)):
             return Read([])
+        message = message.masked(self._mask)
         event = self._event(moment, replayed=self.history.replaying or None, **facts_of_skimmed(message))
         if message.data is None:
             return Read([Draft(event)])
         return Read([Draft(event)], Voice(event.message_id, message.number, message.data, bool(event.replayed)))
 
-    def _take_in_other(self, message: Message, moment: Moment) -> Read:
-        if not self.history.is_new(identify(message)):
+    def _take_in_other(self, decoded: Message, moment: Moment) -> Read:
+        # Masked before anything is cut: half a secret would not be known for one.
+        message = decoded.masked(self._mask)
+        identity = identify(decoded)  # two ids may look alike once they are masked
+        if not self.history.is_new(identity if decoded.type == message.type else identity._replace(type=message.type)):
             return Read([])
-        facts = self._mask.fields(facts_of(message))
-        event = self._event(moment, replayed=self.history.replaying or None, **facts)
+        event = self._event(moment, replayed=self.history.replaying or None, **facts_of(message))
         if event.type not in KNOWN:
             return Read([*map(Draft, self._unknown.admit(event, moment.elapsed))])
         drafts = [Draft(event)]
-        if isinstance(message, ErrorMessage):
-            drafts += self.changed(self.lifecycle.heard_error(message.code, message.slug), moment)
+        if isinstance(decoded, ErrorMessage):
+            drafts += self.changed(self.lifecycle.heard_error(decoded.code, decoded.slug), moment)
         if isinstance(message, AudioOutput):
             return Read(drafts, Voice(event.message_id, message.index, message.data, bool(event.replayed)))
         return Read(drafts)
@@ -89,11 +89,3 @@ class ChatReader:
         if isinstance(facts.get("scores"), dict):
             facts["scores"] = Scores(facts["scores"])
         return Event(chat_id=self.chat_id, at=moment.now, **facts)
-
-
-def _voice(frame: str | bytes) -> Skimmed | None:
-    """The message, if it is EVI's voice: large, and without text but for its id, so it is not searched for secrets."""
-    if not isinstance(frame, str) or '"audio_output"' not in frame[:100]:
-        return None
-    message = skim(frame)
-    return message if message is not None and message.type == "audio_output" else None

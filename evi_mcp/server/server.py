@@ -167,7 +167,7 @@ class EviServer(MCPServer[Seat]):
             self._check(name, arguments)
             done = await super().call_tool(name, arguments, context)
             # What comes from chats has no secret any more: only what repeats an argument can.
-            return done if self._service.mask(arguments) == arguments else self._masked(done)
+            return done if self._service.mask.results(arguments) == arguments else self._masked(done)
         except ToolError as error:
             cause = error.__cause__
             self._record(name, arguments, cause)
@@ -198,7 +198,7 @@ class EviServer(MCPServer[Seat]):
     ) -> types.CallToolResult | types.InputRequiredResult:
         """A result that repeats no secret of an argument."""
         if isinstance(result, types.CallToolResult):
-            result.structured_content = self._service.mask(result.structured_content)
+            result.structured_content = self._service.mask.results(result.structured_content)
             for part in result.content:
                 if isinstance(part, types.TextContent):
                     part.text = self._service.mask(part.text)

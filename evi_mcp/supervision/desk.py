@@ -102,6 +102,7 @@ class Desk:
         self._permit(chat_id)
         if self._rest is None:
             raise MissingApiKey
+        self._rest.check_route()
         return self._registry.follow(chat_id)
 
     async def attach(self, chat_id: str) -> LiveChat:
@@ -109,11 +110,11 @@ class Desk:
 
         Raises:
             MissingApiKey: There is no key to connect with.
+            ServiceUnavailable: The environment leaves no way to the service.
             InvalidChatId, ChatNotAllowed, TooManyChats, AttachRefused: As their names say.
         """
         self._permit(chat_id)
-        if self._rest is None:
-            raise MissingApiKey
+        self.follow(chat_id)
         return await self._registry.attach(chat_id)
 
     async def detach(self, chat_id: str) -> LiveChat:

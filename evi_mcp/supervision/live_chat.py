@@ -267,14 +267,10 @@ class LiveChat:
             return replace(receipt, warning=f"it had no effect: see event {proof.event.seq}")
 
     def _draft(self, intent: Intent) -> Draft:
-        values = {
-            "command": intent.command.type,
-            "by": intent.by.claimed or intent.by.kind.value,
-            "by_kind": intent.by.kind.value,
-            **intent.facts,
-        }
-        masked = self._house.mask.fields(values)
-        return Draft(Event(chat_id=self.chat_id, at=self.clock.now(), type=COMMAND, **masked))
+        facts = self._house.mask.fields({"by": intent.by.claimed or intent.by.kind.value, **intent.facts})
+        kind, by_kind = intent.command.type, intent.by.kind.value
+        at = self.clock.now()
+        return Draft(Event(chat_id=self.chat_id, at=at, type=COMMAND, command=kind, by_kind=by_kind, **facts))
 
     def _look_for(self, intent: Intent) -> Proof | None:
         if intent.effect is None:

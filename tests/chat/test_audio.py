@@ -1,12 +1,12 @@
 """What is kept of EVI's voice: bounded, whole messages, the oldest dropped first."""
 
+from evi_mcp.ledger.log import Cursors
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evi_mcp.chat import audio
 from evi_mcp.chat.audio import OVERHEAD, AudioStore, Loss
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.ledger.log import Cursors
 from tests import frames
 
 Chunk = tuple[str, int, int]

@@ -1,5 +1,6 @@
 """What is known of one chat: turns, expression, tool calls, and what a replay may change of it."""
 
+from evi_mcp.ledger.log import Cursors
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,7 +9,6 @@ from evi_mcp.chat.facts import MAX_TEXT
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.tool_calls import Status
 from evi_mcp.chat.turns import Turn
-from evi_mcp.ledger.log import Cursors
 from evi_mcp.protocol.redaction import Mask
 from tests import frames
 

@@ -1,13 +1,13 @@
 """Triggers without I/O: what a sleeper is woken for is what one who comes later finds."""
 
 import pytest
+from evi_mcp.ledger.log import Cursors
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.triggers import MAX_REMINDERS, AnyTrigger, Clock, Reminders, Trigger
-from evi_mcp.ledger.log import Cursors
 from tests import frames
 
 a_trigger: TypeAdapter[Trigger] = TypeAdapter(AnyTrigger)

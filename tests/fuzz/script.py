@@ -9,13 +9,13 @@ import re
 import unicodedata
 from typing import Any
 
+from evi_mcp.ledger.log import EARLIEST, MAX_LOG_SIZE, Cursors
+from evi_mcp.ledger.pages import Filter, read_page
 from pydantic import TypeAdapter
 
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.errors import UnusableAudio
-from evi_mcp.ledger.log import EARLIEST, MAX_LOG_SIZE, Cursors
-from evi_mcp.ledger.pages import Filter, read_page
 from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.identity import identify
 from evi_mcp.protocol.redaction import Mask

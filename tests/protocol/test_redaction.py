@@ -3,11 +3,11 @@
 import json
 
 import pytest
+from evi_mcp.ledger.log import Cursors
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.ledger.log import Cursors
 from evi_mcp.protocol.redaction import REDACTED, Mask, redact
 from evi_mcp.views import structure
 from tests import frames

@@ -4,9 +4,9 @@ from itertools import repeat
 
 import anyio
 import pytest
+from evi_mcp.ledger.log import Position
 
 from evi_mcp.errors import InvalidArgument, MaybeSent, NotSent
-from evi_mcp.ledger.log import Position
 from evi_mcp.protocol.commands import UserInput
 from evi_mcp.supervision import live_chat
 from evi_mcp.supervision.actions import answering, pausing, speaking

@@ -9,11 +9,11 @@ from itertools import repeat
 import anyio
 import anyio.lowlevel
 import pytest
+from evi_mcp.ledger.pages import Filter
 
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.triggers import OnSilence
 from evi_mcp.errors import AttachRefused, ChatNotAttached
-from evi_mcp.ledger.pages import Filter
 from evi_mcp.protocol.commands import UserInput
 from evi_mcp.supervision import registry as registry_module
 from evi_mcp.supervision.following import Pace

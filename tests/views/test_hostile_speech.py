@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from evi_mcp.ledger.log import Cursors, Position
+from evi_mcp.ledger.pages import Filter, read_page
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.ledger.log import Cursors, Position
-from evi_mcp.ledger.pages import Filter, read_page
 from evi_mcp.views import shapes, structure, text
 from evi_mcp.views.rendering import Rendering
 from tests import frames
