@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from evi_mcp.config import Settings
 from evi_mcp.server.server import EviServer
-from evi_mcp.supervision.service import App, open_app
+from evi_mcp.supervision.service import Service, open_service
 from evi_mcp.upstream.transport import Connector
 from tests.fake_evi import KEY, FakeEvi
 
@@ -22,12 +22,12 @@ async def supervising(
     evi: FakeEvi | None = None, connector: Connector | None = None, **settings: Any
 ) -> AsyncIterator[EviServer]:
     values = {"base_url": evi.base_url if evi else "http://127.0.0.1:9", "hume_api_key": SecretStr(KEY), **settings}
-    async with open_app(Settings(**values), connector) as app:
-        yield EviServer(app)
+    async with open_service(Settings(**values), connector) as service:
+        yield EviServer(service)
 
 
-def app_behind(server: EviServer) -> App:
-    return server._app
+def service_behind(server: EviServer) -> Service:
+    return server._service
 
 
 class Agent:

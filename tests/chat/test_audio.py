@@ -1,13 +1,12 @@
 """What is kept of EVI's voice: bounded, whole messages, the oldest dropped first."""
 
-from evi_mcp.ledger.log import Cursors
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evi_mcp.chat import audio
 from evi_mcp.chat.audio import OVERHEAD, AudioStore, Loss
-from evi_mcp.chat.record import ChatRecord
 from tests import frames
+from tests.folding import FoldedChat
 
 Chunk = tuple[str, int, int]
 CHUNKS = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 5), st.integers(0, 900)), max_size=60)
@@ -94,10 +93,10 @@ def test_nothing_is_kept_when_it_is_off() -> None:
 
 def test_a_replay_adds_nothing_to_what_was_heard_or_dropped() -> None:
     """EVI replays the chat on every connection, audio perhaps included."""
-    chat = ChatRecord("chat-1", Cursors("k"), max_events=1000, max_audio=3 * OVERHEAD, now=0.0)
+    chat = FoldedChat(max_audio=3 * OVERHEAD)
     said = [frames.audio(f"m-{n}", index, f"{n}{index}") for n in range(5) for index in (0, 1)]
     for opened in range(3):
-        chat.connection_opened()
+        chat.connect_again()
         for frame in said:
             assert bool(chat.receive(frame, 0.0)) == (opened == 0)
     assert {name: chat.audio.chunks(name) for name in chat.audio} == {"m-4": [(0, "40"), (1, "41")]}
@@ -105,8 +104,8 @@ def test_a_replay_adds_nothing_to_what_was_heard_or_dropped() -> None:
 
 def test_audio_that_outlives_the_log_is_still_kept() -> None:
     """The two have limits of their own: the log holds no audio, the store no events."""
-    chat = ChatRecord("chat-1", Cursors("k"), max_events=2, max_audio=10**6, now=0.0)
+    chat = FoldedChat(max_events=2, max_audio=10**6)
     for index in range(20):
         chat.receive(frames.audio("m-1", index, "A" * 1000), 0.0)
     assert len(chat.audio.chunks("m-1") or []) == 20
-    assert chat.log._size < 1000
+    assert len(chat.log) == 2

@@ -1,16 +1,14 @@
 """The log, its cursors and its pages, without any I/O."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-import pytest
-from evi_mcp.ledger.log import Cursors, EventLog, Position
-from evi_mcp.ledger.pages import Filter, Gap, GapReason, Page, read_page
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evi_mcp.chat.events import Event
-from evi_mcp.errors import InvalidCursor
-from evi_mcp.ledger import log as log_module
+from evi_mcp.chat.log import EventLog
+from evi_mcp.chat.pages import Filter, Gap, GapReason, Page, Start, read_page
 
 
 def event(seq: int, kind: str = "user_message", text: str = "", chat_id: str = "a") -> Event:
@@ -35,14 +33,10 @@ def test_the_newest_events_are_kept_in_order_and_read_from_anywhere(count: int, 
     assert (len(log), log.appended) == (len(kept), count)
 
 
-def test_a_few_huge_events_do_not_grow_the_log_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A limit of events alone would let a tool's results of megabytes fill the memory."""
-    monkeypatch.setattr(log_module, "MAX_LOG_SIZE", 10_000)
-    log = EventLog(1000)
-    for seq in range(1, 21):
-        log.append(event(seq, text="x" * 3000))
-    assert len(log) == 3
-    assert log.dropped_seq == 17
+@dataclass
+class Chat:
+    chat_id: str
+    log: EventLog
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["shown", "audio_output"]))), st.integers(1, 7))
@@ -53,16 +47,16 @@ def test_pages_of_many_chats_together_hold_every_event_once_in_order(
     logs = {name: EventLog(1000) for name in "abc"}
     for seq, (name, kind) in enumerate(happened, 1):
         logs[name].append(event(seq, kind, chat_id=name))
-    position, seen, omitted, more = Position(0), [], 0, True
+    position, seen, omitted, more = 0, list[int](), 0, True
     while more:
         page = page_of(list(logs.values()), position, limit=limit, upto=len(happened))
         assert len(page.events) <= limit
         seen += [item.seq for item in page.events]
         omitted += sum(page.omitted.values())
-        position, more = Position(page.seq), page.more
+        position, more = page.seq, page.more
     assert seen == [seq for seq, (_, kind) in enumerate(happened, 1) if kind == "shown"]
     assert omitted == len(happened) - len(seen)
-    assert position.seq == len(happened)
+    assert position == len(happened)
 
 
 @given(st.lists(st.integers(0, 60), max_size=30), st.integers(1, 100))
@@ -71,58 +65,53 @@ def test_a_page_is_never_longer_than_asked_for_but_always_goes_on(sizes: list[in
     log = EventLog(1000)
     for seq, size in enumerate(sizes, 1):
         log.append(event(seq, text="x" * size))
-    position, seen, more = Position(0), 0, True
+    position, seen, more = 0, 0, True
     while more:
         page = page_of([log], position, max_chars=room, upto=len(sizes))
         length = sum(len(item.text or "") for item in page.events)
         assert length <= room or len(page.events) == 1
         assert page.events or not page.more
-        seen, position, more = seen + len(page.events), Position(page.seq), page.more
+        seen, position, more = seen + len(page.events), page.seq, page.more
     assert seen == len(sizes)
 
 
-def page_of(logs: list[EventLog], position: Position, limit: int = 50, max_chars: int = 10**6, upto: int = 0) -> Page:
+def page_of(
+    logs: list[EventLog],
+    after: int,
+    *,
+    limit: int = 50,
+    max_chars: int = 10**6,
+    upto: int = 0,
+    restarted: bool = False,
+    types: frozenset[str] | None = None,
+) -> Page:
+    chats = [Chat(str(number), log) for number, log in enumerate(logs)]
     return read_page(
-        logs,
-        position,
-        Filter(),
+        chats,
+        Start(lambda _: after, upto, restarted),
+        Filter(types),
         limit=limit,
         max_chars=max_chars,
         length=lambda item: len(item.text or ""),
-        upto=upto,
     )
 
 
 def test_a_reader_whose_events_were_dropped_is_told_and_one_who_had_them_is_not() -> None:
     """Numbers grow over all chats, so a hole in them is no loss; what was dropped is."""
     log = filled([10, 20, 30, 40], max_events=2)
-    assert page_of([log], Position(5)).gap == Gap(GapReason.EXPIRED, 30)
-    assert page_of([log], Position(19)).gap == Gap(GapReason.EXPIRED, 30)
-    assert page_of([log], Position(20)).gap is None
-    assert page_of([log], Position(29)).gap is None
-    assert page_of([log], Position(0, foreign=True)).gap == Gap(GapReason.RESTARTED, 30)
-    assert page_of([EventLog(5)], Position(0, foreign=True)).gap == Gap(GapReason.RESTARTED, None)
+    assert page_of([log], 5).gap == Gap(GapReason.EXPIRED, 30)
+    assert page_of([log], 19).gap == Gap(GapReason.EXPIRED, 30)
+    assert page_of([log], 20).gap is None
+    assert page_of([log], 29).gap is None
+    assert page_of([log], 0, restarted=True).gap == Gap(GapReason.RESTARTED, 30)
+    assert page_of([EventLog(5)], 0, restarted=True).gap == Gap(GapReason.RESTARTED, None)
 
 
-def test_cursors_name_their_process() -> None:
-    """Our contract (section 4): a cursor from another process is no error, it starts at the oldest."""
-    cursors = Cursors("k3f9")
-    for _ in range(7):
-        cursors.next_seq()
-    assert cursors.read(cursors.at(5)) == Position(5)
-    assert cursors.read("earliest") == Position(0)
-    assert cursors.read("latest") == Position(7)
-    with pytest.raises(InvalidCursor):
-        cursors.read("k3f9-99")
-    assert cursors.read("zzzz-5") == Position(0, foreign=True)
-
-
-@given(st.text())
-def test_no_other_text_is_a_cursor(text: str) -> None:
-    """A made-up cursor must not silently mean something."""
-    try:
-        Cursors("k3f9").read(text)
-    except InvalidCursor as error:
-        assert "is not a cursor" in str(error)
-    else:
-        assert text in ("earliest", "latest") or text.isascii()
+def test_what_a_reader_would_not_have_seen_is_no_gap() -> None:
+    """Audio is dropped all the time; a page that leaves it out has lost nothing."""
+    log = EventLog(2)
+    for seq in range(1, 6):
+        log.append(event(seq, "audio_output"))
+    log.append(event(6))
+    assert page_of([log], 0).gap is None
+    assert page_of([log], 0, types=frozenset({"audio_output"})).gap == Gap(GapReason.EXPIRED, 5)

@@ -1,34 +1,35 @@
 """What is known of one chat: turns, expression, tool calls, and what a replay may change of it."""
 
-from evi_mcp.ledger.log import Cursors
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evi_mcp.chat import tool_calls
 from evi_mcp.chat.facts import MAX_TEXT
-from evi_mcp.chat.record import ChatRecord
-from evi_mcp.chat.tool_calls import Status
+from evi_mcp.chat.flooding import BURST, PER_S
+from evi_mcp.chat.memory import CHAT_BYTES, Memory
+from evi_mcp.chat.tool_calls import Status, answer_key
 from evi_mcp.chat.turns import Turn
 from evi_mcp.protocol.redaction import Mask
 from tests import frames
+from tests.folding import FoldedChat
 
 
-def record(*made: str, live: bool = True) -> ChatRecord:
+def record(*made: str, live: bool = True) -> FoldedChat:
     """A chat in which this happened while we watched; `live=False`: before we attached."""
-    chat = ChatRecord("chat-1", Cursors("k"), max_events=1000, now=0.0)
-    chat.connection_opened()
+    chat = FoldedChat(chat_id="chat-1")
     if live:
-        chat.history.end_replay()
+        chat.caught_up()
     for second, frame in enumerate(made):
         chat.receive(frame, float(second))
     return chat
 
 
-def turns(chat: ChatRecord) -> list[tuple[str, str]]:
+def turns(chat: FoldedChat) -> list[tuple[str, str]]:
     return [(turn.speaker, turn.text) for turn in chat.turns.last(100)]
 
 
-def statuses(chat: ChatRecord) -> dict[str, str]:
+def statuses(chat: FoldedChat) -> dict[str, str]:
     return {call.tool_call_id: call.status.value for call in chat.tool_calls}
 
 
@@ -74,7 +75,7 @@ def test_prosody_is_joined_to_its_message_by_id_also_when_it_comes_late() -> Non
     chat = record(
         frames.assistant("One.", "m-1"), frames.user("hm", 1), frames.assistant("Two.", "m-2"), frames.prosody("m-1")
     )
-    assert [event.scores for event in chat.log if event.message_id == "m-1"] == [{"Sympathy": 0.44}] * 2
+    assert [chat.scores_of(event) for event in chat.log if event.message_id == "m-1"] == [{"Sympathy": 0.44}] * 2
 
 
 def test_the_voice_of_a_turn_is_the_mean_of_its_utterances() -> None:
@@ -146,7 +147,7 @@ def test_a_complete_replay_changes_nothing(kinds: list[str]) -> None:
         )
     chat = record(*made)
     before = (turns(chat), statuses(chat), [event.seq for event in chat.log])
-    chat.connection_opened()
+    chat.connect_again()
     for frame in made:
         assert chat.receive(frame, 1000.0) == []
     assert (turns(chat), statuses(chat), [event.seq for event in chat.log]) == before
@@ -158,18 +159,108 @@ def test_a_call_that_the_user_talked_past_before_we_attached_may_still_be_answer
     assert statuses(chat) == {"a": "superseded"}
 
 
-def test_the_size_of_the_log_is_counted_as_it_was_and_never_below_what_is_kept() -> None:
-    """Scores join their event later; counting them out but not in would undo the limit."""
-    chat = ChatRecord("chat-1", Cursors("k"), max_events=50, now=0.0)
-    for n in range(500):
-        chat.receive(frames.assistant("x", f"m-{n}"), 0.0)
-        chat.receive(frames.prosody(f"m-{n}"), 0.0)
-    assert chat.log._size == sum(chat.log._sizes[chat.log._start :]) > 0
+def test_prosody_that_comes_before_its_message_is_joined_to_it() -> None:
+    """EVI promises no order; some services send the voice first (it was lost)."""
+    chat = record(frames.prosody("m-1"), frames.assistant("I am sorry.", "m-1"), frames.end())
+    [message] = [event for event in chat.log if event.type == "assistant_message"]
+    assert chat.scores_of(message) == {"Sympathy": 0.44}
+    assert chat.turns.last(1)[0].scores == {"Sympathy": 0.44}
+
+
+def test_an_event_never_changes_once_it_is_logged() -> None:
+    """Readers, replicas and stores hold the same event: what comes later about it is a fact of its own."""
+    chat = record(frames.assistant("One.", "m-1"))
+    [message] = list(chat.log)
+    with pytest.raises(AttributeError):
+        message.text = "Two."
+    chat.receive(frames.prosody("m-1"))
+    assert message.scores is None and chat.scores_of(message) == {"Sympathy": 0.44}
+
+
+def test_a_call_whose_id_is_used_again_is_another_call() -> None:
+    """Some providers count their ids anew: the second call was no event, and answering it said "was answered"."""
+    chat = record(frames.tool_call("call_0"), frames.tool_response("call_0"), frames.tool_call("call_0"))
+    first, second = chat.tool_calls
+    assert (first.status, second.status) == (Status.ANSWERED, Status.PENDING)
+    assert chat.tool_calls.get("call_0") is second
+    assert chat.tool_calls.pending() == [second]
+
+
+def test_our_own_answer_shown_back_closes_no_later_call_of_the_same_id() -> None:
+    """A mirror of the first answer that comes late is not an answer to the second call."""
+    chat = record(frames.tool_call("call_0"))
+    [first] = chat.tool_calls
+    first.close(Status.ANSWERED, "us", at=1.0, elapsed=1.0)
+    first.sent = answer_key("tool_response", "ok")
+    chat.receive(frames.tool_call("call_0"))
+    chat.receive(frames.tool_response("call_0", "ok"))
+    assert [call.status for call in chat.tool_calls] == [Status.ANSWERED, Status.PENDING]
+    chat.receive(frames.tool_response("call_0", "ok"))
+    assert [call.status for call in chat.tool_calls] == [Status.ANSWERED, Status.ANSWERED]
+
+
+def test_a_flood_of_a_type_that_nobody_knows_is_counted_and_pushes_out_no_speech() -> None:
+    """Thirty levels of a microphone a second: they woke every wait, and speech was dropped for them."""
+    chat = record(frames.user("I said this", 1))
+    for n in range(3000):
+        chat.receive(frames.frame("audio_level", level=n), 10.0 + n / 30)
+    shown = [event for event in chat.log if event.type == "audio_level"]
+    assert len(shown) <= BURST + PER_S * 100 + 1
+    assert sum(event.count or 1 for event in shown) > 2900
+    assert "2999" in str(shown[-1].content) or shown[-1].count
+    assert turns(chat) == [("user", "I said this")]
+
+
+def test_what_is_minor_is_dropped_before_what_was_said() -> None:
+    """Audio and interim words come by the thousand; who reads later needs the words."""
+    chat = FoldedChat(max_events=10)
+    chat.caught_up()
+    chat.receive(frames.user("first words", 1))
+    for n in range(50):
+        chat.receive(frames.audio(f"m-{n}"))
+        chat.receive(frames.user(f"in {n}", n, interim=True))
+    assert next(event.text for event in chat.log) == "first words"
+    assert (chat.log.dropped_shown_seq, chat.log.dropped_major_seq) == (0, 0)
+    for n in range(20):
+        chat.receive(frames.user(f"words {n}", 1000 + n))
+    assert {event.type for event in chat.log} == {"user_message"}
+    assert chat.log.dropped_major_seq > 0
+
+
+def test_one_chat_holds_no_more_than_its_budget_whatever_it_is_made_of() -> None:
+    """2,000 turns of 256 Ki emoji took 2 GiB, and calls with large parameters 1 GiB: what is counted is bytes."""
+    memory = Memory()
+    chat = FoldedChat(memory=memory, max_audio=2 * 2**20)
+    chat.caught_up()
+    for n in range(60):
+        chat.receive(frames.user("😀" * MAX_TEXT, n))
+        chat.receive(frames.assistant("hm", f"a-{n}"))
+        chat.receive(frames.tool_call(f"call-{n}", parameters="я" * MAX_TEXT))
+        chat.receive(frames.audio(f"m-{n}", data="A" * 2**19))
+    assert CHAT_BYTES / 2 < chat.kept_bytes <= CHAT_BYTES
+    assert memory.kept == chat.kept_bytes
+    assert chat.log.last.type == "audio_output" and len(chat.turns) > 1
+    chat.forget()
+    assert memory.kept == 0
+
+
+def test_when_all_chats_together_are_full_the_largest_gives_way_and_a_small_one_loses_nothing() -> None:
+    """One chat that pours in must not cost another its history."""
+    memory = Memory(2**20)
+    small, large = FoldedChat(memory=memory), FoldedChat(memory=memory, max_events=10**6)
+    small.receive(frames.user("hello", 1))
+    for n in range(1000):
+        large.receive(frames.user("x" * 5000, n))
+    for n in range(20):
+        small.receive(frames.user(f"word {n}", 100 + n))
+    assert len(small.log) == 21 and small.log.dropped_seq == 0
+    assert large.log.dropped_seq > 0
+    assert memory.kept <= 2**20
 
 
 def test_a_secret_that_is_the_name_of_a_field_breaks_nothing() -> None:
     """Whoever configures the server may choose any value; only values are masked, and the event is still one."""
-    chat = ChatRecord("c", Cursors("k"), max_events=10, now=0.0, mask=Mask(["message_id"]))
+    chat = FoldedChat(mask=Mask(["message_id"]))
     chat.receive(frames.assistant("my message_id", "m-1"), 1.0)
     [event] = chat.log
     assert (event.text, event.message_id) == ("my [redacted]", "m-1")

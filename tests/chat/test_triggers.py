@@ -1,14 +1,13 @@
 """Triggers without I/O: what a sleeper is woken for is what one who comes later finds."""
 
 import pytest
-from evi_mcp.ledger.log import Cursors
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from evi_mcp.chat.record import ChatRecord
-from evi_mcp.chat.triggers import MAX_REMINDERS, AnyTrigger, Clock, Reminders, Trigger
+from evi_mcp.chat.triggers import MAX_REMINDERS, AnyTrigger, Reminders, Timer, Trigger, first_met
 from tests import frames
+from tests.folding import FoldedChat
 
 a_trigger: TypeAdapter[Trigger] = TypeAdapter(AnyTrigger)
 
@@ -55,44 +54,69 @@ def test_who_looks_back_finds_what_would_have_woken_a_sleeper(
 ) -> None:
     """An agent that was busy while it happened is woken as soon as it waits, and by the same event."""
     trigger = a_trigger.validate_python(given_trigger)
-    record = ChatRecord("c", Cursors("e"), max_events=1000, now=0.0)
-    record.connection_opened()
-    record.history.end_replay()
+    record = FoldedChat()
+    record.caught_up()
     would_wake = []
     for frame in frames_of(happened):
         for event in record.receive(frame, 1.0):
-            would_wake += [event.seq] if trigger.met_by(event, record) else []
+            would_wake += [event.seq] if trigger.met_by(event, record.record) else []
     after = [seq for seq in would_wake if seq > start]
-    assert trigger.met_after(record, start) == (after[0] if after else None)
+    assert trigger.met_after(record.record, start) == (after[0] if after else None)
 
 
 @example(seconds=1548.1024815864705, waits=[1.1024815864705033, 3095.1024815864703, 0.0])  # rounded down
 @given(seconds=st.floats(0.1, 3600), waits=st.lists(st.floats(0, 10_000), max_size=20))
-def test_a_clock_wakes_at_most_once_in_its_time(seconds: float, waits: list[float]) -> None:
+def test_a_timer_wakes_at_most_once_in_its_time(seconds: float, waits: list[float]) -> None:
     """However often somebody asks: the same silence is told once for each of its lengths."""
-    reminders, clock = Reminders(), Clock(1000.0, seconds)
+    reminders, timer = Reminders(), Timer(1000.0, seconds)
     told: list[float] = []
-    now = clock.since
-    for wait in waits:
+    now = timer.since
+    for page, wait in enumerate(waits, 1):
         now += wait
-        if reminders.next_at(clock, "a") <= now:
-            reminders.tell(clock, "a", now)
+        if reminders.next_at(timer, "a", page - 1) <= now:
+            reminders.tell(timer, "a", now, read_to=page - 1, page=page)
             told.append(now)
-            assert reminders.next_at(clock, "a") > now - 1e-6
-    lengths = [int((at - clock.since) / seconds + 1e-9) for at in told]
+            assert reminders.next_at(timer, "a", page) > now - 1e-6
+    lengths = [int((at - timer.since) / seconds + 1e-9) for at in told]
     assert lengths == sorted(set(lengths))
 
 
 def test_a_new_silence_is_told_anew_and_old_ones_are_forgotten() -> None:
     """What was told is of one silence; and memory is bounded."""
     reminders = Reminders()
-    reminders.tell(Clock(0.0, 10.0), "a", 10.0)
-    assert reminders.next_at(Clock(0.0, 10.0), "a") == 20.0
-    assert reminders.next_at(Clock(50.0, 10.0), "a") == 60.0
-    assert reminders.next_at(Clock(0.0, 10.0), "b") == 10.0, "another agent was told nothing"
+    reminders.tell(Timer(0.0, 10.0), "a", 10.0, read_to=0, page=1)
+    assert reminders.next_at(Timer(0.0, 10.0), "a", 1) == 20.0
+    assert reminders.next_at(Timer(50.0, 10.0), "a", 1) == 60.0
+    assert reminders.next_at(Timer(0.0, 10.0), "b", 1) == 10.0, "another caller was told nothing"
     for number in range(2 * MAX_REMINDERS):
-        reminders.tell(Clock(0.0, 10.0, f"call_{number}"), "a", 10.0)
-    assert reminders.next_at(Clock(0.0, 10.0), "a") == 10.0
+        reminders.tell(Timer(0.0, 10.0, number), "a", 10.0, read_to=0, page=1)
+    assert reminders.next_at(Timer(0.0, 10.0), "a", 1) == 10.0
+
+
+def test_a_reminder_that_nobody_received_is_not_used_up() -> None:
+    """A client that timed out without cancelling, and asks again from where it stood, was woken at 8 s for 4 s."""
+    reminders, silence = Reminders(), Timer(0.0, 4.0)
+    reminders.tell(silence, "a", 4.0, read_to=17, page=20)
+    assert reminders.next_at(silence, "a", 17) == 4.0, "it has not seen the page, so it is told at once"
+    assert reminders.next_at(silence, "a", 20) == 8.0, "it has"
+    reminders.tell(silence, "a", 5.0, read_to=17, page=21)
+    assert reminders.next_at(silence, "a", 20) == 4.0
+    assert reminders.next_at(silence, "a", 21) == 8.0
+
+
+def test_what_was_said_before_the_attach_wakes_nobody_and_what_an_outage_held_does() -> None:
+    """Old anger is the past. What came while the connection was away is news, but only once all of it has come."""
+    anger = [a_trigger.validate_python({"kind": "expression", "score": "Anger", "at_least": 0.5})]
+    record = FoldedChat(frames.metadata(), frames.user("I am furious.", 1, scores={"Anger": 0.9}), frames.end())
+    assert first_met(anger, record.record, 0) is None
+    record.caught_up()
+    assert first_met(anger, record.record, 0) is None, "it came with the history"
+    record.connect_again()
+    record.receive(frames.assistant("Sorry.", "m-1"))
+    [event] = record.receive(frames.user("Still furious.", 5000, scores={"Anger": 0.9}))
+    assert first_met(anger, record.record, 0) is None, "it may be history"
+    record.caught_up()
+    assert first_met(anger, record.record, 0) == (anger[0], event.seq)
 
 
 def angry_voice(*scores: float | None) -> list[str]:
@@ -110,13 +134,12 @@ def test_a_voice_that_comes_late_meets_what_it_completes_and_no_gap_is_skipped()
     trigger = a_trigger.validate_python(
         {"kind": "expression", "score": "Anger", "at_least": 0.5, "turns": 2, "speaker": "assistant"}
     )
-    record = ChatRecord("c", Cursors("e"), max_events=1000, now=0.0)
-    record.connection_opened()
-    record.history.end_replay()
+    record = FoldedChat()
+    record.caught_up()
 
     def met(frame: str) -> bool:
-        return any(trigger.met_by(event, record) for event in record.receive(frame, 1.0))
+        return any(trigger.met_by(event, record.record) for event in record.receive(frame, 1.0))
 
     assert not any(map(met, angry_voice(0.9, None, 0.9))), "the turn between may turn out to be calm"
     assert met(frames.prosody("m-1", Anger=0.8)), "it completes two turns, the later of which is not the newest"
-    assert trigger.met_after(record, 0) == record.log.last.seq
+    assert trigger.met_after(record.record, 0) == record.log.last.seq

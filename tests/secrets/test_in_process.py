@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from evi_mcp.server.tools import ALL_TOOLS
 from evi_mcp.supervision import live_chat, registry
 from tests import fake_evi, frames
-from tests.harness import CHAT, Agent, agent_on, app_behind, supervising
+from tests.harness import CHAT, Agent, agent_on, service_behind, supervising
 from tests.secrets.leaky import CLOSES, KEY, NAMED, STATUSES, Leaky, found_in, leaking
 from tests.server.test_tool_table import arguments_of
 
@@ -84,7 +84,7 @@ async def test_a_service_that_repeats_the_key_everywhere_cannot_get_it_shown(
             while not any(command.get("language_model_api_key") == NAMED for command in leaky.received):  # noqa: ASYNC110
                 await anyio.sleep(0.01)  # it does go where it belongs
             await look_everywhere(agent, seen)
-            app = app_behind(server)
+            app = service_behind(server)
             seen.note(
                 server, app, app.settings, app.registry, app._rest, app.registry._connector, *app.registry.chats()
             )
@@ -164,7 +164,7 @@ async def test_no_exception_of_the_connector_or_of_rest_holds_the_key(monkeypatc
     """Whoever embeds them logs what they raise, with all that it was raised from."""
     seen = Seen()
     async with leaking() as leaky, _supervising(leaky) as server:
-        app = app_behind(server)
+        app = service_behind(server)
         for chat_id in CHATS:
             try:
                 await app.registry._connector.connect(chat_id)

@@ -128,7 +128,7 @@ async def test_a_pause_ends_by_itself(evi: FakeEvi, agent: Agent, live: str) -> 
     page = await agent.call("wait_for_events", after="latest", types=["command"])
     assert (page["events"][0]["command"], page["events"][0]["by"]) == (
         "resume_assistant_message",
-        "the timer of pause",
+        "auto-resume",
     )
     assert (await agent.call("get_chat", chat_id=CHAT))["paused"] is False
 

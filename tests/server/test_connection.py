@@ -10,7 +10,7 @@ from tests.chaos.faults import Fault, Kind, Schedule
 from tests.chaos.proxy import breaking
 from tests.chaos.truth import Truth, telling
 from tests.fake_evi import KEY, FakeEvi
-from tests.harness import CHAT, Agent, agent_on, app_behind, supervising
+from tests.harness import CHAT, Agent, agent_on, service_behind, supervising
 
 pytestmark = pytest.mark.anyio
 
@@ -251,7 +251,7 @@ async def test_closing_the_server_closes_every_socket_with_1000(evi: FakeEvi) ->
         for chat_id in chats:
             group.start_soon(lambda chat_id: agent.call("attach_chat", chat_id=chat_id), chat_id)
             evi.history[chat_id] = [frames.metadata(chat_id)]
-    assert app_behind(server).registry.chats() == []
+    assert service_behind(server).registry.chats() == []
     await evi.until(lambda: sum(map(len, evi.closes.values())) == 20)
     assert {code for codes in evi.closes.values() for code in codes} == {1000}
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.harness import CHAT, Agent, agent_on, app_behind, supervising
+from tests.harness import CHAT, Agent, agent_on, service_behind, supervising
 
 pytestmark = pytest.mark.anyio
 
@@ -108,7 +108,7 @@ async def test_what_time_brings_wakes_once_and_then_only_after_as_long_again(evi
     triggers = [{"kind": "silence", "seconds": 600}, {"kind": "tool_call_waiting", "seconds": 600}]
     async with supervising(evi) as server, agent_on(server) as agent:
         await agent.call("attach_chat", chat_id=CHAT)
-        record = app_behind(server).chat(CHAT).record
+        record = service_behind(server).chat(CHAT).record
         for ago, woken in (
             (500, []),
             (700, ["silence", "tool_call_waiting"]),

@@ -11,7 +11,7 @@ from evi_mcp.server.server import instructions
 from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.harness import CHAT, agent_on, app_behind, supervising
+from tests.harness import CHAT, agent_on, service_behind, supervising
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +46,7 @@ async def test_nothing_that_arrives_changes_a_level_a_setting_an_allow_list_or_a
     evi.history[OTHER] = [frames.metadata(OTHER)]
     trigger = {"kind": "text", "contains": "the words agreed upon"}
     async with supervising(evi, access=access, allowed_chats=CHAT) as server, agent_on(server, era) as agent:
-        settings = app_behind(server).settings
+        settings = service_behind(server).settings
         before = settings.model_dump()
         tools = await agent.client.list_tools()
         cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]

@@ -1,20 +1,19 @@
 """Commands and pauses on connections that break, stall or are closed in the middle."""
 
+from dataclasses import replace
 from itertools import repeat
 
 import anyio
 import pytest
-from evi_mcp.ledger.log import Position
 
 from evi_mcp.errors import InvalidArgument, MaybeSent, NotSent
-from evi_mcp.protocol.commands import UserInput
-from evi_mcp.supervision import live_chat
+from evi_mcp.ledger.cursors import Position
 from evi_mcp.supervision.actions import answering, pausing, speaking
 from evi_mcp.supervision.following import Pace
 from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
 from evi_mcp.upstream.transport import Closed, Unreachable
 from tests import frames
-from tests.supervision.following import BreaksOnWrite, Handing, NeverTakes, following, until
+from tests.supervision.following import ANOTHER, ME, BreaksOnWrite, Handing, NeverTakes, following, saying, until
 
 pytestmark = pytest.mark.anyio
 
@@ -25,18 +24,19 @@ async def test_a_break_during_a_write_is_told_as_what_it_is_and_never_retried() 
     async with following(Handing(transport)) as registry:
         chat = await registry.attach("c")
         with pytest.raises(MaybeSent, match="may or may not have reached"):
-            await chat.send(UserInput.of(text="hi"), by="me")
+            await chat.send(saying("hi"))
         assert len(transport.sent) == 1
         assert [event.command for event in chat.record.log if event.type == "command"] == ["user_input"]
 
 
-async def test_a_stalled_socket_does_not_hold_an_agent_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stalled_socket_does_not_hold_an_agent_for_good() -> None:
     """The command may be in a buffer: that is said, and the agent goes on."""
-    monkeypatch.setattr(live_chat, "WRITE_TIMEOUT_S", 0.05)
+    short = replace(saying("hi"), write_timeout_s=0.05)
     async with following(Handing(NeverTakes((frames.metadata(),)))) as registry:
         chat = await registry.attach("c")
         with pytest.raises(MaybeSent):
-            await chat.send(UserInput.of(text="hi"), by="me")
+            await chat.send(short)
+        assert not chat.is_connected or chat.state == "reconnecting", "it is left, so that nothing can arrive later"
 
 
 async def test_a_stalled_socket_does_not_hold_the_end_either() -> None:
@@ -44,10 +44,10 @@ async def test_a_stalled_socket_does_not_hold_the_end_either() -> None:
     transport = NeverTakes((frames.metadata(),))
     async with following(Handing(transport)) as registry:
         chat = await registry.attach("c")
-        chat.record.paused = True
-        chat.dead_man = anyio.CancelScope()
+        chat.record.pause.begin(60.0, now=0.0, elapsed=chat.clock.elapsed())
+        chat.pause_changed()
         await registry.detach("c")
-    assert transport.closed_with == 1000
+    assert not transport.is_open, "what it would not take is not delivered later either"
 
 
 async def test_detaching_ends_a_command_that_waits_for_the_chat_to_come_back() -> None:
@@ -61,7 +61,7 @@ async def test_detaching_ends_a_command_that_waits_for_the_chat_to_come_back() -
 
             async def send() -> None:
                 with pytest.raises(NotSent, match="detached"):
-                    await chat.send(UserInput.of(text="hi"), by="me")
+                    await chat.send(saying("hi"))
 
             group.start_soon(send)
             await anyio.wait_all_tasks_blocked()
@@ -73,10 +73,11 @@ async def test_a_condition_on_a_cursor_that_is_too_old_to_tell_refuses() -> None
     said = [frames.metadata(), *(frames.assistant(f"line {n}", f"m-{n}") for n in range(20))]
     async with following(MemoryConnector(tuple(said)), max_events=5) as registry:
         chat = await registry.attach("c")
-        for cursor in (registry.cursors.at(2), "zzz-7"):
+        cursors = registry.house.ledger.cursors
+        for cursor in (cursors.at(2), "zzz-7"):
             with pytest.raises(InvalidArgument, match="too old to tell"):
-                speaking.refuse_if_user_spoke(registry, chat, registry.cursors.read(cursor))
-        speaking.refuse_if_user_spoke(registry, chat, Position(chat.record.log.dropped_seq))
+                speaking.UnlessUserSpoke(cursors, cursors.read(cursor)).check(chat)
+        speaking.UnlessUserSpoke(cursors, Position(chat.record.log.dropped_seq)).check(chat)
 
 
 async def test_the_timer_of_a_pause_tries_until_a_resume_is_written() -> None:
@@ -84,7 +85,7 @@ async def test_the_timer_of_a_pause_tries_until_a_resume_is_written() -> None:
     connector = MemoryConnector((frames.metadata(),), Unreachable("down"), Unreachable("down"), (frames.metadata(),))
     async with following(connector, Pace(first_frame=0.05, quiet=0.02, delays=lambda: repeat(0.05))) as registry:
         chat = await registry.attach("c")
-        await pausing.pause(registry, chat, by="me", resume_after_s=0.01)
+        await pausing.pause(chat, by=ME, resume_after_s=0.01)
         connector.connections["c"][0].shut(None)
         while len(connector.connections["c"]) < 2:
             await chat.changed()
@@ -97,9 +98,10 @@ async def test_an_answer_of_which_nobody_knows_whether_it_arrived_can_be_given_a
     async with following(Handing(transport)) as registry:
         chat = await registry.attach("c")
         with pytest.raises(MaybeSent):
-            await answering.answer_tool_call(chat, "call_1", "x", by="me")
+            call = answering.find_call(chat, "call_1")
+            await answering.answer(chat, call, answering.answer_of(call, "x"), by=ME)
         [call] = chat.record.tool_calls.pending()
-        assert call.answered_by == "perhaps me"
+        assert call.answered_by == 'perhaps "me"'
 
 
 async def test_the_timer_of_an_earlier_pause_does_not_end_a_later_one() -> None:
@@ -107,17 +109,17 @@ async def test_the_timer_of_an_earlier_pause_does_not_end_a_later_one() -> None:
     connector = MemoryConnector((frames.metadata(),), Unreachable("down"), (frames.metadata(),))
     async with following(connector, Pace(first_frame=0.05, quiet=0.02, delays=lambda: repeat(0.1))) as registry:
         chat = await registry.attach("c")
-        await pausing.pause(registry, chat, by="a", resume_after_s=0.05)
+        await pausing.pause(chat, by=ME, resume_after_s=0.05)
         connector.connections["c"][0].shut(None)
         await until(chat, "reconnecting")
-        await pausing.pause(registry, chat, by="b", resume_after_s=0)
+        await pausing.pause(chat, by=ANOTHER, resume_after_s=0)
         await anyio.wait_all_tasks_blocked()
         sent = [event.command for event in chat.record.log if event.type == "command"]
-        assert sent[-1] == "pause_assistant_message" and chat.record.paused
-        await pausing.resume(registry, chat, by="a")
-        await pausing.pause(registry, chat, by="a", resume_after_s=60)
-        await pausing.pause(registry, chat, by="b", resume_after_s=0)
-        assert (chat.dead_man, chat.record.resumes_at) == (None, None)
+        assert sent[-1] == "pause_assistant_message" and chat.record.pause.paused
+        await pausing.resume(chat, by=ME)
+        await pausing.pause(chat, by=ME, resume_after_s=60)
+        await pausing.pause(chat, by=ANOTHER, resume_after_s=0)
+        assert (chat.record.pause.promised, chat.record.pause.shown_resumes_at) == (False, None)
 
 
 async def test_a_pause_that_is_being_written_while_its_chat_is_detached_is_resumed() -> None:
@@ -132,7 +134,7 @@ async def test_a_pause_that_is_being_written_while_its_chat_is_detached_is_resum
     async with following(Handing(transport)) as registry:
         chat = await registry.attach("c")
         async with anyio.create_task_group() as group:
-            group.start_soon(lambda: pausing.pause(registry, chat, by="a", resume_after_s=60))
+            group.start_soon(lambda: pausing.pause(chat, by=ME, resume_after_s=60))
             await anyio.wait_all_tasks_blocked()
             await registry.detach("c")
     assert [frame.split('"')[3] for frame in transport.sent] == [
@@ -146,10 +148,10 @@ async def test_a_paused_chat_that_is_detached_while_it_cannot_be_resumed_says_so
     connector = MemoryConnector((frames.metadata(),), Unreachable("down"))
     async with following(connector, Pace(first_frame=0.05, quiet=0.02)) as registry:
         chat = await registry.attach("c")
-        await pausing.pause(registry, chat, by="a", resume_after_s=60)
+        await pausing.pause(chat, by=ME, resume_after_s=60)
         connector.connections["c"][0].shut(None)
         await until(chat, "reconnecting")
-        assert (await registry.detach("c")).record.paused
+        assert (await registry.detach("c")).record.pause.paused
 
 
 @pytest.mark.parametrize("resume_after_s", [0, 60])
@@ -165,8 +167,8 @@ async def test_a_resume_of_which_nobody_knows_leaves_the_pause_as_it_was(resume_
 
     async with following(Handing(BreaksOnResume((frames.metadata(),)))) as registry:
         chat = await registry.attach("c")
-        await pausing.pause(registry, chat, by="a", resume_after_s=resume_after_s)
+        await pausing.pause(chat, by=ME, resume_after_s=resume_after_s)
         with pytest.raises(MaybeSent):
-            await pausing.resume(registry, chat, by="a")
-        assert chat.record.paused
-        assert (chat.dead_man is not None) == (resume_after_s > 0)
+            await pausing.resume(chat, by=ME)
+        assert chat.record.pause.paused
+        assert chat.record.pause.promised == (resume_after_s > 0)

@@ -1,7 +1,6 @@
 """Attaching, detaching and listening on the in-memory connector: what sockets would only show by luck."""
 
 import gc
-import time
 import weakref
 from contextlib import suppress
 from itertools import repeat
@@ -9,21 +8,20 @@ from itertools import repeat
 import anyio
 import anyio.lowlevel
 import pytest
-from evi_mcp.ledger.pages import Filter
 
 from evi_mcp.chat.events import Event
+from evi_mcp.chat.pages import Filter
 from evi_mcp.chat.triggers import OnSilence
 from evi_mcp.errors import AttachRefused, ChatNotAttached
-from evi_mcp.protocol.commands import UserInput
 from evi_mcp.supervision import registry as registry_module
 from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.listeners import Listeners
 from evi_mcp.supervision.live_chat import LiveChat
-from evi_mcp.supervision.waiting import Wait, WokenBy
+from evi_mcp.supervision.waiting import WokenBy
 from evi_mcp.upstream.memory import MemoryConnector
 from evi_mcp.upstream.transport import Refused, Unreachable
 from tests import frames
-from tests.supervision.following import Handing, Pouring, Refusing, following, until
+from tests.supervision.following import Handing, Pouring, Refusing, following, saying, until, waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +32,7 @@ async def test_it_can_be_used_without_a_network() -> None:
     async with following(connector) as registry:
         chat = await registry.attach("c")
         assert repr(registry) == "<ChatRegistry [<LiveChat c: live, 3 events>]>"
-        receipt = await chat.send(UserInput.of(text="hi"), by="me")
+        receipt = await chat.send(saying("hi"))
         assert receipt.command == "user_input"
         [transport] = connector.connections["c"]
         assert await transport.wait_sent(1) == ['{"type":"user_input","text":"hi"}']
@@ -150,7 +148,7 @@ async def test_a_wait_that_is_called_off_listens_no_more(all_chats: bool) -> Non
         chat = await registry.attach("c")
         listening = len(chat.listeners), len(registry.listeners)
         with anyio.CancelScope() as scope:
-            with Wait(registry, None if all_chats else [chat], Filter(frozenset({"never"}))) as wait:
+            with waiting(registry, None if all_chats else [chat], Filter(frozenset({"never"}))) as wait:
                 assert (len(chat.listeners), len(registry.listeners)) != listening
                 scope.cancel()
                 await wait.sleep(60)
@@ -164,10 +162,10 @@ async def test_an_interruption_begins_a_silence_for_who_sleeps_already() -> None
         chat = await registry.attach("c")
         minute = frames.frame("audio_output", id="m", index=0, data="A" * 128_000 * 60)
         connector.connections["c"][0].push(minute)
-        with Wait(registry, [chat], Filter(frozenset({"audio_output"}))) as wait:
-            if chat.record.spoke_at < time.time() + 30:
+        with waiting(registry, [chat], Filter(frozenset({"audio_output"}))) as wait:
+            if chat.record.spoke_at < chat.clock.elapsed() + 30:
                 await wait.sleep(5)
-        with Wait(registry, [chat], Filter(), [OnSilence(kind="silence", seconds=0.2)]) as wait:
+        with waiting(registry, [chat], Filter(), [OnSilence(kind="silence", seconds=0.2)]) as wait:
             async with anyio.create_task_group() as group:
                 group.start_soon(wait.sleep, 60)
                 await anyio.lowlevel.checkpoint()

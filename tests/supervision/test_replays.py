@@ -73,7 +73,7 @@ async def test_reconnecting_goes_on_until_the_time_is_up_and_then_fails() -> Non
         chat = await registry.attach("c")
         connector.connections["c"][0].shut(1012, "restart")
         await until(chat, "failed")
-        assert chat.record.lifecycle.reason == "gave up after 0.2 s without a connection; last: no route"
+        assert chat.record.reason == "gave up after 0.2 s without a connection; last: no route"
         assert connector.attempts > 3
         reasons = [event.reason for event in chat.record.log if event.state == "reconnecting"]
         assert reasons == ['the service closed the connection with 1012: "restart"', "no route"]
