@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import mcp_types as types
 from mcp import Client
 from pydantic import SecretStr
 
@@ -30,6 +31,11 @@ def app_behind(server: EviServer) -> App:
     return server._app
 
 
+def text_of(content: types.ContentBlock) -> str:
+    assert isinstance(content, types.TextContent), content
+    return content.text
+
+
 class Agent:
     """A client whose calls say what went wrong."""
 
@@ -46,14 +52,14 @@ class Agent:
         """The text of a call that succeeds."""
         answer = await self.client.call_tool(tool, arguments)
         assert not answer.is_error, answer.content
-        return str(answer.content[0].text)
+        return text_of(answer.content[0])
 
     async def error(self, tool: str, **arguments: Any) -> str:
         """The text of a call that fails."""
         answer = await self.client.call_tool(tool, arguments)
         assert answer.is_error, answer
         assert answer.structured_content is None
-        return str(answer.content[0].text)
+        return text_of(answer.content[0])
 
     @asynccontextmanager
     async def waiting(self, **arguments: Any) -> AsyncIterator[list[Any]]:

@@ -196,7 +196,7 @@ def _count(seed: int, truth: Truth, sides: list[Side], unsettled: list[str]) -> 
     for side in sides:
         for chat_id, follower in side.followers.items():
             history = truth.chats[chat_id].history
-            kept_back = [(one.index, one.link.passed) for one in side.proxy.withheld[chat_id]]
+            kept_back = [(one.number, one.link.passed) for one in side.proxy.withheld[chat_id]]
             events[side.name, chat_id] = compare(history, follower.events[chat_id], kept_back)
             if side.watcher:
                 events["watcher", chat_id] = compare(history, side.watcher.events[chat_id], kept_back)

@@ -94,8 +94,7 @@ async def test_a_busy_server_of_many_chats_ends_in_time(evi: FakeEvi, end: str |
         children = list(descendants(server.process.pid))
         began = time.monotonic()
         if end == "eof":
-            assert server.process.stdin is not None
-            server.process.stdin.close()
+            server.end_input()
         else:
             server.process.send_signal(signal.SIGINT if end == "twice" else int(end))
             if end == "twice":  # as clients and impatient people do

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from itertools import repeat
+from typing import Any
 
 import anyio
 
@@ -23,7 +24,7 @@ QUICK = Pace(first_frame=0.05, quiet=0.02, long_quiet=0.2, replay=0.5, delays=at
 
 @asynccontextmanager
 async def following(
-    connector: Connector | MemoryConnector, pace: Pace = QUICK, **limits: int
+    connector: Connector | MemoryConnector, pace: Pace = QUICK, **limits: Any
 ) -> AsyncIterator[ChatRegistry]:
     with anyio.fail_after(10):
         async with ChatRegistry(connector, pace=pace, **limits) as registry:
