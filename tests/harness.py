@@ -11,19 +11,22 @@ from pydantic import SecretStr
 
 from evi_mcp.config import Settings
 from evi_mcp.server.server import EviServer
+from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.service import App, open_app
 from evi_mcp.upstream.transport import Connector
 from tests.fake_evi import KEY, FakeEvi
+from tests.supervision.following import QUICK
 
 CHAT = "chat-1"
 
 
 @asynccontextmanager
 async def supervising(
-    evi: FakeEvi | None = None, connector: Connector | None = None, **settings: Any
+    evi: FakeEvi | None = None, connector: Connector | None = None, pace: Pace = QUICK, **settings: Any
 ) -> AsyncIterator[EviServer]:
+    """A server with these settings, on the service `evi`; it takes a replay for over sooner than a real one."""
     values = {"base_url": evi.base_url if evi else "http://127.0.0.1:9", "hume_api_key": SecretStr(KEY), **settings}
-    async with open_app(Settings(**values), connector) as app:
+    async with open_app(Settings(**values), connector, pace) as app:
         yield EviServer(app)
 
 

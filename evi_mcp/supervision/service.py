@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from evi_mcp import __version__
@@ -100,11 +101,14 @@ class App:
 
 
 @asynccontextmanager
-async def open_app(settings: Settings, connector: Connector | None = None) -> AsyncIterator[App]:
+async def open_app(
+    settings: Settings, connector: Connector | None = None, pace: Pace | None = None
+) -> AsyncIterator[App]:
     """A running app; leaving the block closes every socket with 1000.
 
     Args:
         connector: Instead of the real one, for tests and embedding.
+        pace: How patient it is with a service, but for `reconnect_for`, which is a setting; `None` for the usual.
 
     Raises:
         InvalidSetting: The audit log cannot be used.
@@ -124,7 +128,7 @@ async def open_app(settings: Settings, connector: Connector | None = None) -> As
             max_chats=settings.max_chats,
             max_events=settings.log_events,
             max_audio=settings.audio_kib * 1024,
-            pace=Pace(reconnect_for=settings.reconnect_for),
+            pace=replace(pace or Pace(), reconnect_for=settings.reconnect_for),
             mask=mask,
             audit=audit,
             epoch=epoch,

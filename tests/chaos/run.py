@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import anyio
 from mcp import Client
 
+from evi_mcp.supervision.following import Pace
 from evi_mcp.upstream import websocket
 from tests.chaos.agents import Actor, Follower, call
 from tests.chaos.count import Commands, Events, account, compare
@@ -93,7 +94,7 @@ async def _in_process(truth: Truth, schedule: Schedule, chat_ids: list[str]) -> 
     """A server with four clients, of both protocol eras. A fifth agent looks at all of its chats at once."""
     async with (
         breaking(truth.port, schedule) as proxy,
-        supervising(base_url=proxy.base_url) as server,
+        supervising(base_url=proxy.base_url, pace=Pace()) as server,
         Client(server) as one,
         Client(server) as two,
         Client(server, mode="legacy") as three,

@@ -14,7 +14,7 @@ from tests.chaos.faults import DAMAGE, Fault, Kind, Schedule
 from tests.chaos.proxy import FaultProxy, breaking
 from tests.chaos.truth import Truth, telling
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 SAID = [frames.user(f"word {number}", number) for number in range(6)]
 HISTORY = 2 + len(SAID)

@@ -20,7 +20,7 @@ from tests.harness import CHAT
 from tests.process.conftest import SCRIPT, Process, evi_mcp
 from tests.process.test_stdio import exited
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 LIMIT_S = 2.0
 """Clients wait so long after they have closed stdin, or sent SIGTERM, and then kill (the MCP Python SDK)."""
