@@ -235,7 +235,7 @@ async def test_at_the_end_of_stdin_a_client_that_stopped_reading_holds_nothing(e
 
 
 async def test_a_claude_channel_cues_with_numbers_and_never_with_what_was_said(evi: FakeEvi) -> None:
-    """Speech in front of a model without being asked for would be the shortest way to fool it (our contract, 7)."""
+    """Our contract (section 7): speech put before a model unasked would be the shortest way to fool it."""
     async with evi_mcp(evi=evi, EVI_MCP_CLAUDE_CHANNEL="on") as server:
         answer = await server.initialize()
         assert answer["result"]["capabilities"]["experimental"] == {"claude/channel": {}}
