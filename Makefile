@@ -30,7 +30,6 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@$(MAKE) --no-print-directory lint types tests
-	$(BIN)/evi-mcp demo
 	@echo "for information, whatever it says:"
 	-$(BIN)/python -m benchmarks --quick
 
