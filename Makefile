@@ -30,7 +30,6 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	@$(MAKE) --no-print-directory lint types tests
-	$(BIN)/evi-mcp demo
 	@echo "for information, whatever it says:"
 	-$(BIN)/python -m benchmarks --quick
 
@@ -42,9 +41,11 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
+# A worker for each core. The tests marked `alone` measure, so they come after the others, one at a time.
 tests: $(INSTALLED)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -m 'not alone' --numprocesses auto --dist loadgroup --durations 10
+	$(BIN)/coverage run -m pytest -m alone --durations 10
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

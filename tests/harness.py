@@ -5,29 +5,43 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import mcp_types as types
 from mcp import Client
 from pydantic import SecretStr
 
+from evi_mcp.clock import Clock
 from evi_mcp.config import Settings
 from evi_mcp.server.server import EviServer
+from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.service import Service, open_service
 from evi_mcp.upstream.transport import Connector
 from tests.fake_evi import KEY, FakeEvi
+from tests.supervision.following import QUICK
 
 CHAT = "chat-1"
 
 
 @asynccontextmanager
 async def supervising(
-    evi: FakeEvi | None = None, connector: Connector | None = None, **settings: Any
+    evi: FakeEvi | None = None,
+    connector: Connector | None = None,
+    pace: Pace = QUICK,
+    clock: Clock | None = None,
+    **settings: Any,
 ) -> AsyncIterator[EviServer]:
+    """A server with these settings, on the service `evi`; it takes a replay for over sooner than a real one."""
     values = {"base_url": evi.base_url if evi else "http://127.0.0.1:9", "hume_api_key": SecretStr(KEY), **settings}
-    async with open_service(Settings(**values), connector) as service:
+    async with open_service(Settings(**values), connector, clock=clock, pace=pace) as service:
         yield EviServer(service)
 
 
 def service_behind(server: EviServer) -> Service:
     return server._service
+
+
+def text_of(content: types.ContentBlock) -> str:
+    assert isinstance(content, types.TextContent), content
+    return content.text
 
 
 class Agent:
@@ -46,14 +60,14 @@ class Agent:
         """The text of a call that succeeds."""
         answer = await self.client.call_tool(tool, arguments)
         assert not answer.is_error, answer.content
-        return str(answer.content[0].text)
+        return text_of(answer.content[0])
 
     async def error(self, tool: str, **arguments: Any) -> str:
         """The text of a call that fails."""
         answer = await self.client.call_tool(tool, arguments)
         assert answer.is_error, answer
         assert answer.structured_content is None
-        return str(answer.content[0].text)
+        return text_of(answer.content[0])
 
     @asynccontextmanager
     async def waiting(self, **arguments: Any) -> AsyncIterator[list[Any]]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+NPM = pytest.mark.xdist_group("npm")
+"""Of the tests that need it: they install into the same folders, so they run one after the other."""
 NODE = "22.23.3"
 """The Node that is installed where there is only an older one."""
 

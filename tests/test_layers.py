@@ -80,7 +80,17 @@ THEIRS = {
     "click": {"cli/main.py", "cli/doctor.py"},
     "h11": {"simulator/http1.py"},
     "rich": {"cli/terminal/", "cli/demo/"},
-    "anyio": {"clock.py", "wakeups.py", "ledger/journal.py", "audit/log.py", "ledger/", "supervision/", "upstream/", "server/", "simulator/", "cli/"},
+    "anyio": {
+        "clock.py",
+        "wakeups.py",
+        "ledger/journal.py",
+        "audit/log.py",
+        "supervision/",
+        "upstream/",
+        "server/",
+        "simulator/",
+        "cli/",
+    },
     "asyncio": {
         "upstream/websocket.py",
         "server/stdio.py",

@@ -2,7 +2,7 @@
 
     connecting -> live <-> reconnecting -> ended | failed
 
-Rules: contract of this server, on top of what Hume documents: a close with 1000 is a normal end (user left,
+Rules: docs/contract.md, section 3, on top of what Hume documents: a close with 1000 is a normal end (user left,
 timeout, `hang_up`), and the errors below end the chat. Everything undocumented is treated as passing trouble,
 except refusals that no waiting heals.
 """

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from evi_mcp import __version__
@@ -78,7 +79,7 @@ async def open_service(
     Args:
         connector: Instead of the real one, for tests and embedding.
         clock: Instead of this machine's.
-        pace: Instead of the usual time limits; `reconnect_for` is the setting's then, too.
+        pace: How patient it is with a service, but for `reconnect_for`, which is a setting; `None` for the usual.
 
     Raises:
         InvalidSetting: The audit log cannot be used.
@@ -106,7 +107,7 @@ async def open_service(
             max_events=settings.log_events,
             max_audio=settings.audio_kib * 1024,
         )
-        pace = pace or Pace(reconnect_for=settings.reconnect_for)
+        pace = replace(pace or Pace(), reconnect_for=settings.reconnect_for)
         registry = await stack.enter_async_context(ChatRegistry(house, max_chats=settings.max_chats, pace=pace))
         if system_clock is not None:
             registry.start(system_clock.run)

@@ -16,7 +16,8 @@ import anyio
 
 from tests.chaos.callers import Callers, talking
 from tests.chaos.flood import BUSY, QUIET, START, flooding
-from tests.process.conftest import KEY, Process, evi_mcp
+from tests.fake_evi import KEY
+from tests.process.conftest import Process, evi_mcp
 
 MAX_GROWTH_MIB = 192
 """What the server's process may grow by. One log is bounded at 32 Mi characters, which Python holds in some 100 MiB of

@@ -33,7 +33,7 @@ _Trouble = (OSError, asyncio.IncompleteReadError)
 class Withheld(NamedTuple):
     """The frame of this number never came through on a connection; `link.passed` says how many came by on it."""
 
-    index: int
+    number: int
     link: "Link"
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import anyio
 from mcp import Client
 
+from evi_mcp.supervision.following import Pace
 from evi_mcp.upstream import websocket
 from tests.chaos.agents import Actor, Follower, call
 from tests.chaos.count import Commands, Events, account, compare
@@ -93,7 +94,7 @@ async def _in_process(truth: Truth, schedule: Schedule, chat_ids: list[str]) -> 
     """A server with four clients, of both protocol eras. A fifth agent looks at all of its chats at once."""
     async with (
         breaking(truth.port, schedule) as proxy,
-        supervising(base_url=proxy.base_url) as server,
+        supervising(base_url=proxy.base_url, pace=Pace()) as server,
         Client(server) as one,
         Client(server) as two,
         Client(server, mode="legacy") as three,
@@ -196,7 +197,7 @@ def _count(seed: int, truth: Truth, sides: list[Side], unsettled: list[str]) -> 
     for side in sides:
         for chat_id, follower in side.followers.items():
             history = truth.chats[chat_id].history
-            kept_back = [(one.index, one.link.passed) for one in side.proxy.withheld[chat_id]]
+            kept_back = [(one.number, one.link.passed) for one in side.proxy.withheld[chat_id]]
             events[side.name, chat_id] = compare(history, follower.events[chat_id], kept_back)
             if side.watcher:
                 events["watcher", chat_id] = compare(history, side.watcher.events[chat_id], kept_back)

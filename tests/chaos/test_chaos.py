@@ -3,6 +3,7 @@
 import anyio
 import pytest
 
+from evi_mcp.supervision.following import Pace
 from tests.chaos.agents import call
 from tests.chaos.faults import Schedule
 from tests.chaos.pressure import MAX_GROWTH_MIB, UNREAD_ANSWERS, others, stop_reading
@@ -13,7 +14,7 @@ from tests.chaos.served import served
 from tests.chaos.truth import Truth, telling
 from tests.harness import CHAT, agent_on, supervising
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 
 async def test_nothing_is_lost_doubled_or_written_twice_whatever_breaks() -> None:
@@ -32,7 +33,7 @@ async def test_nothing_is_lost_doubled_or_written_twice_whatever_breaks() -> Non
 async def test_a_refusal_that_does_not_heal_is_the_end_of_a_chat_that_was_live(status: int, state: str) -> None:
     """Our contract (section 3). What was said stays readable."""
     async with telling(Truth("final", [CHAT])) as truth, breaking(truth.port, _Refusing(status)) as proxy:
-        async with supervising(base_url=proxy.base_url) as server, agent_on(server) as agent:
+        async with supervising(base_url=proxy.base_url, pace=Pace()) as server, agent_on(server) as agent:
             await agent.call("attach_chat", chat_id=CHAT)
             proxy.cut()
             with anyio.fail_after(10):

@@ -6,13 +6,11 @@ from tests import frames
 from tests.chaos.count import Asked, account, compare
 
 HISTORY = [frames.metadata(), frames.assistant("a", "m-1"), frames.end(), frames.assistant("b", "m-2"), frames.end()]
-META, A, END, B = (
-    {"type": "chat_metadata"},
-    {"type": "assistant_message", "message_id": "m-1", "text": "a"},
-    {"type": "assistant_end"},
-    {"type": "assistant_message", "message_id": "m-2", "text": "b"},
-)
-STATE = {"type": "chat_state", "state": "live"}
+META: dict[str, object] = {"type": "chat_metadata"}
+A: dict[str, object] = {"type": "assistant_message", "message_id": "m-1", "text": "a"}
+END: dict[str, object] = {"type": "assistant_end"}
+B: dict[str, object] = {"type": "assistant_message", "message_id": "m-2", "text": "b"}
+STATE: dict[str, object] = {"type": "chat_state", "state": "live"}
 
 
 def read(*events: dict[str, object]) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from tests.chaos.faults import DAMAGE, Fault, Kind, Schedule
 from tests.chaos.proxy import FaultProxy, breaking
 from tests.chaos.truth import Truth, telling
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 SAID = [frames.user(f"word {number}", number) for number in range(6)]
 HISTORY = 2 + len(SAID)
@@ -108,7 +108,7 @@ async def test_a_damaged_frame_is_no_message_and_is_noted(how: str) -> None:
     async with through(Fault(Kind.CORRUPT, 3, how)) as (proxy, truth), opened(proxy) as client:
         history, came = truth.chats["c"].history, await received(client, HISTORY)
         assert [n for n, frame in enumerate(came) if frame != history[n]] == [3]
-        assert [one.index for one in proxy.withheld["c"]] == [3]
+        assert [one.number for one in proxy.withheld["c"]] == [3]
 
 
 async def test_a_binary_frame_comes_in_between_and_takes_nothing_away() -> None:

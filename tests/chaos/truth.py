@@ -87,7 +87,7 @@ class Truth:
         news.set()
 
     def _refuse(self, connection: ServerConnection, request: Request) -> Response | None:
-        return None if _chat_id(request) in self.chats else connection.respond(404, "{}")  # type: ignore[arg-type]
+        return None if _chat_id(request) in self.chats else connection.respond(404, "{}")
 
     def _mark(self, connection: ServerConnection, request: Request, response: Response) -> None:
         if talk := self.chats.get(_chat_id(request)):

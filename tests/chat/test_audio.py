@@ -19,7 +19,7 @@ def data(chunk: Chunk) -> str:
 
 @given(CHUNKS, st.integers(1, 6000))
 def test_what_is_kept_is_whole_and_within_the_limit_and_what_goes_is_the_oldest(came: list[Chunk], most: int) -> None:
-    """Our contract (section 6, issue 3): half a message, or memory without bound, would be worse than none."""
+    """Our contract (section 6): half a message, or memory without bound, would be worse than none."""
     store = AudioStore(most)
     everything: dict[str, dict[int, str]] = {}
     for chunk in came:

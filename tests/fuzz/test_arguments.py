@@ -26,7 +26,7 @@ HISTORY = (frames.metadata(), frames.user("Hello?", 100), frames.tool_call("call
 
 chat_ids = st.sampled_from([CHAT, CHAT, CHAT, "chat-2", "..", "a/b", "nobody"]) | texts
 cursors = st.sampled_from(["earliest", "latest", "0-0", "zz-9", "0-" + "9" * 18, "-", "0--1", "0-1\n"]) | texts
-short = st.sampled_from([0, 0.0, 0.01, -1, 1e400, float("nan"), None, "0", [], True])
+short: st.SearchStrategy[Any] = st.sampled_from([0, 0.0, 0.01, -1, 1e400, float("nan"), None, "0", [], True])
 """Where seconds are asked for: nothing that holds a test up."""
 KNOWN: dict[str, Any] = {
     "chat_id": chat_ids,

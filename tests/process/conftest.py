@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,11 @@ class Process:
         params = {"name": tool, "arguments": arguments}
         self.write(json.dumps({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}))
 
+    def end_input(self) -> None:
+        """Closes its stdin, as a client that goes away does."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
     def stop_reading(self) -> None:
         """From now on nobody reads its stdout, and the pipe fills up."""
         assert self.process.stdout is not None
@@ -86,18 +91,22 @@ class Process:
 
 
 @asynccontextmanager
-async def evi_mcp(*arguments: str, evi: FakeEvi | None = None, **environment: str) -> AsyncIterator[Process]:
-    """Runs `evi-mcp` with these arguments; it is killed if the test leaves it running."""
+async def evi_mcp(
+    *arguments: str, evi: FakeEvi | None = None, environment: Mapping[str, str] | None = None, **more: str
+) -> AsyncIterator[Process]:
+    """Runs `evi-mcp` with these arguments; it is killed if the test leaves it running.
+
+    Its environment has the address and the key of `evi`, then `environment`, then `more`.
+    """
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
-    if evi is not None:
-        environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY, **environment}
+    service = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY} if evi is not None else {}
     process = await asyncio.create_subprocess_exec(
         SCRIPT,
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**keep, **environment},
+        env={**keep, **service, **(environment or {}), **more},
         limit=2**26,
     )
     try:

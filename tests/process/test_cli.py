@@ -30,7 +30,7 @@ async def test_misuse_is_status_two_and_one_line_on_stderr(
     arguments: list[str], environment: dict[str, str], said: str
 ) -> None:
     """Our contract (section 2)."""
-    async with evi_mcp(*arguments, **environment) as process:
+    async with evi_mcp(*arguments, environment=environment) as process:
         status, log = await process.ended()
     assert (status, process.lines) == (2, [])
     assert said in log and log.count("\n") == 1 and "pw@" not in log

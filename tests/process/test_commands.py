@@ -51,7 +51,7 @@ async def test_served_with_the_simulator_inside_there_are_live_chats_at_once() -
 )
 async def test_the_doctor_says_what_to_fix(evi: FakeEvi, environment: dict[str, str], said: str) -> None:
     """One line for each check, and status 1; the key itself is never shown."""
-    async with evi_mcp("doctor", **{"EVI_MCP_BASE_URL": evi.base_url, **environment}) as doctor:
+    async with evi_mcp("doctor", environment={"EVI_MCP_BASE_URL": evi.base_url, **environment}) as doctor:
         assert doctor.process.stdout is not None
         shown = (await doctor.process.stdout.read()).decode()
         assert await doctor.process.wait() == 1

@@ -15,7 +15,7 @@ from mcp_types import ResourceTemplateReference
 
 from tests import frames
 from tests.fake_evi import KEY, FakeEvi
-from tests.harness import CHAT, Agent
+from tests.harness import CHAT, Agent, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -138,7 +138,7 @@ async def _prompts(agent: Agent) -> None:
     prompts = {prompt.name for prompt in (await agent.client.list_prompts()).prompts}
     assert prompts == {"supervise_chat", "answer_tool_calls", "review_chat"}
     [message] = (await agent.client.get_prompt("supervise_chat", {"chat_id": CHAT, "goal": "Listen."})).messages
-    assert CHAT in message.content.text
+    assert CHAT in text_of(message.content)
     template = ResourceTemplateReference(type="ref/resource", uri="evi://chats/{chat_id}")
     completion = (await agent.client.complete(template, {"name": "chat_id", "value": "ch"})).completion
     assert completion.values == [CHAT]

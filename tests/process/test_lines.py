@@ -123,7 +123,7 @@ async def test_no_line_stops_the_server_or_spoils_its_stdout(evi: FakeEvi, seed:
         server.write(b'{"jsonrpc": "2.0", "method": "tools/list", "id": ' + b"9" * (17 * 2**20) + b"}\n")
         await still_answers(server)
         server.write(b'{"jsonrpc": "2.0", "id": "half", "method": "tools/l')  # and stdin ends in the middle of a line
-        server.process.stdin.close()
+        server.end_input()
         status, log = await server.ended()
     assert status == 0 and "Traceback" not in log, log[-4000:]
     for line in server.lines:

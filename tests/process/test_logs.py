@@ -26,7 +26,7 @@ async def test_state_changes_are_a_line_each_and_events_are_not_above_debug(evi:
         evi.cut("c-1")
         await server.call("wait_for_events", types=["chat_state"], timeout_s=5)
         await server.call("detach_chat", chat_id="c-1")
-        server.process.stdin.close()
+        server.end_input()
         status, log = await server.ended()
     assert status == 0
     ours = [dict(PAIRS.findall(line)) for line in log.splitlines() if "logger=evi_mcp" in line]

@@ -20,7 +20,7 @@ from tests.harness import CHAT
 from tests.process.conftest import SCRIPT, Process, evi_mcp
 from tests.process.test_stdio import exited
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 LIMIT_S = 2.0
 """Clients wait so long after they have closed stdin, or sent SIGTERM, and then kill (the MCP Python SDK)."""
@@ -94,8 +94,7 @@ async def test_a_busy_server_of_many_chats_ends_in_time(evi: FakeEvi, end: str |
         children = list(descendants(server.process.pid))
         began = time.monotonic()
         if end == "eof":
-            assert server.process.stdin is not None
-            server.process.stdin.close()
+            server.end_input()
         else:
             server.process.send_signal(signal.SIGINT if end == "twice" else int(end))
             if end == "twice":  # as clients and impatient people do

@@ -5,6 +5,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -51,8 +52,7 @@ async def test_stdout_carries_mcp_and_nothing_else(evi: FakeEvi) -> None:
         await server.initialize()
         await server.call("attach_chat", chat_id=CHAT)
         await server.call("no_such_tool")
-        assert server.process.stdin is not None
-        server.process.stdin.close()
+        server.end_input()
         status, log = await server.ended()
     assert status == 0
     assert all(json.loads(line)["jsonrpc"] == "2.0" for line in server.lines)
@@ -85,9 +85,8 @@ async def test_it_ends_in_well_under_two_seconds_with_its_sockets_closed(evi: Fa
         server.ask(99, "wait_for_events")
         await server.request("tools/list")
         began = time.monotonic()
-        assert server.process.stdin is not None
         if end == "eof":
-            server.process.stdin.close()
+            server.end_input()
         else:
             server.process.send_signal(int(end))
         assert server.process.stderr is not None
@@ -227,7 +226,7 @@ async def test_at_the_end_of_stdin_a_client_that_stopped_reading_holds_nothing(e
         server.stop_reading()
         for n in range(100, 200):
             server.ask(n, "read_events", chat_id=CHAT, limit=200, max_chars=50_000)
-        server.process.stdin.close()
+        server.end_input()
         began = time.monotonic()
         await exited(server)
         took(began)
@@ -236,7 +235,7 @@ async def test_at_the_end_of_stdin_a_client_that_stopped_reading_holds_nothing(e
 
 
 async def test_a_claude_channel_cues_with_numbers_and_never_with_what_was_said(evi: FakeEvi) -> None:
-    """Speech in front of a model without being asked for would be the shortest way to fool it (our contract, 7)."""
+    """Our contract (section 7): speech put before a model unasked would be the shortest way to fool it."""
     async with evi_mcp(evi=evi, EVI_MCP_CLAUDE_CHANNEL="on") as server:
         answer = await server.initialize()
         assert answer["result"]["capabilities"]["experimental"] == {"claude/channel": {}}
@@ -249,7 +248,7 @@ async def test_a_claude_channel_cues_with_numbers_and_never_with_what_was_said(e
             frames.frame("SECRET kind of event"),
             frames.tool_call("SECRET id", "SECRET name", "SECRET parameters"),
         )
-        cues = []
+        cues: list[dict[str, Any]] = []
         while "tool_call" not in str(cues):
             message = await server.read()
             if message.get("method") == "notifications/claude/channel":
@@ -258,7 +257,7 @@ async def test_a_claude_channel_cues_with_numbers_and_never_with_what_was_said(e
         assert all("c-1: " in cue["content"] and set(cue["meta"]) == {"cursor"} for cue in cues)
         page = await server.call("read_events", chat_id="c-1", after=cues[-1]["meta"]["cursor"])
         assert "error" not in page
-        server.process.stdin.close()
+        server.end_input()
         assert (await server.ended())[0] == 0
 
 
@@ -266,7 +265,7 @@ async def test_without_the_setting_there_is_no_channel(evi: FakeEvi) -> None:
     """It is a preview of one client's, so nobody gets it unasked."""
     async with evi_mcp(evi=evi) as server:
         assert not (await server.initialize())["result"]["capabilities"].get("experimental")
-        server.process.stdin.close()
+        server.end_input()
         assert (await server.ended())[0] == 0
 
 
@@ -290,7 +289,7 @@ async def test_half_a_surrogate_pair_ends_nothing(evi: FakeEvi) -> None:
             answer = await server.call(tool, **arguments)
             assert not answer.get("isError"), answer
         await server.request("resources/read", uri="evi://chats/c-1/tool-calls")
-        server.process.stdin.close()
+        server.end_input()
         assert (await server.ended())[0] == 0
 
 

@@ -47,7 +47,7 @@ def not_reading(watch: Process) -> Iterator[None]:
 
 async def until_live(watch: Process) -> list[str]:
     """The lines up to the one that says that the chat is live."""
-    lines = []
+    lines: list[str] = []
     while not lines or lines[-1] != "chat  live":
         lines.append(await line(watch))
     return lines
@@ -132,7 +132,7 @@ async def test_what_cannot_be_watched_is_one_line_on_stderr(
 ) -> None:
     """As all commands: status 2 for misuse, 1 for what went wrong, in the words of the tools, and no traceback."""
     evi.refuse["gone"] = 404
-    async with evi_mcp("watch", *arguments, evi=evi, **environment) as watch:
+    async with evi_mcp("watch", *arguments, evi=evi, environment=environment) as watch:
         ended, log = await watch.ended()
     assert said in log and log.startswith("evi-mcp: ") and log.count("\n") == 1
     assert ended == status

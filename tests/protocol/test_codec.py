@@ -81,7 +81,7 @@ def test_no_frame_raises(frame: str | bytes) -> None:
     ],
 )
 def test_a_frame_that_is_no_message_becomes_a_fault_that_says_why(frame: str | bytes, reason: str | None) -> None:
-    """Our contract: counted and reported. The frame itself is not kept, for it may hold anything."""
+    """It is counted and reported. The frame itself is not kept, for it may hold anything."""
     message = decode(frame)
     if reason is not None:
         assert isinstance(message, messages.ProtocolFault)

@@ -73,7 +73,10 @@ class Connection:
     left_out: frozenset[str]
 
 
-def connections(left_out: st.SearchStrategy[frozenset[str]], quiet: st.SearchStrategy[bool]) -> object:
+Plans = st.SearchStrategy[list[Connection]]
+
+
+def connections(left_out: st.SearchStrategy[frozenset[str]], quiet: st.SearchStrategy[bool]) -> Plans:
     return st.lists(
         st.builds(Connection, st.integers(0, 6), st.integers(0, 6), quiet, left_out), min_size=1, max_size=6
     )

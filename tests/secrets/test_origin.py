@@ -132,7 +132,7 @@ async def test_no_variable_turns_the_check_of_certificates_off(tmp_path: Path, e
     filled = {name: value.format(file=file) for name, value in environment.items()}
     async with somewhere(context) as place:
         settings = {"HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": f"https://{place.address}", "EVI_MCP_RECONNECT_FOR": "0"}
-        async with evi_mcp(**settings, **filled) as server:
+        async with evi_mcp(environment=settings | filled) as server:
             await server.initialize()
             for tool, arguments in (("attach_chat", {"chat_id": "c-1"}), ("list_chats", {"scope": "active"})):
                 answer = await server.call(tool, **arguments)
@@ -145,7 +145,7 @@ async def test_who_names_a_certificate_trusts_it(tmp_path: Path) -> None:
     file, context = self_signed(tmp_path)
     async with somewhere(context) as place:
         settings = {"HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": f"https://{place.address}", "EVI_MCP_RECONNECT_FOR": "0"}
-        async with evi_mcp(**settings, SSL_CERT_FILE=str(file)) as server:
+        async with evi_mcp(environment=settings, SSL_CERT_FILE=str(file)) as server:
             await server.initialize()
             assert "HTTP 404" in (await server.call("attach_chat", chat_id="c-1"))["content"][0]["text"]
             assert "HTTP 404" in (await server.call("list_chats", scope="active"))["content"][0]["text"]

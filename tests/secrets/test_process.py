@@ -30,8 +30,7 @@ live_chat.LiveChat.receive = faulty
 
 async def clean_end(server: Process) -> str:
     """Ends the process; its log, when nothing that it has written anywhere has a secret in it."""
-    assert server.process.stdin is not None
-    server.process.stdin.close()
+    server.end_input()
     status, log = await server.ended()
     assert status == 0, log[-3000:]
     for place in (log, *server.lines):
@@ -45,7 +44,7 @@ async def test_no_fault_of_a_service_brings_a_secret_out_of_the_process(tmp_path
     chats = ["talks", "maybe", "crash", "cut", "huge", *(f"close-{code}" for code in CLOSES)]
     async with leaking() as leaky:
         environment = {**ENVIRONMENT, "EVI_MCP_BASE_URL": leaky.base_url, "PYTHONPATH": str(tmp_path)}
-        async with evi_mcp(**environment, EVI_MCP_RECONNECT_FOR="1", EVI_MCP_CLAUDE_CHANNEL="on") as server:
+        async with evi_mcp(environment=environment, EVI_MCP_RECONNECT_FOR="1", EVI_MCP_CLAUDE_CHANNEL="on") as server:
             await server.initialize()
             for chat_id in [*chats, *(f"status-{status}" for status in STATUSES)]:
                 server.ask(chat_id, "attach_chat", chat_id=chat_id)
@@ -87,7 +86,7 @@ async def test_an_answer_that_is_no_answer_shows_no_secret(answer: bytes) -> Non
     """What a library says of an answer that it cannot read often repeats it."""
     async with somewhere(answer=answer) as place:
         base_url = f"http://{place.address}"
-        async with evi_mcp(**ENVIRONMENT, EVI_MCP_BASE_URL=base_url, EVI_MCP_RECONNECT_FOR="0") as server:
+        async with evi_mcp(environment=ENVIRONMENT, EVI_MCP_BASE_URL=base_url, EVI_MCP_RECONNECT_FOR="0") as server:
             await server.initialize()
             for tool, arguments in (("attach_chat", {"chat_id": "c-1"}), ("list_chats", {"scope": "active"})):
                 answered = await server.call(tool, **arguments)
@@ -101,7 +100,7 @@ async def test_a_service_with_a_certificate_of_its_own_making_is_refused_in_a_se
     _, context = self_signed(tmp_path)
     async with somewhere(context, b"HTTP/1.1 200 OK\r\n\r\n") as place:
         base_url = f"https://{place.address}"
-        async with evi_mcp(**ENVIRONMENT, EVI_MCP_BASE_URL=base_url, EVI_MCP_RECONNECT_FOR="0") as server:
+        async with evi_mcp(environment=ENVIRONMENT, EVI_MCP_BASE_URL=base_url, EVI_MCP_RECONNECT_FOR="0") as server:
             await server.initialize()
             for tool, arguments in (("attach_chat", {"chat_id": "c-1"}), ("list_chats", {"scope": "active"})):
                 answer = await server.call(tool, **arguments)

@@ -228,12 +228,8 @@ async def test_a_condition_is_read_before_the_chat_is_waited_for(
 
 async def test_the_next_call_that_a_result_names_keeps_its_scope(evi: FakeEvi, agent: Agent, live: str) -> None:
     """A cursor that comes with one chat would skip what happened in the others, if it were used for all."""
-    for tool, arguments in (
-        ("get_chat", {}),
-        ("get_transcript", {}),
-        ("read_events", {}),
-    ):
-        text = await agent.text(tool, chat_id=CHAT, **arguments)
+    for tool in ("get_chat", "get_transcript", "read_events"):
+        text = await agent.text(tool, chat_id=CHAT)
         assert f'next: wait_for_events(chat_ids=["{CHAT}"], after="' in text, tool
     for tool in ("pause", "resume"):
         text = await agent.text(tool, chat_id=CHAT)

@@ -33,7 +33,7 @@ async def contents(agent: Agent, message_id: str) -> types.BlobResourceContents:
 
 async def heard(agent: Agent, message_id: str) -> bytes:
     """The frames of a message's WAV."""
-    with wave.open(io.BytesIO(base64.b64decode((await contents(agent, message_id)).blob))) as sound:
+    with wave.open(io.BytesIO(base64.b64decode((await contents(agent, message_id)).blob)), "rb") as sound:
         assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, 48_000)
         return sound.readframes(sound.getnframes())
 

@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from tests.harness import supervising
-from tests.npm import npm_folder, recent_node
+from tests.npm import NPM, npm_folder, recent_node
 
 CONFORMANCE = "@modelcontextprotocol/conformance"
 VERSION = "0.2.0-alpha.12"
@@ -46,7 +46,7 @@ NEED_TEST_TOOLS = {
 }
 """The checks of `server-stateless` that call for such tools, too."""
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, NPM]
 
 
 @pytest.fixture(scope="module")

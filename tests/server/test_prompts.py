@@ -10,7 +10,7 @@ from evi_mcp.server.server import instructions
 from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.harness import agent_on, supervising
+from tests.harness import agent_on, supervising, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -28,8 +28,8 @@ async def test_prompts_name_only_tools_that_the_level_has(evi: FakeEvi, era: str
         assert all(prompt.description for prompt in prompts)
         for prompt in prompts:
             [message] = (await agent.client.get_prompt(prompt.name, {"chat_id": "chat-7"})).messages
-            mentioned = TOOL_NAMES & set(re.findall(r"\w+", message.content.text))
-            assert "chat-7" in message.content.text and mentioned and mentioned <= have
+            mentioned = TOOL_NAMES & set(re.findall(r"\w+", text_of(message.content)))
+            assert "chat-7" in text_of(message.content) and mentioned and mentioned <= have
         for text in (instructions(access),):
             assert TOOL_NAMES & set(re.findall(r"\w+", text)) <= have
             assert len(text) <= 1500
@@ -39,7 +39,7 @@ async def test_the_goal_is_the_persons_own(evi: FakeEvi) -> None:
     """It comes from whoever picks the prompt, not from a chat."""
     async with supervising(evi) as server, agent_on(server) as agent:
         result = await agent.client.get_prompt("supervise_chat", {"chat_id": "c-1", "goal": "Sell tea."})
-        assert "Goal: Sell tea." in result.messages[0].content.text
+        assert "Goal: Sell tea." in text_of(result.messages[0].content)
 
 
 async def test_a_prompt_takes_nothing_but_a_chat_id_for_one(evi: FakeEvi) -> None:

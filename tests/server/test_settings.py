@@ -209,7 +209,8 @@ def test_a_secret_that_is_too_short_to_be_found_is_refused() -> None:
 
 async def test_a_schema_that_breaks_its_checker_is_told_as_one(agent: Agent, live: str) -> None:
     """And one that takes long to check holds nobody up: it is checked beside the loop, up to 64 Ki characters."""
-    for schema in ({"$schema": 5}, {"$schema": []}, '{"minimum": NaN}'):
+    schemas: tuple[Any, ...] = ({"$schema": 5}, {"$schema": []}, '{"minimum": NaN}')
+    for schema in schemas:
         tools = [{"name": "t", "parameters": schema}]
         assert "JSON" in await agent.error("update_session_settings", chat_id=CHAT, tools=tools)
     tools = [{"name": "t", "parameters": {"description": "x" * 70_000}}]

@@ -7,7 +7,7 @@ import pytest
 
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.harness import CHAT, Agent, agent_on, answering, supervising
+from tests.harness import CHAT, Agent, agent_on, answering, supervising, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -80,7 +80,7 @@ async def test_of_two_agents_the_first_answer_goes_out_and_each_sees_the_other(e
                 group.start_soon(answer, other, "B")
             await evi.until(lambda: evi.received[CHAT])
             assert sorted(result.is_error or False for result in results) == [False, True]
-            [refused] = [result.content[0].text for result in results if result.is_error]
+            [refused] = [text_of(result.content[0]) for result in results if result.is_error]
             assert "the first answer counts" in refused and "was answered by" in refused
             assert len(evi.received[CHAT]) == 1
             for agent in (one, other):

@@ -11,7 +11,7 @@ from evi_mcp.access.callers import Access
 from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.harness import CHAT, Agent, agent_on, supervising
+from tests.harness import CHAT, Agent, agent_on, supervising, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +57,7 @@ async def test_a_tool_is_listed_and_callable_at_its_level_and_above_only(
                 assert spec.name in listed and not result.is_error, result.content
             else:
                 assert spec.name not in listed and result.is_error
-                assert f"{spec.name} needs the access level '{spec.access}'" in result.content[0].text
+                assert f"{spec.name} needs the access level '{spec.access}'" in text_of(result.content[0])
     if access is Access.MONITOR:
         assert evi.received[CHAT] == [], "who may only look has sent nothing"
 

@@ -116,7 +116,7 @@ def test_a_token_is_refused(method: str, form: bytes, headers: dict[str, str], s
 
 
 def test_tokens_do_not_pile_up() -> None:
-    """Our contract: every buffer is bounded, the oldest goes first."""
+    """Every buffer is bounded; the oldest goes first."""
     credentials = Credentials(None, None)
     tokens = [credentials.token(basic("k", "s")["authorization"], 0.0) for _ in range(MAX_TOKENS + 1)]
     alive = [credentials.accept({}, {"access_token": token or ""}, 1.0) for token in (tokens[0], tokens[-1])]
@@ -320,7 +320,7 @@ def test_a_chat_may_go_on_in_the_group_of_an_earlier_one() -> None:
 
 
 def test_ended_chats_are_forgotten_oldest_first_and_live_ones_never() -> None:
-    """Our contract: every buffer is bounded."""
+    """Every buffer is bounded."""
     service = EviService(seed=1, epoch_ms=0, timing=Timing())
     live = service.open_chat(0.0)
     ended = []

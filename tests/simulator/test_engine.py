@@ -388,7 +388,7 @@ def test_every_chat_has_a_longest_duration() -> None:
 
 
 def test_a_chat_that_is_flooded_ends_instead_of_growing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our contract: every buffer is bounded."""
+    """Every buffer is bounded."""
     monkeypatch.setattr("evi_mcp.simulator.recording.MAX_RECORDS", 50)
     play = Play()
     for number in range(100):

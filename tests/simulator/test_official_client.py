@@ -11,7 +11,9 @@ import anyio
 import pytest
 
 from evi_mcp.simulator import Simulator
-from tests.npm import npm_folder
+from tests.npm import NPM, npm_folder
+
+pytestmark = [pytest.mark.anyio, NPM]
 
 PACKAGE = "hume@0.16.0"
 SCRIPT = Path(__file__).with_name("official_client.cjs")
@@ -25,7 +27,6 @@ def client_folder(request: pytest.FixtureRequest) -> Path:
     return npm_folder(request, "hume-client", PACKAGE, timeout_s=INSTALL_TIMEOUT_S)
 
 
-@pytest.mark.anyio
 async def test_the_official_client_opens_a_chat_and_its_control_plane_client_attaches(client_folder: Path) -> None:
     """What Hume's own client cannot read is no EVI. Its events are parsed by its own types."""
     async with Simulator(api_key="official key", calls=False, speed=20.0) as sim:

@@ -294,7 +294,7 @@ async def test_a_reader_that_does_not_read_holds_up_nobody() -> None:
 
 
 async def test_a_reader_that_never_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Our contract: a connection that takes nothing for so long is closed, and the task with it."""
+    """A connection that takes nothing for so long is closed, and the task with it."""
     monkeypatch.setattr("evi_mcp.simulator.server.SLOW_READER_S", 0.1)
     monkeypatch.setattr("evi_mcp.simulator.server.CLOSE_TIMEOUT_S", 0.1)
     async with simulator() as sim, socket(sim, "") as primary:

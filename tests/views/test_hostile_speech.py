@@ -8,6 +8,7 @@ more or less, and nothing has moved.
 import json
 import re
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 from evi_mcp.ledger.log import Cursors, Position
@@ -103,7 +104,8 @@ def every_text(words: list[str]) -> dict[str, str]:
         lines = list(rendering.lines(found.events))
         pages[f"page {several}"] = text.page(shown, lines, chat_ids=["chat-1"], types=[])
         pages[f"lines {several}"] = "\n".join(lines)
-        wait: shapes.WaitPage = {**shown, "woken_by": "chat_ended", "reason": record.lifecycle.reason or ""}
+        why = {"woken_by": "chat_ended", "reason": record.lifecycle.reason or ""}
+        wait = cast(shapes.WaitPage, {**shown, **why})
         pages[f"wait {several}"] = text.page(wait, lines, chat_ids=[], types=[])
     calls = structure.tool_calls(list(record.tool_calls), 5.0, with_chat_id=True)
     transcript = text.transcript_within(record, cursors, 100, 50_000)
