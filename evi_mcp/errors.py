@@ -29,12 +29,9 @@ The text of each is one sentence that says what is wrong and what to do next: it
 what a model reads. Text that came from a chat or a caller's argument is quoted in it.
 """
 
-import re
 from collections.abc import Iterable
 
 from evi_mcp.quoting import quote
-
-_OUR_WORDS = re.compile(r"[A-Za-z0-9 ,.'-]{1,64}")
 
 
 class EviMcpError(Exception):
@@ -216,8 +213,11 @@ class UnknownToolCall(EviMcpError):
         )
 
 
+_CLOSED = {"failed": "answered with an error"}
+
+
 class ToolCallAnswered(EviMcpError):
-    """The tool call is closed; the first answer wins."""
+    """The tool call is closed; the first answer wins. `by` is in our words, claimed names in quotes."""
 
     def __init__(self, tool_call_id: str, status: str, by: str, at: str) -> None:
         super().__init__(tool_call_id)
@@ -225,7 +225,8 @@ class ToolCallAnswered(EviMcpError):
 
     def __str__(self) -> str:
         return (
-            f"tool call {quote(self.tool_call_id, 80)} was {self.status} by {_agent(self.by)} at {self.at};"
+            f"tool call {quote(self.tool_call_id, 80)} was {_CLOSED.get(self.status, self.status)} by {self.by} at"
+            f" {self.at};"
             " nothing was sent, the first answer counts."
         )
 
@@ -305,11 +306,6 @@ class MaybeSent(EviMcpError):
             f"the connection broke while {self.command} was being written, so it may or may not have reached the chat;"
             " read_events tells what happened, do so before you send it again."
         )
-
-
-def _agent(name: str) -> str:
-    """Who did something: in our own words, or what a client calls itself."""
-    return name if _OUR_WORDS.fullmatch(name) else quote(name, 80)
 
 
 def listing(names: Iterable[str], most: int = 10) -> str:

@@ -13,7 +13,7 @@ from evi_mcp.access.callers import Access
 from evi_mcp.config import Settings, rows
 from evi_mcp.server.server import EviServer
 from evi_mcp.server.tools import ALL_TOOLS
-from evi_mcp.supervision.service import open_app
+from evi_mcp.supervision.service import open_service
 
 ROOT = Path(__file__).parent.parent
 TEMPLATES = ROOT / "docs" / "templates"
@@ -74,8 +74,8 @@ class Served:
 
 async def _served() -> Served:
     served = Served()
-    async with open_app(Settings(hume_api_key=None, access=Access.BARGE)) as app:
-        server = EviServer(app)
+    async with open_service(Settings(hume_api_key=None, access=Access.BARGE)) as service:
+        server = EviServer(service)
         served.tools = await server.list_tools()
         served.templates = await server.list_resource_templates()
         served.prompts = await server.list_prompts()

@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 from evi_mcp.config import Settings
 from evi_mcp.server.server import EviServer
 from evi_mcp.simulator import Simulator
-from evi_mcp.supervision.service import open_app
+from evi_mcp.supervision.service import open_service
 
 PAGE = Path(__file__).parent.parent / "docs" / "views.md"
 SPEED = 10.0
@@ -62,7 +62,11 @@ async def measure(speed: float = SPEED) -> list[Measured]:
 
 async def _follow(simulator: Simulator, row: Measured, speed: float) -> None:
     settings = Settings(base_url=simulator.base_url, hume_api_key=SecretStr("any"))
-    async with open_app(settings) as app, Client(EviServer(app)) as client, anyio.create_task_group() as group:
+    async with (
+        open_service(settings) as service,
+        Client(EviServer(service)) as client,
+        anyio.create_task_group() as group,
+    ):
         chat_id = simulator.start_call(row.call)
         group.start_soon(_count_frames, simulator, chat_id, row)
         await _supervise(client, chat_id, row, speed)

@@ -11,6 +11,7 @@ Times are seconds of a clock that nobody can set (`Clock.elapsed`), but for `clo
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from evi_mcp.chat.events import EVENT_BYTES, Event
 from evi_mcp.chat.memory import size_of
@@ -18,9 +19,21 @@ from evi_mcp.chat.memory import size_of
 MAX_TOOL_CALLS = 1000
 """Calls kept for each chat; the oldest closed one goes first, then the oldest."""
 
-SOMEONE_ELSE = "someone else"
-EVI_OR_OTHER = "EVI, or another client"
-BEFORE_ATTACHING = "someone else, before this server attached"
+
+class Answerer(NamedTuple):
+    """Who answered a call. `kind` is that of a caller of this server (`agent`, `person`, `server`), and `name` the name
+    that it claims; or `other`, for what was seen in the chat, and `name` is in our words. `perhaps`: nobody knows
+    whether the answer arrived."""
+
+    name: str
+    kind: str = "other"
+    perhaps: bool = False
+
+
+EVI = Answerer("EVI")
+SOMEONE_ELSE = Answerer("someone else")
+EVI_OR_OTHER = Answerer("EVI, or another client")
+BEFORE_ATTACHING = Answerer("someone else, before this server attached")
 
 
 class Status(StrEnum):
@@ -38,8 +51,8 @@ OPEN = frozenset({Status.PENDING, Status.RUNNING, Status.SUPERSEDED})
 
 @dataclass(slots=True, kw_only=True)
 class TrackedCall:
-    """One tool call; `number` is the `seq` of its event. `answered_by`, `closed_at` (Unix seconds) and `waited_s` are
-    `None` while it is open.
+    """One tool call; `number` is the `seq` of its event. `closed_at` (Unix seconds) and `waited_s` are `None` while it
+    is open; `answered_by` is, unless an answer may have been lost.
 
     `evi_spoke_since`: EVI has said something since that is no quick reply, so that it may have its answer.
     `sent`: the answer of ours that the service may still show to us, as its type and text.
@@ -53,7 +66,7 @@ class TrackedCall:
     status: Status
     asked_at: float
     replayed: bool
-    answered_by: str | None = None
+    answered_by: Answerer | None = None
     closed_at: float | None = None
     waited_s: float | None = None
     user_spoke_since: bool = False
@@ -69,16 +82,17 @@ class TrackedCall:
         """Seconds from the call to its answer, or until now."""
         return self.waited_s if self.waited_s is not None else max(0.0, elapsed - self.asked_at)
 
-    def close(self, status: Status, by: str, *, at: float, elapsed: float) -> None:
+    def close(self, status: Status, by: Answerer, *, at: float, elapsed: float) -> None:
         """Notes the first answer; later ones change nothing."""
         if self.status in OPEN:
             self.waited_s = self.waiting_s(elapsed)
             self.status, self.answered_by, self.closed_at = status, by, at
 
-    def reopen(self, perhaps_by: str) -> None:
+    def reopen(self) -> None:
         """Takes back an answer of which nobody knows whether it arrived."""
-        self.status, self.answered_by = Status.PENDING, f"perhaps {perhaps_by}"
-        self.closed_at = self.waited_s = None
+        if self.answered_by is not None:
+            self.answered_by = self.answered_by._replace(perhaps=True)
+        self.status, self.closed_at, self.waited_s = Status.PENDING, None, None
 
 
 class ToolCalls:
@@ -118,9 +132,9 @@ class ToolCalls:
         self._pending = {call.number: call for call in self._pending.values() if call.status is Status.PENDING}
         return sorted(self._pending.values(), key=lambda call: call.number)
 
-    def reopen(self, call: TrackedCall, perhaps_by: str) -> None:
+    def reopen(self, call: TrackedCall) -> None:
         """As `TrackedCall.reopen`, for a call that was one of these."""
-        call.reopen(perhaps_by)
+        call.reopen()
         if call.number in self._calls:
             self._pending[call.number] = call
 
@@ -201,7 +215,7 @@ class ToolCalls:
         if call is None:
             return
         if call.status is Status.RUNNING:
-            by = "EVI"
+            by = EVI
         else:
             by = EVI_OR_OTHER if status is Status.FAILED else SOMEONE_ELSE
         call.close(status, by, at=event.at, elapsed=elapsed)

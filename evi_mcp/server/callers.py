@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from itertools import count
 from typing import Any
 
-from evi_mcp.access.callers import agent
+from evi_mcp.access.callers import Rights, agent
 from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.service import Service
 
@@ -19,22 +19,23 @@ _numbers = count(1)
 
 
 class Seat:
-    """One connection: the state that all its requests share."""
+    """One connection: the state that all its requests share. Its caller has the rights that the operator gives."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, rights: Rights | None = None) -> None:
         self.service = service
+        self._rights = rights or service.rights
         self._id = f"agent-{next(_numbers)}"
 
     def desk(self, claimed: str) -> Desk:
         """The desk of whoever sits here, who calls itself `claimed`."""
         name = self.service.mask(claimed).encode("utf-8", "replace").decode()
-        return self.service.desk(agent(self._id, name, self.service.rights))
+        return self.service.desk(agent(self._id, name, self._rights))
 
 
 @asynccontextmanager
-async def seat(service: Service) -> AsyncIterator[Seat]:
+async def seat(service: Service, rights: Rights | None = None) -> AsyncIterator[Seat]:
     """A seat for as long as a connection lasts; the service itself is made and closed by the process."""
-    yield Seat(service)
+    yield Seat(service, rights)
 
 
 async def at_the_desk(ctx: Any, call_next: Any) -> Any:

@@ -81,7 +81,7 @@ class EviServer(MCPServer[Seat]):
             title="EVI chats",
             instructions=LOOKING,
             version=__version__,
-            lifespan=lambda _: seat(service),
+            lifespan=lambda _: seat(service, rights),
             subscriptions=self._updates.bus,
             log_level=settings.log_level,
         )

@@ -11,7 +11,14 @@ from evi_mcp.chat.pages import Filter, Readable, Start
 from evi_mcp.chat.tool_calls import TrackedCall
 from evi_mcp.chat.triggers import Trigger
 from evi_mcp.clock import Clock
-from evi_mcp.errors import ChatNotAllowed, ChatNotAttached, InvalidChatId, MissingApiKey, ToolNotAllowed
+from evi_mcp.errors import (
+    ChatNotAllowed,
+    ChatNotAttached,
+    InvalidArgument,
+    InvalidChatId,
+    MissingApiKey,
+    ToolNotAllowed,
+)
 from evi_mcp.ledger.cursors import Cursors, Position
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.commands import AssistantInput, SessionSettings, UserInput
@@ -204,7 +211,14 @@ class Desk:
         code: str | None = None,
         wait_s: float = 0.0,
     ) -> Receipt:
-        """Answers a tool call; raises as `chat` and as the functions of `answering`."""
+        """Answers a tool call.
+
+        Raises:
+            InvalidArgument: The arguments do not go together.
+            EviMcpError: As `chat` and as the functions of `answering`.
+        """
+        if not is_error and (error is not None or code is not None):
+            raise InvalidArgument("`error` and `code` go with is_error=true; nothing was sent.")
         chat = self.chat(chat_id)
         call: TrackedCall = answering.find_call(chat, tool_call_id)
         command = answering.answer_of(call, content, is_error=is_error, error=error, code=code)

@@ -63,7 +63,7 @@ class Intent:
         wait_for_effect_s: Seconds to wait for that; 0 does not wait.
         terms: Its conditions, for the audit log.
         pre_authorised: An earlier command announced it: it is sent even if the audit log cannot be written.
-        patience_s: How long it waits for a chat that can take it; 0 takes the socket as it is.
+        patience_s: How long it waits for a chat that can take it; 0 takes the socket as it is, `None` waits 5 s.
         write_timeout_s: How long its write may take.
         may_post: Where there is no socket, it goes by REST. Only for what does no harm if it comes twice.
         facts: Fields of its `command` event.
@@ -76,7 +76,7 @@ class Intent:
     wait_for_effect_s: float = 0.0
     terms: Mapping[str, Any] = field(default_factory=dict)
     pre_authorised: bool = False
-    patience_s: float = WAIT_FOR_LIVE_S
+    patience_s: float | None = None
     write_timeout_s: float = WRITE_TIMEOUT_S
     may_post: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)

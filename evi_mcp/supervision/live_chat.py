@@ -24,6 +24,7 @@ from evi_mcp.ledger.ledger import CommandState, Ledger
 from evi_mcp.logs import fields
 from evi_mcp.protocol.lifecycle import Change, State
 from evi_mcp.protocol.redaction import Mask
+from evi_mcp.supervision import intents
 from evi_mcp.supervision.effects import Proof, Proofs, Verdict
 from evi_mcp.supervision.intents import Intent, Receipt
 from evi_mcp.supervision.listeners import Listeners
@@ -287,7 +288,8 @@ class LiveChat:
             NotSent: There is none.
         """
         kind = intent.command.type
-        with timeout(self.clock, intent.patience_s):
+        patience_s = intents.WAIT_FOR_LIVE_S if intent.patience_s is None else intent.patience_s
+        with timeout(self.clock, patience_s):
             while True:
                 if self._can_take(intent):
                     return self._transport
@@ -295,7 +297,7 @@ class LiveChat:
                     return None
                 if self.over:
                     raise NotSent(kind, f"the chat is {self.state}{_bracketed(self.record.reason)}")
-                if intent.patience_s <= 0:
+                if patience_s <= 0:
                     break
                 await self.changed()
         if intent.may_post:
@@ -303,13 +305,13 @@ class LiveChat:
         if self.state is State.LIVE and self.record.catching_up:
             raise NotSent(kind, "what was said while the connection was away has not all come, so nobody can tell yet")
         why = _bracketed(self.record.reason)
-        raise NotSent(kind, f"the chat is {self.state}{why} and was not live within {intent.patience_s:g} s; try again")
+        raise NotSent(kind, f"the chat is {self.state}{why} and was not live within {patience_s:g} s; try again")
 
     def _can_take(self, intent: Intent) -> bool:
         """Whether the socket can take a command now, and the log what it depends on."""
         if self._transport is None or not self._transport.is_open:
             return False
-        if intent.patience_s <= 0:
+        if intent.patience_s == 0:
             return True
         return self.state is State.LIVE and not (intent.condition.needs_history and self.record.catching_up)
 

@@ -58,7 +58,7 @@ def event_words(item: shapes.Event, *, in_full: bool = False) -> str:
         parts.append(f"of {name(item['message_id'])}")
     if "by" in item:
         ours = item.get("by_kind") == "server"
-        parts.append(f"by this server ({item['by']})" if ours else f"by {name(item['by'])}")
+        parts.append(f"by this server ({item['by']})" if ours else f"by {quote(item['by'])}")
     if "left_out" in item:
         parts.append(f"({item['left_out']} characters left out; raise max_chars)")
     return " ".join(parts)
@@ -97,7 +97,9 @@ def tool_call_line(call: shapes.ToolCall) -> str:
         parts.append(quote(as_text))
     parts.append(f"{call['status']}, {call['waiting_s']:g} s")
     if "answered_by" in call:
-        parts.append(f"by {name(call['answered_by'])}")
+        kind, who = call.get("answered_by_kind", "other"), call["answered_by"]
+        claimed = kind in ("agent", "person")
+        parts.append(f"by {quote(who) if claimed else f'this server ({who})' if kind == 'server' else who}")
     return " ".join(parts)
 
 

@@ -99,6 +99,11 @@ class ToolCall(TypedDict):
     name: NotRequired[str]
     parameters: NotRequired[Json]
     answered_by: NotRequired[str]
+    answered_by_kind: NotRequired[
+        Annotated[
+            str, Field(description="agent or person: a claimed name; server: this one; absent: seen in the chat.")
+        ]
+    ]
 
 
 class ToolCallList(TypedDict):

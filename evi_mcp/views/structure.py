@@ -99,8 +99,10 @@ def tool_call(
         shown["name"] = call.name
     if call.parameters is not None and most is not None:
         shown["parameters"] = _parsed(call.parameters, most)
-    if call.answered_by is not None:
-        shown["answered_by"] = call.answered_by
+    if (who := call.answered_by) is not None:
+        shown["answered_by"] = f"perhaps {who.name}" if who.perhaps else who.name
+        if who.kind != "other":
+            shown["answered_by_kind"] = who.kind
     return shown
 
 

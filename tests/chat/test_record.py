@@ -8,7 +8,7 @@ from evi_mcp.chat import tool_calls
 from evi_mcp.chat.facts import MAX_TEXT
 from evi_mcp.chat.flooding import BURST, PER_S
 from evi_mcp.chat.memory import CHAT_BYTES, Memory
-from evi_mcp.chat.tool_calls import Status, answer_key
+from evi_mcp.chat.tool_calls import Answerer, Status, answer_key
 from evi_mcp.chat.turns import Turn
 from evi_mcp.protocol.redaction import Mask
 from tests import frames
@@ -190,7 +190,7 @@ def test_our_own_answer_shown_back_closes_no_later_call_of_the_same_id() -> None
     """A mirror of the first answer that comes late is not an answer to the second call."""
     chat = record(frames.tool_call("call_0"))
     [first] = chat.tool_calls
-    first.close(Status.ANSWERED, "us", at=1.0, elapsed=1.0)
+    first.close(Status.ANSWERED, Answerer("us", "agent"), at=1.0, elapsed=1.0)
     first.sent = answer_key("tool_response", "ok")
     chat.receive(frames.tool_call("call_0"))
     chat.receive(frames.tool_response("call_0", "ok"))

@@ -9,13 +9,14 @@ from pydantic import SecretStr
 from evi_mcp.cli.terminal import Screen
 from evi_mcp.cli.watch import Watching
 from evi_mcp.config import Settings
+from evi_mcp.ledger.journal import NullJournal
 from evi_mcp.supervision.following import Pace
-from evi_mcp.supervision.service import App
+from evi_mcp.supervision.service import Service
 from evi_mcp.upstream.memory import MemoryConnector
 from evi_mcp.upstream.rest import RestClient
 from tests import frames
 from tests.harness import CHAT
-from tests.supervision.following import following
+from tests.supervision.following import ME, following
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +26,8 @@ async def test_what_evi_says_after_the_error_that_ends_a_chat_is_shown() -> None
     connector, shown = MemoryConnector((frames.metadata(),)), io.StringIO()
     async with following(connector, Pace(first_frame=0.05, quiet=0.02, last_words=30)) as registry:
         settings = Settings(hume_api_key=SecretStr("any"))
-        watching = Watching(App(settings, registry, RestClient(settings.base_url, SecretStr("any"))), Screen(shown))
+        service = Service(settings, registry, RestClient(settings.base_url, SecretStr("any")), NullJournal())
+        watching = Watching(service.desk(ME), Screen(shown))
 
         async def until_shown(text: str) -> None:
             while text not in shown.getvalue():  # noqa: ASYNC110 - it is shown by a thread, which tells nobody

@@ -5,7 +5,7 @@ import json
 import anyio
 import pytest
 
-from evi_mcp.supervision import live_chat
+from evi_mcp.supervision import intents
 from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.harness import CHAT, Agent, answering
@@ -163,13 +163,13 @@ async def test_while_reconnecting_a_command_waits_and_then_says_that_nothing_was
     evi: FakeEvi, agent: Agent, live: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our contract (section 5): written once or not at all, and the agent knows which."""
-    monkeypatch.setattr(live_chat, "WAIT_FOR_LIVE_S", 0.3)
+    monkeypatch.setattr(intents, "WAIT_FOR_LIVE_S", 0.3)
     evi.refuse[CHAT] = 503
     evi.cut(CHAT)
     await agent.until_state("reconnecting")
     text = await agent.error("send_user_input", chat_id=CHAT, text="hello?")
     assert "nothing reached the chat" in text and "reconnecting" in text
-    monkeypatch.setattr(live_chat, "WAIT_FOR_LIVE_S", 10)
+    monkeypatch.setattr(intents, "WAIT_FOR_LIVE_S", 10)
     del evi.refuse[CHAT]
     await agent.call("send_user_input", chat_id=CHAT, text="hello again", wait_for_effect_s=0)
     await evi.until(lambda: evi.received[CHAT])
@@ -213,7 +213,7 @@ async def test_a_condition_is_read_before_the_chat_is_waited_for(
     await agent.until_state("reconnecting")
     text = await agent.error("send_user_input", chat_id=CHAT, text="x", unless_user_spoke_after="zz")
     assert "is not a cursor" in text
-    monkeypatch.setattr(live_chat, "WAIT_FOR_LIVE_S", 20)
+    monkeypatch.setattr(intents, "WAIT_FOR_LIVE_S", 20)
     async with anyio.create_task_group() as group:
 
         async def send() -> None:

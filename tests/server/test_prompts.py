@@ -6,7 +6,6 @@ import pytest
 from mcp.shared.exceptions import MCPError
 
 from evi_mcp.access.callers import Access
-from evi_mcp.server.server import instructions
 from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
@@ -30,7 +29,7 @@ async def test_prompts_name_only_tools_that_the_level_has(evi: FakeEvi, era: str
             [message] = (await agent.client.get_prompt(prompt.name, {"chat_id": "chat-7"})).messages
             mentioned = TOOL_NAMES & set(re.findall(r"\w+", text_of(message.content)))
             assert "chat-7" in text_of(message.content) and mentioned and mentioned <= have
-        for text in (instructions(access),):
+        for text in (agent.client.instructions or "",):
             assert TOOL_NAMES & set(re.findall(r"\w+", text)) <= have
             assert len(text) <= 1500
 

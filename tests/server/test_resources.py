@@ -190,5 +190,5 @@ async def test_the_stream_of_recent_events_ends_with_the_newest(evi: FakeEvi, ag
     evi.history[CHAT] = [frames.metadata(), *(frames.user("x" * 2500, n * 1000) for n in range(40))]
     await agent.call("attach_chat", chat_id=CHAT)
     page = json.loads(await read(agent, f"evi://chats/{CHAT}/events"))
-    newest = (await agent.call("get_chat", chat_id=CHAT))["cursor"].partition("-")[2]
+    newest = (await agent.call("get_chat", chat_id=CHAT))["cursor"].partition("-")[2].partition("@")[0]
     assert page["events"][-1]["seq"] == int(newest) and not page["more"] and len(page["events"]) > 10

@@ -188,9 +188,10 @@ async def test_an_unanswered_call_falls_back_to_an_error_that_evi_can_speak_abou
         assert {command["type"] for command in evi.received[CHAT]} == {"tool_error"}
         assert all(command["content"] and command["error"] for command in evi.received[CHAT])
         [first, second] = (await agent.call("list_tool_calls", status="failed"))["tool_calls"]
-        assert first["answered_by"] == second["answered_by"] == "the fallback of this server"
+        assert first["answered_by"] == second["answered_by"] == "tool call fallback"
+        assert first["answered_by_kind"] == "server"
         text = await agent.error("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="late")
-        assert "the fallback of this server" in text
+        assert "by this server (tool call fallback)" in text
 
 
 async def test_the_fallback_leaves_an_answered_call_alone_and_waits_for_a_lost_chat(evi: FakeEvi) -> None:

@@ -107,19 +107,21 @@ async def test_what_time_brings_wakes_once_and_then_only_after_as_long_again(evi
     evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1")]
     triggers = [{"kind": "silence", "seconds": 600}, {"kind": "tool_call_waiting", "seconds": 600}]
     async with supervising(evi) as server, agent_on(server) as agent:
-        await agent.call("attach_chat", chat_id=CHAT)
-        record = service_behind(server).chat(CHAT).record
+        cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
+        record = service_behind(server).registry.get(CHAT).record
+        attached = service_behind(server).registry.house.clock.elapsed()
         for ago, woken in (
             (500, []),
             (700, ["silence", "tool_call_waiting"]),
             (1300, ["silence", "tool_call_waiting"]),
         ):
-            record.spoke_at = record.attached_at - ago
+            record.spoke_at = attached - ago
             for call in record.tool_calls:
-                call.asked_at = record.attached_at - ago
+                call.asked_at = attached - ago
             kinds = []
             for _ in range(3):
-                page = await agent.call("wait_for_events", until=triggers, timeout_s=0.05)
+                page = await agent.call("wait_for_events", until=triggers, timeout_s=0.05, after=cursor)
+                cursor = page["cursor"]
                 kinds += [page["trigger"]["kind"]] if page["woken_by"] == "trigger" else []
             assert kinds == woken, ago
 

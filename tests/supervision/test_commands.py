@@ -6,6 +6,7 @@ from itertools import repeat
 import anyio
 import pytest
 
+from evi_mcp.chat.tool_calls import Answerer
 from evi_mcp.errors import InvalidArgument, MaybeSent, NotSent
 from evi_mcp.ledger.cursors import Position
 from evi_mcp.supervision.actions import answering, pausing, speaking
@@ -101,7 +102,7 @@ async def test_an_answer_of_which_nobody_knows_whether_it_arrived_can_be_given_a
             call = answering.find_call(chat, "call_1")
             await answering.answer(chat, call, answering.answer_of(call, "x"), by=ME)
         [call] = chat.record.tool_calls.pending()
-        assert call.answered_by == 'perhaps "me"'
+        assert call.answered_by == Answerer("me", "agent", perhaps=True)
 
 
 async def test_the_timer_of_an_earlier_pause_does_not_end_a_later_one() -> None:

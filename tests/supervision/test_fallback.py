@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
+from evi_mcp.chat.tool_calls import Answerer
 from evi_mcp.supervision.fallback import answer_after
 from evi_mcp.supervision.feed import Feed, Scope
 from evi_mcp.supervision.live_chat import LiveChat
@@ -45,7 +46,7 @@ async def test_a_call_that_nobody_answers_gets_an_error_in_time() -> None:
         await clock.advance(0.2)
         assert len(transport.sent) == 1 and '"tool_call_id":"call_1"' in transport.sent[0]
         [call] = chat.record.tool_calls
-        assert call.answered_by == "this server (tool call fallback)"
+        assert call.answered_by == Answerer("tool call fallback", "server")
 
 
 async def test_a_call_after_which_evi_went_on_gets_none() -> None:

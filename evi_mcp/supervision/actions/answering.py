@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from evi_mcp.access.callers import Caller
-from evi_mcp.chat.tool_calls import OPEN, Status, TrackedCall, answer_key
+from evi_mcp.chat.tool_calls import OPEN, SOMEONE_ELSE, Answerer, Status, TrackedCall, answer_key
 from evi_mcp.errors import InvalidArgument, ToolCallAnswered, UnknownToolCall
 from evi_mcp.protocol.commands import ToolError, ToolResponse
 from evi_mcp.quoting import quote
@@ -34,14 +34,15 @@ class CallIsOpen(Always):
         self._begun_after = chat.record.log.last_seq
         status = Status.FAILED if isinstance(self._command, ToolError) else Status.ANSWERED
         now, elapsed = chat.clock.now(), chat.clock.elapsed()
-        self._call.close(status, self._by.shown, at=now, elapsed=elapsed)
+        by = Answerer(self._by.claimed or self._by.kind.value, self._by.kind.value)
+        self._call.close(status, by, at=now, elapsed=elapsed)
         self._call.sent = answer_key(self._command.type, self._command.content)
 
     def undo(self, chat: LiveChat) -> None:
         """Nobody would ever answer the caller if it was lost: it may be answered again, knowingly."""
         since = chat.record.log.after(self._begun_after)
         if not any(e.tool_call_id == self._call.tool_call_id and e.type in _ANSWERS for e in since):
-            chat.record.tool_calls.reopen(self._call, self._by.shown)
+            chat.record.tool_calls.reopen(self._call)
 
 
 def find_call(chat: LiveChat, tool_call_id: str) -> TrackedCall:
@@ -71,9 +72,16 @@ def check_open(call: TrackedCall) -> None:
         raise ToolCallAnswered(
             call.tool_call_id,
             call.status.value,
-            call.answered_by or "someone",
+            answered_by(call.answered_by or SOMEONE_ELSE),
             time.strftime("%H:%M:%S UTC", time.gmtime(call.closed_at)),
         )
+
+
+def answered_by(who: Answerer) -> str:
+    """Who answered, for a sentence: a claimed name is quoted, so that it passes for nobody else."""
+    if who.kind == "other":
+        return who.name
+    return f"this server ({who.name})" if who.kind == "server" else quote(who.name, 80)
 
 
 def answer_of(
@@ -82,11 +90,8 @@ def answer_of(
     """The message that answers a call.
 
     Raises:
-        InvalidArgument: The arguments do not go together.
         InvalidCommand: EVI would not understand it.
     """
-    if not is_error and (error is not None or code is not None):
-        raise InvalidArgument("`error` and `code` go with is_error=true; nothing was sent.")
     if is_error:
         return ToolError.of(
             tool_call_id=call.tool_call_id,
