@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import AnyUrl, ValidationError
 
 from evi_mcp import __version__
-from evi_mcp.access.callers import Access
+from evi_mcp.access.callers import Access, Rights
 from evi_mcp.errors import EviMcpError, InvalidArgument, listing
 from evi_mcp.quoting import name, plain, quote
 from evi_mcp.server import audio, prompts, resources
@@ -70,9 +70,14 @@ MAX_PROBLEMS = 5
 
 class EviServer(MCPServer[Seat]):
     """The MCP server of one service. Every message is handled at the desk of its caller, and every call of a tool
-    passes `call_tool`, so what these check, no tool can forget."""
+    passes `call_tool`, so what these check, no tool can forget.
 
-    def __init__(self, service: Service) -> None:
+    Args:
+        service: What it serves.
+        rights: Those of its clients; `None` gives them all that the operator allows.
+    """
+
+    def __init__(self, service: Service, rights: Rights | None = None) -> None:
         self._service = service
         settings, registry = service.settings, service.registry
         self._updates = Updates(registry.start)
