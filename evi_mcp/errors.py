@@ -8,6 +8,7 @@
     ├── ChatNotAllowed        the chat is not on the allow-list
     ├── ToolNotAllowed        the tool is above the access level
     ├── TooManyChats          the limit of attached chats is reached
+    ├── TooManyWaits          the limit of calls that wait is reached
     ├── AttachRefused         the service will never accept this attach
     ├── ServiceUnavailable    a REST call failed
     │   ├── SendRefused       the service did not take the message
@@ -123,6 +124,20 @@ class TooManyChats(EviMcpError):
         return (
             f"{self.attached} chats are attached, which is the limit (EVI_MCP_MAX_CHATS), {self.over} of them over;"
             " detach one with detach_chat first."
+        )
+
+
+class TooManyWaits(EviMcpError):
+    """The limit of calls that wait at once is reached."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
+
+    def __str__(self) -> str:
+        return (
+            f"{self.most} calls are waiting already, which is the limit; use one wait_for_events for several chats, or
+            read" " with read_events."
         )
 
 

@@ -186,6 +186,7 @@ class Desk:
             read_to=lambda chat: start.after(chat.record),
             reserve=self._registry.house.ledger.reserve,
             clock=self.clock,
+            waits=self._registry.waits,
         )
 
     # Acting

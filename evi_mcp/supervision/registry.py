@@ -20,6 +20,7 @@ from evi_mcp.supervision.auto_resume import AutoResume
 from evi_mcp.supervision.following import Pace, follow
 from evi_mcp.supervision.listeners import Listeners
 from evi_mcp.supervision.live_chat import Attach, House, LiveChat
+from evi_mcp.supervision.waiting import Waits
 
 ATTACH_PATIENCE_S = 10.0
 """How long an attach waits for a history that goes on, or a service that refuses for now."""
@@ -51,6 +52,7 @@ class ChatRegistry:
         self._tasks: dict[LiveChat, _Task] = {}
         self.listeners = Listeners()
         """They get every event of every chat, also of those attached later."""
+        self.waits = Waits()
         self._on_chats_changed: list[Callable[[], None]] = []
         self._group: TaskGroup | None = None
         self._auto_resume = AutoResume(house.clock, self._pace.delays)

@@ -11,6 +11,7 @@ from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.chat.pages import Filter
 from evi_mcp.chat.triggers import CUTS_SHORT, Timer, Trigger, first_met
 from evi_mcp.clock import Clock
+from evi_mcp.errors import TooManyWaits
 from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.supervision.feed import Scope, Subscription
 from evi_mcp.supervision.live_chat import LiveChat
@@ -18,6 +19,32 @@ from evi_mcp.wakeups import Bell
 
 _MOVES_TIMERS = CUTS_SHORT | {"tool_call"}
 """Events after which a timer may wake sooner than was foreseen."""
+
+
+class Waits:
+    """How many may wait at once: each call that is parked takes some 30 KiB.
+
+    Args:
+        most: Of all callers together.
+    """
+
+    def __init__(self, most: int = 2000) -> None:
+        self.most = most
+        self.count = 0
+
+    def begin(self) -> None:
+        """One more waits.
+
+        Raises:
+            TooManyWaits: There is no room for it.
+        """
+        if self.count >= self.most:
+            raise TooManyWaits(self.most)
+        self.count += 1
+
+    def end(self) -> None:
+        """One of them waits no more."""
+        self.count -= 1
 
 
 class WokenBy(StrEnum):
@@ -57,6 +84,7 @@ class Wait:
         read_to: The number up to which the caller has read in a chat.
         reserve: Uses up a number, for a page that shows nothing new and yet tells something.
         clock: What timers are reckoned by.
+        waits: Where it counts while it listens; entering raises `TooManyWaits` if there are too many.
     """
 
     def __init__(
@@ -69,7 +97,9 @@ class Wait:
         read_to: Callable[[LiveChat], int],
         reserve: Callable[[], int],
         clock: Clock,
+        waits: Waits,
     ) -> None:
+        self._waits = waits
         self._scope = scope
         self._wanted = wanted
         self._until = until
@@ -88,12 +118,14 @@ class Wait:
         """The chat whose end has woken it."""
 
     def __enter__(self) -> Self:
+        self._waits.begin()
         self._subscription.__enter__()
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
+        self._waits.end()
         self._subscription.stop()
 
     def _looks_at(self) -> Collection[str] | None:

@@ -100,6 +100,7 @@ def waiting(
         read_to=lambda _: after,
         reserve=registry.house.ledger.reserve,
         clock=registry.house.clock,
+        waits=registry.waits,
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.pages import Filter
 from evi_mcp.chat.triggers import OnSilence
-from evi_mcp.errors import AttachRefused, ChatNotAttached
+from evi_mcp.errors import AttachRefused, ChatNotAttached, TooManyWaits
 from evi_mcp.supervision import registry as registry_module
 from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.listeners import Listeners
@@ -254,3 +254,18 @@ async def test_a_cursor_over_all_chats_loses_nothing_of_one_that_is_being_attach
             await anyio.wait_all_tasks_blocked()
             seen = [event.tool_call_id for chat in registry.chats() for event in chat.record.log]
             assert "early" in seen
+
+
+async def test_the_calls_that_wait_are_bounded_and_the_next_one_is_told() -> None:
+    """20,000 of them took 632 MiB; who is refused can do the same with one."""
+    connector = MemoryConnector((frames.metadata(),))
+    async with following(connector) as registry:
+        chat = await registry.attach("c")
+        registry.waits.most = 2
+        with waiting(registry, None, Filter()), waiting(registry, [chat], Filter()):
+            with pytest.raises(TooManyWaits, match="2 calls are waiting already"), waiting(registry, None, Filter()):
+                pass
+            assert registry.waits.count == 2
+        with waiting(registry, None, Filter()):
+            pass
+        assert registry.waits.count == 0
