@@ -136,8 +136,8 @@ class TooManyWaits(EviMcpError):
 
     def __str__(self) -> str:
         return (
-            f"{self.most} calls are waiting already, which is the limit; use one wait_for_events for several chats, or
-            read" " with read_events."
+            f"{self.most} calls are waiting already, which is the limit; use one wait_for_events for several chats, or"
+            " read with read_events."
         )
 
 
