@@ -53,9 +53,9 @@ class FoldedChat:
 
     def receive(self, frame: str | bytes, at: float = 1.0) -> list[Event]:
         """The events that a frame brings."""
-        drafts, voice = self.reader.read(frame, Moment(at, at))
-        events = self.append(drafts, at)
-        if voice is not None:
+        read = self.reader.read(frame, Moment(at, at))
+        events = self.append(read.drafts, at)
+        if (voice := read.voice) is not None:
             self.record.hear(voice.message_id, voice.number, voice.data, at, live=not voice.replayed)
         return events
 

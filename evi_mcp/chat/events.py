@@ -8,7 +8,7 @@ shown.
 import json
 from collections.abc import Mapping
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -25,8 +25,8 @@ SPEECH = frozenset({"user_message", "assistant_message", "audio_output", "user_i
 """Types that say that somebody is speaking."""
 HIDDEN_TYPES = frozenset({"audio_output", "assistant_prosody"})
 
-EVENT_BYTES = 200
-"""What an event takes besides its texts, roughly."""
+EVENT_BYTES = 400
+"""What an event takes besides its texts, its ids and names included, roughly."""
 SCORE_BYTES = 8
 
 
@@ -95,12 +95,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return size + size_of(json.dumps(self.settings, default=str)) if self.settings else size
 
 
-_texts = attrgetter(
-    "text", "message_id", "tool_call_id", "name", "parameters", "content", "error", "code", "slug", "reason", "by"
-)
+_texts = attrgetter("text", "message_id", "parameters", "content", "error", "reason")
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """An event that is yet to be numbered, and the identity to be kept with it (`History`); empty if it has none."""
 
     event: Event

@@ -30,9 +30,9 @@ class EventLog:
         self._max_events = max_events
         self._on_size, self._on_drop = on_size, on_drop
         self._major, self._minor = _Lane(), _Lane()
+        self.size = 0
+        """Bytes that it holds."""
         self.appended = 0
-        self.first_seq = 0
-        """The `seq` of the first event there ever was; 0 if there was none."""
         self.last: Event | None = None
         """The newest event, be it still kept or not; `None` if there was none."""
         self.dropped_seq = 0
@@ -61,9 +61,10 @@ class EventLog:
     def append(self, event: Event) -> None:
         """Adds the newest event, and drops one if there are too many."""
         lane = self._minor if event.minor else self._major
-        self._on_size(lane.append(event))
+        size = lane.append(event)
+        self.size += size
+        self._on_size(size)
         self.appended += 1
-        self.first_seq = self.first_seq or event.seq
         self.last = event
         if len(self) > self._max_events:
             self.drop()
@@ -74,7 +75,9 @@ class EventLog:
         for lane in (self._minor, self._major):
             if len(lane) and lane.oldest.seq != keep:
                 event, size = lane.pop()
-                self.note_dropped(event.seq, hidden=event.hidden, minor=event.minor)
+                minor = lane is self._minor
+                self.note_dropped(event.seq, hidden=minor and event.hidden, minor=minor)
+                self.size -= size
                 self._on_size(-size)
                 self._on_drop(event)
                 return True

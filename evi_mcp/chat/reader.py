@@ -5,7 +5,9 @@ chat stands (`Lifecycle`). What is known of the chat is folded from the events o
 It does no I/O and never awaits.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from evi_mcp.chat.events import CHAT_STATE, KNOWN, Draft, Event
 from evi_mcp.chat.facts import facts_of, facts_of_skimmed
@@ -21,7 +23,7 @@ from evi_mcp.protocol.scores import Scores
 from evi_mcp.times import Moment
 
 
-class Voice(NamedTuple):
+class Voice(msgspec.Struct, frozen=True, gc=False):
     """A chunk of EVI's voice, as `AudioStore.keep` takes it."""
 
     message_id: str | None
@@ -30,7 +32,7 @@ class Voice(NamedTuple):
     replayed: bool
 
 
-class Read(NamedTuple):
+class Read(msgspec.Struct, frozen=True, gc=False):
     """What a frame brought: drafts of events, none if it is known; and a chunk of voice, if it is one."""
 
     drafts: list[Draft]
@@ -63,8 +65,10 @@ class ChatReader:
     def _take_in(self, message: Skimmed, moment: Moment) -> Read:
         if not self.history.is_new(identify_skimmed(message)):
             return Read([])
-        message = message.masked(self._mask)
-        event = self._event(moment, replayed=self.history.replaying or None, **facts_of_skimmed(message))
+        if self._mask.has_secrets:
+            message = message.masked(self._mask)
+        facts = facts_of_skimmed(message)
+        event = Event(chat_id=self.chat_id, at=moment.now, replayed=self.history.replaying or None, **facts)
         if message.data is None:
             return Read([Draft(event)])
         return Read([Draft(event)], Voice(event.message_id, message.number, message.data, bool(event.replayed)))

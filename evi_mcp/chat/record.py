@@ -4,9 +4,8 @@ Whoever folds the same events knows the same. It does no I/O and never awaits, s
 Times are `Moment`s: silences and waiting are reckoned by a clock that nobody can set back.
 """
 
-from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
+from typing import Protocol
 
 from evi_mcp.chat.audio import AudioStore
 from evi_mcp.chat.events import CHAT_STATE, COMMAND, SPEECH, Event
@@ -20,6 +19,12 @@ from evi_mcp.times import Moment
 
 AUDIO_CHARS_PER_S = 48_000 * 2 * 4 / 3
 """Characters of base64 for a second of EVI's voice: 48 kHz (Hume's audio guide), 16 bit, mono (official examples)."""
+
+
+class _Buffer(Protocol):
+    size: int
+
+    def drop(self) -> bool: ...
 
 
 class ChatRecord:
@@ -58,17 +63,10 @@ class ChatRecord:
         heard, when that will end. In seconds of `Clock.elapsed`."""
         self._voice_ends = moment.elapsed
         self._share = (memory or Memory()).share(self._shed)
-        self._kept: Counter[str] = Counter()
-        self.log = EventLog(max_events, partial(self._grow, "log"), self._dropped)
-        self.tool_calls = ToolCalls(partial(self._grow, "tool_calls"))
-        self.turns = Turns(partial(self._grow, "turns"))
-        self.audio = AudioStore(max_audio, partial(self._grow, "audio"))
-        self._drops: Mapping[str, Callable[[], bool]] = {
-            "audio": self.audio.drop,
-            "log": self.log.drop,
-            "turns": self.turns.drop,
-            "tool_calls": self.tool_calls.drop,
-        }
+        self.log = EventLog(max_events, self._share.add, self._dropped)
+        self.tool_calls = ToolCalls(self._share.add)
+        self.turns = Turns(self._share.add)
+        self.audio = AudioStore(max_audio, self._share.add)
 
     @property
     def over(self) -> bool:
@@ -136,13 +134,11 @@ class ChatRecord:
         if self.over:
             self.over_seq = event.seq
 
-    def _grow(self, what: str, size: int) -> None:
-        self._kept[what] += size
-        self._share.add(size)
-
     def _shed(self) -> bool:
         """Gives up the oldest of what takes most."""
-        return any(self._drops[what]() for what, _ in self._kept.most_common())
+        buffers: list[_Buffer] = [self.audio, self.log, self.turns, self.tool_calls]
+        kept = sorted(buffers, key=lambda buffer: -buffer.size)
+        return any(buffer.drop() for buffer in kept)
 
     def _dropped(self, event: Event) -> None:
         self.turns.forget(event)

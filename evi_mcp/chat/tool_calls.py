@@ -104,6 +104,8 @@ class ToolCalls:
 
     def __init__(self, on_size: Callable[[int], None] = lambda _: None) -> None:
         self._on_size = on_size
+        self.size = 0
+        """Bytes that they hold."""
         self._calls: dict[int, TrackedCall] = {}
         self._by_id: dict[str, list[int]] = {}
         self._pending: dict[int, TrackedCall] = {}  # all that are pending, and perhaps some that no longer are
@@ -150,6 +152,7 @@ class ToolCalls:
         self._by_id[call.tool_call_id].remove(call.number)
         if not self._by_id[call.tool_call_id]:
             del self._by_id[call.tool_call_id]
+        self.size -= call.size
         self._on_size(-call.size)
         return True
 
@@ -202,6 +205,7 @@ class ToolCalls:
         )
         self._calls[call.number] = call
         self._by_id.setdefault(call.tool_call_id, []).append(call.number)
+        self.size += call.size
         self._on_size(call.size)
         if event.response_required:
             self._pending[call.number] = call

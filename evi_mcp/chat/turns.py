@@ -102,7 +102,9 @@ class Turns:
     """
 
     def __init__(self, on_size: Callable[[int], None] = lambda _: None) -> None:
-        self._on_size = on_size
+        self._told = on_size
+        self.size = 0
+        """Bytes that they hold."""
         self._turns: deque[Turn] = deque()
         self._awaiting_prosody: dict[str, tuple[int, Turn]] = {}  # by message id: the message's number, and its turn
         self._early_prosody: dict[str, Mapping[str, float]] = {}  # by message id: it came before its message
@@ -112,6 +114,10 @@ class Turns:
 
     def __len__(self) -> int:
         return len(self._turns)
+
+    def _on_size(self, size: int) -> None:
+        self.size += size
+        self._told(size)
 
     @property
     def count(self) -> int:

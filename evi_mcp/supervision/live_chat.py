@@ -99,6 +99,7 @@ class LiveChat:
         self._on_pause = on_pause
         self._transport: Transport | None = None
         self._connections = 0
+        self._elapsed: float | None = None  # when the frame came whose events are on their way through the ledger
         self._proofs = Proofs()
         self._changed = Signal()
         self._ledger.follow(chat_id, self._fold)
@@ -175,10 +176,12 @@ class LiveChat:
     def receive(self, frame: str | bytes) -> None:
         """Takes in a frame and tells every listener what it brought."""
         at = moment(self.clock)
-        drafts, voice = self.reader.read(frame, at)
-        if drafts:
-            self._append(drafts)
-        if voice is not None:
+        read = self.reader.read(frame, at)
+        if read.drafts:
+            self._elapsed = at.elapsed
+            self._append(read.drafts)
+            self._elapsed = None
+        if (voice := read.voice) is not None:
             self.record.hear(voice.message_id, voice.number, voice.data, at.elapsed, live=not voice.replayed)
 
     def change(self, change: Change | None) -> None:
@@ -191,7 +194,7 @@ class LiveChat:
 
     def _fold(self, events: Sequence[Event]) -> None:
         """Numbered events, back from the ledger."""
-        elapsed = self.clock.elapsed()
+        elapsed = self.clock.elapsed() if self._elapsed is None else self._elapsed
         for event in events:
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug("event", extra=fields(chat_id=self.chat_id, seq=event.seq, type=event.type))
