@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evi_mcp.access.callers import Access
+from evi_mcp.addresses import is_encrypted, is_this_machine, usable_base_url
 from evi_mcp.errors import InvalidChatId, InvalidSetting
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.redaction import SHORTEST_SECRET, Mask
@@ -39,7 +39,13 @@ class Settings(BaseSettings):
     )
     base_url: str = Field(
         default="https://api.hume.ai",
-        description="Any EVI-compatible service; http means ws, https means wss.",
+        description="Any EVI-compatible service; http means ws, https means wss. http is for this machine.",
+    )
+    allow_plain_http: bool = Field(
+        default=False,
+        json_schema_extra={"shown": "off"},
+        description="on allows http to another machine. The key, and all that is said, then cross the network in clear"
+        " text, for everybody on the way to read: only where you trust that network, or it is encrypted by itself.",
     )
     access: Access = Field(
         default=Access.BARGE,
@@ -52,6 +58,14 @@ class Settings(BaseSettings):
     max_chats: int = Field(default=1000, ge=1, le=100_000, description="Chats attached at once.")
     log_events: int = Field(
         default=10_000, ge=1, le=10_000_000, description="Events kept per chat; the oldest is dropped first."
+    )
+    memory_mib: int = Field(
+        default=1024,
+        ge=64,
+        le=1_048_576,
+        description="MiB for what is kept of all chats together; the program itself takes 100 more. When it is used up,"
+        " the oldest that is kept of the largest chats is dropped first, and readers are told so. The default is"
+        " enough for 1000 chats of 1 MiB: 500 events with expressions take 0.4.",
     )
     audio_kib: int = Field(
         default=2048,
@@ -146,16 +160,16 @@ class Settings(BaseSettings):
     @field_validator("base_url")
     @classmethod
     def _usable_base_url(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value.strip())
-            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError("must look like https://host or http://127.0.0.1:8080")
-        if parts.username or parts.password or parts.query or parts.fragment:
-            raise ValueError("must have no user name, password, query or fragment in it")
-        return value.strip().rstrip("/")
+        return usable_base_url(value)
+
+    @model_validator(mode="after")
+    def _no_key_in_clear_text(self) -> Self:
+        if not (self.allow_plain_http or is_encrypted(self.base_url) or is_this_machine(self.base_url)):
+            raise ValueError(
+                "EVI_MCP_BASE_URL: http to another machine sends the key in clear text; use https, or allow it with"
+                " EVI_MCP_ALLOW_PLAIN_HTTP=on where the network is yours"
+            )
+        return self
 
     @field_validator("allowed_chats")
     @classmethod
@@ -233,8 +247,11 @@ def load(flags: Mapping[str, str | None] | None = None) -> Settings:
     except ValidationError as error:
         problems = []
         for problem in error.errors(include_url=False, include_input=False, include_context=False):
-            field = str(problem["loc"][0])
             said = problem["msg"].removeprefix("Value error, ")
+            if not problem["loc"]:  # about several settings: it names them itself
+                problems.append(said)
+                continue
+            field = str(problem["loc"][0])
             where = f"--{field.replace('_', '-')}" if (flags or {}).get(field) else variables.get(field, field)
             problems.append(f"{where}: {said[:1].lower()}{said[1:]}")
         raise InvalidSetting(f"{'; '.join(problems)}.") from None

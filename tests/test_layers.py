@@ -8,17 +8,18 @@ import pytest
 ROOT = Path(__file__).parent.parent / "evi_mcp"
 
 OURS = {
+    "addresses": set(),
     "quoting": set(),
     "times": set(),
     "clock": set(),
     "errors": {"quoting"},
     "logs": {"quoting", "times"},
     "protocol": {"errors", "quoting"},
-    "config": {"access", "protocol", "quoting", "errors"},
+    "config": {"addresses", "access", "protocol", "quoting", "errors"},
     "access": {"errors", "quoting"},
     "chat": {"ledger", "protocol", "errors"},
     "ledger": {"chat", "errors"},
-    "upstream": {"clock", "protocol", "errors", "quoting"},
+    "upstream": {"addresses", "clock", "protocol", "errors", "quoting"},
     "audit": {"access", "clock", "protocol", "errors", "logs", "quoting", "times"},
     "supervision": {
         "access",
@@ -49,6 +50,7 @@ OURS = {
     },
     "simulator": {"protocol", "errors", "quoting"},
     "cli": {
+        "addresses",
         "audit",
         "server",
         "supervision",
@@ -69,7 +71,7 @@ OURS = {
 
 THEIRS = {
     "websockets": {"upstream/websocket.py", "simulator/server.py"},
-    "httpx": {"upstream/rest.py"},
+    "httpx": {"upstream/http_client.py"},
     "mcp": {"server/", "cli/demo/"},
     "mcp_types": {"server/", "cli/demo/"},
     "click": {"cli/main.py", "cli/doctor.py"},
