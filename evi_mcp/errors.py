@@ -10,6 +10,9 @@
     ├── TooManyChats          the limit of attached chats is reached
     ├── AttachRefused         the service will never accept this attach
     ├── ServiceUnavailable    a REST call failed
+    │   ├── SendRefused       the service did not take the message
+    │   ├── SendNotReached    nothing of it was written
+    │   └── SendUnknown       it was written, and may have been taken
     ├── InvalidCursor         not a cursor of this server's making
     ├── InvalidArgument       an argument that no schema can catch
     ├── InvalidCommand        EVI would not understand this message
@@ -137,6 +140,39 @@ class AttachRefused(EviMcpError):
 
 class ServiceUnavailable(EviMcpError):
     """A REST call did not give an answer that can be used."""
+
+
+class SendRefused(ServiceUnavailable):
+    """A message was posted to a chat and answered with this status: the service did not take it."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"the service refused the message (HTTP {self.status}), so it did not reach the chat."
+
+
+class SendNotReached(ServiceUnavailable):
+    """A message was to be posted to a chat, and nothing of it was written; `why` says what came in between."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"the message did not reach the service ({self.why}); nothing of it was sent."
+
+
+class SendUnknown(ServiceUnavailable):
+    """A message was posted to a chat, and no answer says whether it was taken; `why` says what came instead."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"the message was sent, and the service did not say whether it took it ({self.why})."
 
 
 class InvalidCursor(EviMcpError):

@@ -66,11 +66,13 @@ class App:
 
         Raises:
             MissingApiKey: There is no key to connect with.
+            ServiceUnavailable: The environment leaves no way to the service.
             InvalidChatId, ChatNotAllowed, TooManyChats, AttachRefused: As their names say.
         """
         self._permit(chat_id)
         if self._rest is None:
             raise MissingApiKey
+        self._rest.check_route()
         return await self.registry.attach(chat_id)
 
     async def detach(self, chat_id: str) -> LiveChat:

@@ -1,26 +1,23 @@
-"""The REST calls that a supervisor needs: which chats there are, and how one of them stands.
+"""The REST calls that a supervisor needs: which chats there are, how one of them stands, a message to one of them.
 
-Shapes: Hume's OpenAPI reference of `GET /v0/evi/chats` and `GET /v0/evi/chats/{id}`. `httpx` is imported with the
-first call, since most runs never make one.
+Shapes: Hume's OpenAPI reference of `GET /v0/evi/chats`, `GET /v0/evi/chats/{id}` and `POST /v0/evi/chat/{id}/send`.
 """
 
-import logging
-import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pydantic import SecretStr
 
-from evi_mcp import __version__
-from evi_mcp.errors import ServiceUnavailable
-from evi_mcp.protocol.codec import load_json
+from evi_mcp.clock import Clock, SystemClock
+from evi_mcp.errors import SendNotReached, SendRefused, SendUnknown, ServiceUnavailable
 from evi_mcp.protocol.redaction import Mask
-from evi_mcp.upstream.transport import may_use_proxy
-
-if TYPE_CHECKING:
-    import httpx
+from evi_mcp.upstream.http_client import Answer, HttpClient, NoAnswer
 
 TIMEOUT_S = 5.0
+"""How long an answer may take, from the first attempt to connect to its last byte."""
+LIST_TIMEOUT_S = 10.0
+"""How long the pages of a list may take together; no page is asked for later."""
 PAGE_SIZE = 100
 MAX_PAGES = 10
 
@@ -38,16 +35,33 @@ class RestClient:
     """Calls the service's REST API with the key in a header, following no redirects.
 
     Args:
-        base_url: `http` or `https`, without a path.
+        base_url: `http` or `https`.
         api_key: Sent as `X-Hume-Api-Key`.
         mask: Takes secrets out of what the service says; by default there are none.
+        clock: What time limits are reckoned by.
     """
 
-    def __init__(self, base_url: str, api_key: SecretStr, mask: Mask | None = None) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._api_key = api_key
+    def __init__(self, base_url: str, api_key: SecretStr, mask: Mask | None = None, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._http = HttpClient(base_url, api_key, self._clock)
         self._mask = mask or Mask()
-        self._client: httpx.AsyncClient | None = None
+
+    def check_route(self) -> None:
+        """Returns if there is a way to the service, as far as this machine's settings say.
+
+        Raises:
+            ServiceUnavailable: They name a proxy that cannot be used; nothing heals that but other settings.
+        """
+        if self._http.route.trouble:
+            raise ServiceUnavailable(f"the service cannot be reached: {self._http.route.trouble}.")
+
+    def warm(self) -> None:
+        """Loads what the first call needs, which takes up to half a second: to be called ahead of one that has less.
+
+        May be called in a thread, and again.
+        """
+        if not self._http.route.trouble:
+            self._http.warm()
 
     async def chat_status(self, chat_id: str) -> str | None:
         """The status of a chat, such as `ACTIVE` or `USER_ENDED`; `None` if the service does not say."""
@@ -56,16 +70,19 @@ class RestClient:
         except ServiceUnavailable:
             return None
         status = found.get("status")
-        return status if isinstance(status, str) else None
+        return self._mask.said(status) if isinstance(status, str) else None
 
     async def active_chats(self) -> tuple[list[ServiceChat], bool]:
-        """The chats that the service calls ACTIVE, newest first, and whether there are more than were asked for.
+        """The chats that the service calls ACTIVE, newest first, and whether there may be more than were asked for.
 
         Raises:
             ServiceUnavailable: The service cannot be reached or does not answer as documented.
         """
-        found: dict[str, ServiceChat] = {}
+        seen: dict[str, ServiceChat] = {}
+        ends = self._clock.elapsed() + LIST_TIMEOUT_S
         for page in range(MAX_PAGES):
+            if page and self._clock.elapsed() >= ends:
+                break
             answer = await self._get(
                 "/v0/evi/chats",
                 # `ascending_order` is true unless said otherwise: oldest first.
@@ -74,75 +91,78 @@ class RestClient:
             items = answer.get("chats_page")
             if not isinstance(items, list):
                 raise ServiceUnavailable("the service's list of chats has no chats_page; check EVI_MCP_BASE_URL.")
+            before = len(seen)
             for chat in filter(None, map(_service_chat, items)):
-                # Filtered here again: how fast the service's filter follows reality is not documented.
-                if chat.status == "ACTIVE":
-                    found.setdefault(chat.chat_id, chat)
+                seen.setdefault(chat.chat_id, chat)
             total = answer.get("total_pages")
-            if not items or not isinstance(total, int) or page + 1 >= total:
-                return _newest_first(found), False
-        return _newest_first(found), True
+            # Without a total, the end is where nothing new comes: an empty page, or the same one for every number.
+            if len(seen) == before or (type(total) is int and page + 1 >= total):
+                return self._active(seen), False
+        return self._active(seen), True
+
+    async def send(self, chat_id: str, command_frame: str, *, within_s: float) -> None:
+        """Gives a message to a chat, without a socket; returns once the service has taken it. Never tried again: a
+        message that was taken twice is said twice.
+
+        Args:
+            chat_id: Of a chat that is alive; whether it has to allow connections is not documented.
+            command_frame: The JSON text of one message, as it would be written to the socket.
+            within_s: Seconds that all of it may take.
+
+        Raises:
+            SendRefused: The service said no, with a 4xx (or a redirect, which is not followed).
+            SendNotReached: Nothing of it was written.
+            SendUnknown: It was written, in part at least, and no answer came, or one that leaves it open (5xx).
+        """
+        path = f"/v0/evi/chat/{quote(chat_id, safe='')}/send"
+        try:
+            answer = await self._http.post(path, command_frame, within_s=within_s)
+        except NoAnswer as trouble:
+            raise (SendUnknown if trouble.written else SendNotReached)(trouble.why) from None
+        except ServiceUnavailable as trouble:
+            raise SendNotReached(str(trouble).rstrip(".")) from None
+        if 300 <= answer.status < 500:
+            raise SendRefused(answer.status)
+        if not 200 <= answer.status < 300:
+            raise SendUnknown(f"HTTP {answer.status}")
 
     async def aclose(self) -> None:
         """Closes the connections that are kept."""
-        if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+        await self._http.aclose()
 
-    async def _get(self, path: str, query: dict[str, str | int]) -> dict[str, Any]:
-        import httpx
-
-        if self._client is None:
-            # At DEBUG they log what the service answers, header by header, in which it may repeat the key.
-            for chatty in ("httpx", "httpcore"):
-                logging.getLogger(chatty).setLevel(logging.WARNING)
-            self._client = httpx.AsyncClient(
-                base_url=self._base_url,
-                headers={
-                    "X-Hume-Api-Key": self._api_key.get_secret_value(),
-                    "User-Agent": f"evi-mcp/{__version__}",
-                },
-                timeout=TIMEOUT_S,
-                follow_redirects=False,
-                verify=ssl.create_default_context(),  # as for sockets: those of the system, or of SSL_CERT_FILE
-                trust_env=may_use_proxy(self._base_url),
-            )
+    async def _get(self, path: str, query: Mapping[str, str | int]) -> dict[str, Any]:
         try:
-            response = await self._client.get(path, params=query)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            answer = await self._http.get(path, query, within_s=TIMEOUT_S)
+        except NoAnswer as trouble:
             raise ServiceUnavailable(
-                f"the service cannot be asked ({_why(error)}); check EVI_MCP_BASE_URL and the network."
+                f"the service cannot be asked ({trouble.why}); check EVI_MCP_BASE_URL and the network."
             ) from None
-        if response.status_code in (401, 403):
-            raise ServiceUnavailable(f"the service refuses the key (HTTP {response.status_code}); check HUME_API_KEY.")
-        if response.status_code == 404:
-            raise ServiceUnavailable("the service knows no such address (HTTP 404); check EVI_MCP_BASE_URL.")
-        if response.status_code != 200:
-            raise ServiceUnavailable(f"the service answered with HTTP {response.status_code}; try again later.")
-        try:
-            answer = self._mask(load_json(response.text))
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
+        if answer.status != 200:
+            raise ServiceUnavailable(_refusal(answer))
+        if not isinstance(answer.value, dict):
             raise ServiceUnavailable("the service answered with something other than JSON; check EVI_MCP_BASE_URL.")
-        return answer
+        return answer.value
+
+    def _active(self, seen: Mapping[str, ServiceChat]) -> list[ServiceChat]:
+        """Those that are active, newest first. The service was asked for these alone: how fast its filter follows
+        reality is not documented."""
+        active = [chat for chat in seen.values() if chat.status == "ACTIVE"]
+        active.sort(key=lambda chat: -(chat.started_ms or 0))
+        return [
+            chat._replace(chat_id=self._mask(chat.chat_id), chat_group_id=self._mask(chat.chat_group_id))
+            for chat in active
+        ]
 
 
-def _why(error: Exception) -> str:
-    """What the system said, if anything; the text of other errors may repeat the request."""
-    import httpx
-
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"its TLS certificate is not valid: {cause.verify_message}"
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(error, httpx.TimeoutException):
-        return f"no answer within {TIMEOUT_S:g} s"
-    unreadable = isinstance(error, (httpx.ProtocolError, httpx.DecodingError))
-    return "what answers there is not HTTP" if unreadable else "the connection broke"
+def _refusal(answer: Answer) -> str:
+    match answer.status:
+        case 401 | 403:
+            return f"the service refuses the key (HTTP {answer.status}); check HUME_API_KEY."
+        case 404:
+            return "the service knows no such address (HTTP 404); check EVI_MCP_BASE_URL."
+        case _:
+            again = "later" if answer.retry_after is None else f"in {answer.retry_after:.0f} s"
+            return f"the service answered with HTTP {answer.status}; try again {again}."
 
 
 def _service_chat(item: Any) -> ServiceChat | None:
@@ -158,7 +178,3 @@ def _service_chat(item: Any) -> ServiceChat | None:
         started = started * 1000 if started < 10**11 else started
         started = started if 0 < started < 10**14 else None
     return ServiceChat(item["id"], group if isinstance(group, str) else None, str(item.get("status")), started)
-
-
-def _newest_first(found: dict[str, ServiceChat]) -> list[ServiceChat]:
-    return sorted(found.values(), key=lambda chat: -(chat.started_ms or 0))

@@ -1,20 +1,8 @@
 """The seam between a chat and the network: text frames in, text frames out, nothing else."""
 
 from typing import Protocol
-from urllib.parse import urlsplit
 
 NORMAL_CLOSURE = 1000
-
-
-def is_loopback(base_url: str) -> bool:
-    """Whether the service runs on this machine: then compression is of no use."""
-    host = urlsplit(base_url).hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
-
-
-def may_use_proxy(base_url: str) -> bool:
-    """Whether a proxy of the environment may stand between: it would read the key if the service has no TLS."""
-    return base_url.lower().startswith("https:") and not is_loopback(base_url)
 
 
 class Closed(Exception):
@@ -26,11 +14,15 @@ class Closed(Exception):
 
 
 class Refused(Exception):
-    """The handshake was answered with this HTTP status instead of 101."""
+    """The handshake was answered with this HTTP status instead of 101.
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+    `retry_after` is how long the service asks not to be asked again, in seconds, at most an hour; `None` if it does not
+    say.
+    """
+
+    def __init__(self, status: int, retry_after: float | None = None) -> None:
+        super().__init__(status, retry_after)
+        self.status, self.retry_after = status, retry_after
 
 
 class Unreachable(Exception):

@@ -1,16 +1,20 @@
 """The real connector: `websockets` on asyncio, with the key in a header and nowhere else."""
 
 import asyncio
+import contextlib
 import logging
-import ssl
 import time
+from functools import cached_property
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import SecretStr
+from websockets.asyncio import client
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
+    InvalidProxyStatus,
     InvalidStatus,
     InvalidURI,
     ProxyError,
@@ -19,18 +23,14 @@ from websockets.exceptions import (
 from websockets.protocol import State
 
 from evi_mcp import __version__
+from evi_mcp.addresses import is_encrypted, is_this_machine
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
 from evi_mcp.quoting import name
+from evi_mcp.upstream.environment import route_to, tls_context
+from evi_mcp.upstream.reconnect import retry_after
 from evi_mcp.upstream.rest import RestClient
-from evi_mcp.upstream.transport import (
-    NORMAL_CLOSURE,
-    Closed,
-    Refused,
-    Transport,
-    Unreachable,
-    is_loopback,
-    may_use_proxy,
-)
+from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, Refused, Transport, Unreachable
+from evi_mcp.upstream.trouble import why
 
 OPEN_TIMEOUT_S = 8.0  # less than an attach waits, so that it can say why
 PING_INTERVAL_S = 20.0
@@ -47,6 +47,18 @@ class _SameOrigin(connect):
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
+
+
+class _Tunnel(client.HTTPProxyConnection):
+    """A request for a tunnel that the proxy may hang up on: the library reads the end of it twice, and raises at the
+    second time where nobody hears it but the log."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        with contextlib.suppress(EOFError):
+            super().connection_lost(exc)
+
+
+client.HTTPProxyConnection = _Tunnel  # type: ignore[misc]  # it has no other way in
 
 
 class _Watched(ClientConnection):
@@ -81,13 +93,24 @@ class WebSocketConnector:
     """
 
     def __init__(self, base_url: str, api_key: SecretStr, rest: RestClient | None = None) -> None:
-        self._base = "ws" + base_url.rstrip("/").removeprefix("http")
+        self._base = f"ws{base_url.rstrip('/')[len('http') :]}"
         self._api_key = api_key
         self._rest = rest
-        self._loopback = is_loopback(base_url)
-        self._may_use_proxy = may_use_proxy(base_url)
+        self._loopback = is_this_machine(base_url)
+        self._encrypted = is_encrypted(base_url)
+        self._route = route_to(base_url)
+
+    @cached_property
+    def _tls(self) -> dict[str, Any]:
+        """What the library is told of TLS, to the service and to a proxy."""
+        if not self._encrypted:
+            return {}
+        context = tls_context()
+        return {"ssl": context, **({"proxy_ssl": context} if is_encrypted(self._route.proxy or "") else {})}
 
     async def connect(self, chat_id: str) -> Transport:
+        if self._route.trouble:
+            raise Unreachable(f"the service cannot be reached: {self._route.trouble}")
         uri = f"{self._base}/v0/evi/chat/{quote(chat_id, safe='')}/connect"
         try:
             connection = await _SameOrigin(
@@ -100,26 +123,26 @@ class WebSocketConnector:
                 ping_timeout=PING_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
                 compression=None if self._loopback else "deflate",
-                proxy=True if self._may_use_proxy else None,
+                proxy=self._route.proxy,
                 logger=_logger,
                 create_connection=_Watched,
+                **self._tls,
             )
         except InvalidStatus as error:
-            raise Refused(error.response.status_code) from None
+            answer = error.response
+            raise Refused(answer.status_code, retry_after(answer.headers.get_all("Retry-After"), time.time())) from None
         except TimeoutError:
             raise Unreachable(f"no answer to the handshake within {OPEN_TIMEOUT_S:g} s") from None
-        except ssl.SSLCertVerificationError as error:
-            raise Unreachable(f"the service's TLS certificate is not valid ({error.verify_message})") from None
-        except (InvalidURI, ValueError):
-            raise Unreachable("the base URL cannot be used for a WebSocket; check EVI_MCP_BASE_URL") from None
+        except InvalidProxyStatus as error:
+            raise Unreachable(f"the proxy opens no tunnel (HTTP {error.response.status_code})") from None
         except ProxyError:
-            raise Unreachable("the proxy that HTTPS_PROXY names opens no tunnel to the service") from None
+            raise Unreachable("the proxy opens no tunnel") from None
+        except (InvalidURI, UnicodeError):
+            raise Unreachable("the base URL cannot be used for a WebSocket; check EVI_MCP_BASE_URL") from None
         except InvalidHandshake:
             raise Unreachable("the answer was no WebSocket handshake; check EVI_MCP_BASE_URL") from None
-        except (OSError, EOFError, WebSocketException) as error:
-            # Only what the system says goes on: the text of other errors may repeat the request.
-            why = error.strerror if isinstance(error, OSError) and error.strerror else "the connection broke"
-            raise Unreachable(f"the service cannot be reached ({why})") from None
+        except (OSError, EOFError, ValueError, WebSocketException) as error:
+            raise Unreachable(f"the service cannot be reached ({why(error) or 'the connection broke'})") from None
         assert isinstance(connection, _Watched)
         return WebSocketTransport(connection)
 

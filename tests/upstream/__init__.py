@@ -1,0 +1,1 @@
+"""Sockets and REST towards a service that misbehaves, and the way there."""
