@@ -42,6 +42,9 @@ MAX_HELD = 64 * 2**20
 MAX_ARGUMENTS = 64 * 1024
 """Characters of arguments recorded of a call that was refused."""
 
+OUR_WORDS = frozenset({"type", "command", "outcome", "tool", "error"})
+"""Fields of records whose values are words of ours, which a secret may be by chance; they are not masked."""
+
 GAVE_UP = "its client gave up, or the server was stopped"
 
 _log = logging.getLogger(__name__)
@@ -87,7 +90,8 @@ class AuditLog:
             owed: Whether it is kept until it can be written.
             of: The record of the command that it is about.
         """
-        entry = Entry(encoded(self._mask({"at": iso(time.time()), **fields})), durable=durable, owed=owed, of=of)
+        shown = {name: value if name in OUR_WORDS else self._mask(value) for name, value in fields.items()}
+        entry = Entry(encoded({"at": iso(time.time()), **shown}), durable=durable, owed=owed, of=of)
         waiting = len(self._queue) + len(self._owed)
         if of is None and (waiting >= MAX_QUEUED or (waiting and self._held + len(entry.text) > MAX_HELD)):
             entry.error = f"records that wait to be written: {waiting}"
@@ -192,7 +196,7 @@ async def open_log(path: Path, mask: Mask, **facts: Any) -> AsyncIterator[AuditL
     file = AuditFile.open(path)
     log = AuditLog(file, mask)
     try:
-        file.append(encoded(mask({"at": iso(time.time()), "type": "opened", **facts})))
+        file.append(encoded({"at": iso(time.time()), "type": "opened", **mask.fields(facts)}))
         file.sync()
     except OSError as error:
         file.close()

@@ -71,28 +71,29 @@ class ChatRecord:
 
     def receive(self, frame: str | bytes, now: float) -> list[Event]:
         """Takes in a frame; the events it gives are none if it is known, else one, or two if it ends the chat."""
-        if (voice := _voice(frame)) is not None:
-            return self._take_in(voice._replace(id=self._mask(voice.id)), now)
-        frame = self._mask(frame)  # before anything is cut: half a secret would not be known for one
         if isinstance(frame, str) and (skimmed := skim(frame)) is not None:
             return self._take_in(skimmed, now)
-        message = decode(frame)
-        if not self.history.is_new(identify(message)):
+        decoded = decode(frame)
+        # Masked before anything is cut: half a secret would not be known for one.
+        message = decoded.masked(self._mask)
+        identity = identify(decoded)  # two ids may look alike once they are masked
+        if not self.history.is_new(identity if decoded.type == message.type else identity._replace(type=message.type)):
             return []
         self.last_event_at = now
         if isinstance(message, ChatMetadata):
             self.chat_group_id = message.chat_group_id or self.chat_group_id
-        facts = self._mask.fields(facts_of(message))
+        facts = facts_of(message)
         events = [self._log(now, replayed=self.history.replaying or None, **facts)]
         if isinstance(message, AudioOutput):
             self._take_in_voice(events[0], message.index, message.data)
-        if isinstance(message, ErrorMessage):
-            events += self.changed(self.lifecycle.heard_error(message.code, message.slug), now)
+        if isinstance(decoded, ErrorMessage):
+            events += self.changed(self.lifecycle.heard_error(decoded.code, decoded.slug), now)
         return events
 
     def _take_in(self, message: Skimmed, now: float) -> list[Event]:
         if not self.history.is_new(identify_skimmed(message)):
             return []
+        message = message.masked(self._mask)
         self.last_event_at = now
         event = self._log(now, replayed=self.history.replaying or None, **facts_of_skimmed(message))
         if message.data is not None:
@@ -110,7 +111,7 @@ class ChatRecord:
 
     def command(self, command: str, now: float, *, by: str, **facts: Any) -> Event:
         """Logs that an agent sends something; `by` names the agent, `facts` are fields of `Event`."""
-        return self._log(now, type=COMMAND, **self._mask.fields({"command": command, "by": by, **facts}))
+        return self._log(now, type=COMMAND, command=command, **self._mask.fields({"by": by, **facts}))
 
     def _take_in_voice(self, event: Event, index: int | None, data: str | None) -> None:
         """EVI's voice comes faster than it is heard: while it is, the chat is not silent."""
@@ -131,11 +132,3 @@ class ChatRecord:
         self.turns.see(event)
         self.tool_calls.see(event)
         return event
-
-
-def _voice(frame: str | bytes) -> Skimmed | None:
-    """The message, if it is EVI's voice: large, and without text but for its id, so it is not searched for secrets."""
-    if not isinstance(frame, str) or '"audio_output"' not in frame[:100]:
-        return None
-    message = skim(frame)
-    return message if message is not None and message.type == "audio_output" else None

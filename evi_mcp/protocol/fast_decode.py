@@ -10,6 +10,7 @@ from pydantic_core import from_json
 
 from evi_mcp.protocol.messages import MAX_SCORE
 from evi_mcp.protocol.prosody import SCORE_NAMES
+from evi_mcp.protocol.redaction import Mask
 from evi_mcp.protocol.scores import Scores
 
 _DOCUMENTED = frozenset(SCORE_NAMES)
@@ -32,6 +33,13 @@ class Skimmed(NamedTuple):
     from_text: bool = False
     interim: bool = False
     quick: bool = False
+
+    def masked(self, mask: Mask) -> "Skimmed":
+        """The same without secrets. Audio is not searched for them: it is large, and nobody reads it as text."""
+        if not mask.has_secrets:
+            return self
+        begin, end = (None if mask.hides(place) else place for place in (self.begin, self.end))
+        return self._replace(content=mask(self.content), id=mask(self.id), begin=begin, end=end)
 
 
 def skim(frame: str) -> Skimmed | None:

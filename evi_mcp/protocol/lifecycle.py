@@ -82,7 +82,7 @@ class Lifecycle:
 
     def heard_error(self, code: str | None, slug: str | None) -> Change | None:
         """An `error` event came; most of them leave the chat alive."""
-        said = self._mask(slug or code or "without a code")
+        said = self._mask.said(slug or code or "without a code")
         self._last_error = name(said[:80])
         if code in FATAL_ERRORS or slug in FATAL_ERRORS.values():
             return self._go(State.ENDED, name(said[:80] if slug else FATAL_ERRORS[code or ""]))
@@ -90,7 +90,7 @@ class Lifecycle:
 
     def closed(self, code: int | None, reason: str) -> Change | None:
         """The connection was closed by the service; `None` if it broke without a close frame."""
-        reason = self._mask(reason)
+        reason = self._mask.said(reason)
         if code == 1000:
             return self._go(State.ENDED, f"EVI closed the chat{': ' + quote(reason, 125) if reason else ''}")
         what = "the connection broke" if code is None else f"the service closed the connection with {code}"
@@ -103,8 +103,8 @@ class Lifecycle:
         if status in GONE_STATUS and self.was_live:
             return self._go(State.ENDED, f"the service no longer knows the chat (HTTP {status})")
         if 300 <= status < 500 and status not in _PASSING_STATUS:
-            return self._go(State.FAILED, self._mask(cause))
-        return self._trouble(self._mask(cause))
+            return self._go(State.FAILED, self._mask.said(cause))
+        return self._trouble(self._mask.said(cause))
 
     def unreachable(self, why: str) -> Change | None:
         """No answer at all: network, TLS, time-out."""

@@ -6,11 +6,12 @@ here, also those that the schema requires: a frame with a hole in it still happe
 Fields that no schema names are kept (`model_extra`).
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, model_validator
 
-from evi_mcp.protocol.redaction import REDACTED, redact
+from evi_mcp.protocol.prosody import SCORE_NAMES
+from evi_mcp.protocol.redaction import REDACTED, Mask, redact
 
 
 class Shape(BaseModel):
@@ -18,12 +19,37 @@ class Shape(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
+    sentences: ClassVar[frozenset[str]] = frozenset()
+    """The fields that hold sentences of the service's own."""
+
+    def masked(self, mask: Mask) -> Self:
+        """The same without secrets. The names of fields that a schema names are structure and stay; a number that shows
+        a secret becomes `None`."""
+        copied = self.model_copy(
+            update={name: self._masked(name, value, mask) for name, value in self.__dict__.items()}
+        )
+        if copied.__pydantic_extra__:
+            # Names that no schema names are the service's words. A frozen model has no other way to lose one.
+            object.__setattr__(copied, "__pydantic_extra__", mask(copied.__pydantic_extra__))
+        return copied
+
+    def _masked(self, name: str, value: Any, mask: Mask) -> Any:
+        if isinstance(value, Shape):
+            return value.masked(mask)
+        if isinstance(value, str) and name in self.sentences:
+            return mask.said(value)
+        return None if mask.hides(value) else mask(value)
+
 
 class Message(Shape):
     """The base of every message. `custom_session_id` is the integrator's own correlation id."""
 
     type: str
     custom_session_id: str | None = None
+
+    def _masked(self, name: str, value: Any, mask: Mask) -> Any:
+        # A type that a schema names is structure; any other is the service's word.
+        return value if name == "type" and value in KNOWN_TYPES else super()._masked(name, value, mask)
 
 
 MAX_SCORE = 1000.0
@@ -34,6 +60,11 @@ class Prosody(Shape):
     """Expression in a voice: up to 48 scores, mostly 0 to 1, slightly negative ones occur."""
 
     scores: dict[str, Annotated[float, Field(ge=-MAX_SCORE, le=MAX_SCORE, allow_inf_nan=False)]] = {}
+
+    def _masked(self, name: str, value: Any, mask: Mask) -> Any:
+        if name != "scores":
+            return super()._masked(name, value, mask)
+        return {score if score in SCORE_NAMES else mask(score): number for score, number in value.items()}
 
 
 class Inference(Shape):
@@ -153,6 +184,8 @@ class ToolResponse(Message):
 class ToolError(Message):
     """A failed tool. `content` is what the LLM is given; `error` is for the record only."""
 
+    sentences: ClassVar[frozenset[str]] = frozenset({"error"})
+
     type: Literal["tool_error"]
     tool_call_id: str | None = None
     error: str | None = None
@@ -195,6 +228,8 @@ class SessionSettings(Message):
 class ErrorMessage(Message):
     """Something went wrong in the chat. `code` starts with E (use), I (service) or W (warning)."""
 
+    sentences: ClassVar[frozenset[str]] = frozenset({"code", "slug", "message"})
+
     type: Literal["error"]
     code: str | None = None
     slug: str | None = None
@@ -221,6 +256,10 @@ class ProtocolFault(Message):
     size: int
     binary: bool = False
     digest: int = 0
+
+    def masked(self, mask: Mask) -> Self:
+        """Itself: there is nothing of the service's in it."""
+        return self
 
 
 Known = (

@@ -1,4 +1,4 @@
-"""Removing secrets from what EVI echoes, before it is stored, logged or shown: by name, and by value.
+"""Removing secrets from what EVI echoes, before it is stored, logged or shown: by name, by value, and by looks.
 
 `session_settings` may come inbound with `language_model_api_key` in it (Python SDK, December 2025).
 Names that only look like secrets are redacted too, since the set of fields is open.
@@ -40,41 +40,128 @@ def redact(value: Any, depth: int = 0) -> Any:
 
 
 class Mask:
-    """Takes the values of known secrets out of whatever is kept of a chat, wherever a service repeats them."""
+    """Takes the values of known secrets out of whatever is kept of a chat, wherever a service repeats them.
+
+    It is given decoded values, never the JSON of a frame: a key may be a word of the wire (`assistant`) or a few
+    digits, and taken out of the JSON it would leave a frame that nobody can read. Out of texts that are JSON in
+    themselves it is taken value by value, so that they stay JSON.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._secrets = tuple(secret for secret in secrets if len(secret) >= SHORTEST_SECRET)
         self._escaped = tuple(re.compile("".join(map(_spellings, secret))) for secret in self._secrets)
+        self._numbers = tuple(secret for secret in self._secrets if _NUMBER.fullmatch(secret))
 
     def __repr__(self) -> str:
         return f"<Mask of {len(self._secrets)} secrets>"
 
+    @property
+    def has_secrets(self) -> bool:
+        """Whether there is anything to look for."""
+        return bool(self._secrets)
+
     def __call__(self, value: Any) -> Any:
-        """A copy of plain data without the secrets; the same object if there is nothing to mask.
+        """A copy of plain data without the secrets, names in it included; the same object if there is nothing to mask.
 
         Text may be JSON, or hold some, in which a secret is written with escapes: `\\/` for `/`, `\\u0073` for `s`.
         """
         if not self._secrets:
             return value
         if isinstance(value, str):
-            if "\\" in value:
-                for escaped in self._escaped:
-                    value = escaped.sub(REDACTED, value)
-            for secret in self._secrets:
-                if secret in value:
-                    value = value.replace(secret, REDACTED)
-            return value
+            return self._text(value)
         if isinstance(value, dict):
             return {self(key): self(item) for key, item in value.items()}
         if isinstance(value, list):
             return [self(item) for item in value]
-        return value
+        return REDACTED if self.hides(value) else value
+
+    def hides(self, value: Any) -> bool:
+        """Whether this is a number that shows a secret which is one."""
+        if not self._numbers or type(value) not in (int, float):
+            return False
+        return any(number in repr(value) for number in self._numbers)
 
     def fields(self, values: dict[str, Any]) -> dict[str, Any]:
         """The same for the values of fields, whose names are our own. Quick where nothing is a secret."""
         if not self._secrets:
             return values
         return {name: self(value) if type(value) in _MASKED else value for name, value in values.items()}
+
+    def results(self, value: Any) -> Any:
+        """The same for what tools are given and give: words in small letters are structure there, names of fields,
+        types, states and roles, and stay as they are. An agent that sends such a word knows it."""
+        if not self._secrets:
+            return value
+        if isinstance(value, dict):
+            return {self.results(key): self.results(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.results(item) for item in value]
+        return value if isinstance(value, str) and _WORD.fullmatch(value) else self(value)
+
+    def said(self, text: str) -> str:
+        """The same for a sentence of the service's own, such as an error or the reason of a close: it may repeat
+        credentials that nobody here knows. Speech is none, and keeps whatever looks like one."""
+        text = self(text)
+        if (rest := len(text) - _MAX_SAID) > 0:
+            text = f"{text[:_MAX_SAID]} [cut here: {rest} more characters were not kept]"
+        return without_credentials(text)
+
+    def _text(self, text: str) -> str:
+        masked = self._replaced(text)
+        if masked == text or len(text) > _MAX_JSON or text.lstrip()[:1] not in ("{", "["):
+            return masked
+        try:
+            shown = json.dumps(self(json.loads(text)), ensure_ascii=False, separators=(",", ":"))
+        except (ValueError, RecursionError):
+            return masked
+        return masked if self._replaced(shown) != shown else shown  # it may reach over the end of a value
+
+    def _replaced(self, text: str) -> str:
+        if "\\" in text:
+            for escaped in self._escaped:
+                text = escaped.sub(REDACTED, text)
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, REDACTED)
+        return text
+
+
+def without_credentials(text: str) -> str:
+    """The text without what looks like a credential: `token=...`, `Authorization: ...`, `Bearer ...`, `sk-...`, the
+    password of a URL."""
+    for pattern in (_BY_NAME, _BY_SCHEME):
+        text = pattern.sub(_unless_a_word, text)
+    return _BY_FORM.sub(REDACTED, text)
+
+
+def _unless_a_word(found: re.Match[str]) -> str:
+    """What was found, redacted; as it is where a sentence goes on with a word: `token: missing`, `Bearer realm`."""
+    before, value = found.groups()
+    sure = _ASSIGNED.search(before) or len(value) >= _LONGER_THAN_WORDS
+    return f"{before}{REDACTED}" if sure or (len(value) >= SHORTEST_SECRET and _RANDOM.search(value)) else found[0]
+
+
+_VALUE = rf"(?!{re.escape(REDACTED)})([^\s\"'\\&,;<>(){{}}\[\]]+)"
+_BY_NAME = re.compile(
+    r"((?:token|key|secret|password|passwd|pwd|credential|authorization|jwt|signature|\bsig)s?"
+    rf"[\\\"']{{0,8}}\s{{0,8}}(?:=|:|%3d)\s{{0,8}}[\\\"']{{0,8}}(?:(?:bearer|basic)\s{{1,8}})?){_VALUE}",
+    re.IGNORECASE,
+)
+_BY_SCHEME = re.compile(rf"(\b(?:bearer|basic|token|apikey)\s{{1,8}}){_VALUE}", re.IGNORECASE)
+_BY_FORM = re.compile(
+    r"\b(?:sk|pk|rk|hk)[-_][A-Za-z0-9_-]{8,}"
+    r"|\b(?:gh[a-z]_|github_pat_|xox[a-z]-|glpat-|AKIA|AIza)[A-Za-z0-9_-]{12,}"
+    r"|\beyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,2}"
+    r"|(?<=://)[^\s/@:\"']{0,256}:[^\s/@\"']{1,256}(?=@)"
+)
+_LONGER_THAN_WORDS = 20
+_ASSIGNED = re.compile(r"=|%3d|[\"']$|:\s*(?:bearer|basic)\s+$", re.IGNORECASE)
+_RANDOM = re.compile(r"[\d=+]|[a-z][A-Z]")
+_MAX_SAID = 16 * 1024
+_NUMBER = re.compile(r"[-+.eE\d]+")
+_WORD = re.compile(r"[a-z]+(_[a-z]+)*")
+_MAX_JSON = 64 * 1024
+"""The longest text, in characters, that is read as JSON to be masked; in longer ones the text itself is masked."""
 
 
 def _spellings(character: str) -> str:

@@ -159,7 +159,7 @@ class EviServer(MCPServer[App]):
             self._check(name, arguments)
             done = await super().call_tool(name, arguments, context)
             # What comes from chats has no secret any more: only what repeats an argument can.
-            return done if self._app.mask(arguments) == arguments else self._masked(done)
+            return done if self._app.mask.results(arguments) == arguments else self._masked(done)
         except ToolError as error:
             cause = error.__cause__
             self._record(name, arguments, context, cause)
@@ -190,7 +190,7 @@ class EviServer(MCPServer[App]):
     ) -> types.CallToolResult | types.InputRequiredResult:
         """A result that repeats no secret of an argument."""
         if isinstance(result, types.CallToolResult):
-            result.structured_content = self._app.mask(result.structured_content)
+            result.structured_content = self._app.mask.results(result.structured_content)
             for part in result.content:
                 if isinstance(part, types.TextContent):
                     part.text = self._app.mask(part.text)
