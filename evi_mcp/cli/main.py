@@ -12,6 +12,7 @@ import click
 from pydantic import SecretStr
 
 from evi_mcp import __version__, logs
+from evi_mcp.cli import limits
 from evi_mcp.config import Settings, load, rows
 from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting
 from evi_mcp.protocol.chat_id import check_chat_id
@@ -62,6 +63,7 @@ def serve(simulate: bool, **flags: str | None) -> int:
     settings = _settings(flags, simulate=simulate)
     if sys.stdin.isatty():
         click.echo("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.", err=True)
+    limits.raise_open_files()
     gc.disable()  # until it serves: what loading makes stays, and looking through it takes a tenth of the start
     from evi_mcp.server import stdio
 

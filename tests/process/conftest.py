@@ -86,12 +86,17 @@ class Process:
 
 
 @asynccontextmanager
-async def evi_mcp(*arguments: str, evi: FakeEvi | None = None, **environment: str) -> AsyncIterator[Process]:
-    """Runs `evi-mcp` with these arguments; it is killed if the test leaves it running."""
+async def evi_mcp(
+    *arguments: str, evi: FakeEvi | None = None, limits: str = "", **environment: str
+) -> AsyncIterator[Process]:
+    """Runs `evi-mcp` with these arguments, under `limits` as `ulimit` takes them; it is killed if the test leaves it
+    running."""
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     if evi is not None:
         environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY, **environment}
+    under_limits = ("sh", "-c", f'ulimit {limits} && exec "$0" "$@"') if limits else ()
     process = await asyncio.create_subprocess_exec(
+        *under_limits,
         SCRIPT,
         *arguments,
         stdin=asyncio.subprocess.PIPE,
