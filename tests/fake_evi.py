@@ -5,6 +5,7 @@ It shares no code with the simulator or the server, so a mistake in one cannot h
 
 import asyncio
 import json
+import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,6 +25,8 @@ class FakeEvi:
 
     def __init__(self) -> None:
         self.base_url = ""
+        self.key = KEY
+        """The only key accepted."""
         self.history: defaultdict[str, list[str | bytes]] = defaultdict(list)
         self.received: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         self.sockets: defaultdict[str, list[ServerConnection]] = defaultdict(list)
@@ -67,7 +70,7 @@ class FakeEvi:
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         path = unquote(urlsplit(request.path).path)
         self.handshakes.append((request.path, dict(request.headers.raw_items())))
-        if request.headers.get("X-Hume-Api-Key") != KEY:
+        if request.headers.get("X-Hume-Api-Key") != self.key:
             return connection.respond(HTTPStatus.UNAUTHORIZED, "{}")
         if path == "/v0/evi/chats":
             page = {"page_number": 0, "page_size": 100, "total_pages": 1, "chats_page": list(self.chats.values())}
@@ -109,10 +112,17 @@ class FakeEvi:
 
 
 @asynccontextmanager
-async def fake_evi() -> AsyncIterator[FakeEvi]:
+async def fake_evi(context: ssl.SSLContext | None = None) -> AsyncIterator[FakeEvi]:
     evi = FakeEvi()
     async with serve(
-        evi._serve, "127.0.0.1", 0, process_request=evi._answer, max_size=None, close_timeout=1, compression=None
+        evi._serve,
+        "127.0.0.1",
+        0,
+        process_request=evi._answer,
+        max_size=None,
+        close_timeout=1,
+        compression=None,
+        ssl=context,
     ) as server:
-        evi.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        evi.base_url = f"{'https' if context else 'http'}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield evi

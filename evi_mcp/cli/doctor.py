@@ -38,8 +38,10 @@ def run(settings: Settings) -> int:
 
 def _checks(settings: Settings) -> Iterator[Check]:
     yield Check("settings", True, f"{settings.base_url}, access {settings.access}, results {settings.results}")
-    for check in (_clear_text, _proxy, _certificates, _open_files, _audit_log):
+    for check in (_clear_text, _proxy, _certificates, _open_files):
         yield check(settings)
+    if settings.audit_log is not None:
+        yield _audit_log(Path(settings.audit_log))
     if settings.hume_api_key is None:
         said = "HUME_API_KEY is not set; set it in the `env` of the MCP client's entry for this server"
         yield Check("key", False, said)
@@ -85,11 +87,8 @@ def _open_files(settings: Settings) -> Check:
     return Check("open files", True, f"at most {limit}, enough for {settings.max_chats} chats")
 
 
-def _audit_log(settings: Settings) -> Check:
+def _audit_log(path: Path) -> Check:
     """Whether the server will be able to record what it sends; nothing is written to find out."""
-    if settings.audit_log is None:
-        return Check("audit log", True, "off")
-    path = Path(settings.audit_log)
     try:
         return Check("audit log", True, f"{path} {file.check(path)}")
     except InvalidSetting as error:

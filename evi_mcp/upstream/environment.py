@@ -83,7 +83,7 @@ def _checked(proxy: str, variable: str, socks: bool) -> Route:
         )
     place = f"[{host}]" if ":" in host else host
     readable = url.isascii() and url.isprintable() and " " not in url
-    if not readable or not is_host(place) or parts.path.strip("/") or parts.query or parts.fragment:
+    if not readable or not is_host(place) or port == 0 or parts.path.strip("/") or parts.query or parts.fragment:
         return _no_way(f"{variable} is no address of a proxy; it must look like http://host:port")
     if scheme.startswith("socks"):
         if not socks:

@@ -6,12 +6,15 @@ server never make one; `warm` does that ahead of time.
 """
 
 import logging
+import ssl
+import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import anyio
 from anyio import to_thread
 from pydantic import SecretStr
 
@@ -69,6 +72,7 @@ class HttpClient:
         self._api_key = api_key
         self._clock = clock or SystemClock()
         self._client: httpx.AsyncClient | None = None
+        self._making = threading.Lock()
 
     @cached_property
     def route(self) -> Route:
@@ -101,18 +105,11 @@ class HttpClient:
 
     async def _ask(self, method: str, path: str, within_s: float, *, read: bool, **request: Any) -> Answer:
         client = self._made()
-        written = False
-
-        async def trace(event: str, info: Mapping[str, Any]) -> None:
-            # A proxy is asked for a tunnel in the same way; what is told of is the request itself.
-            nonlocal written
-            if event.endswith(".send_request_headers.started"):
-                written = written or info["request"].method.decode() == method
-
+        progress = _Progress(method)
         answer: Answer | None = None
         try:
             with timeout(self._clock, within_s):
-                async with client.stream(method, path, extensions={"trace": trace}, **request) as response:
+                async with client.stream(method, path, extensions={"trace": progress.see}, **request) as response:
                     value = await _json(response) if read and response.status_code == 200 else None
                     wait = retry_after(response.headers.get_list("Retry-After"), time.time())
                     answer = Answer(response.status_code, value, wait)
@@ -120,39 +117,67 @@ class HttpClient:
             raise
         except Exception as error:  # the libraries below raise their own kinds, those for SOCKS any at all
             if answer is None:
-                raise NoAnswer(_reason(error, self.route), written=written) from None
+                raise NoAnswer(_reason(error, self.route), written=progress.written) from None
+        finally:
+            if answer is None:
+                await progress.close()
         if answer is None:
-            raise NoAnswer(f"no whole answer within {within_s:g} s", written=written)
+            raise NoAnswer(f"no whole answer within {within_s:g} s", written=progress.written)
         return answer
 
     def _made(self) -> "httpx.AsyncClient":
         if self.route.trouble:
             raise ServiceUnavailable(f"the service cannot be reached: {self.route.trouble}.")
-        if self._client is None:
-            import httpx
+        with self._making:  # `warm` may be at it
+            self._client = self._client or self._new()
+            return self._client
 
-            # At DEBUG they log what the service answers, header by header, in which it may repeat the key.
-            for chatty in ("httpx", "httpcore"):
-                logging.getLogger(chatty).setLevel(logging.WARNING)
-            tls = tls_context()
-            proxy = self.route.proxy
-            through = None if proxy is None else httpx.Proxy(proxy, ssl_context=tls if is_encrypted(proxy) else None)
-            self._client = httpx.AsyncClient(
-                base_url=self._base_url,
-                headers={
-                    "X-Hume-Api-Key": self._api_key.get_secret_value(),
-                    "User-Agent": f"evi-mcp/{__version__}",
-                    "Accept": "application/json",
-                    "Accept-Encoding": "identity",
-                    "Content-Type": "application/json",
-                },
-                timeout=None,  # `_ask` has one for all of it
-                follow_redirects=False,
-                verify=tls,
-                proxy=through,
-                trust_env=False,
-            )
-        return self._client
+    def _new(self) -> "httpx.AsyncClient":
+        import httpx
+
+        # At DEBUG they log what the service answers, header by header, in which it may repeat the key.
+        for chatty in ("httpx", "httpcore"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        # Where there is no TLS, a context that trusts nobody spares loading the system's certificates.
+        tls = tls_context() if is_encrypted(self._base_url) else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        proxy = self.route.proxy
+        return httpx.AsyncClient(
+            base_url=self._base_url,
+            headers={
+                "X-Hume-Api-Key": self._api_key.get_secret_value(),
+                "User-Agent": f"evi-mcp/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "Content-Type": "application/json",
+            },
+            timeout=None,  # `_ask` has one for all of it
+            follow_redirects=False,
+            verify=tls,
+            proxy=httpx.Proxy(proxy, ssl_context=tls if is_encrypted(proxy) else None) if proxy else None,
+            trust_env=False,
+        )
+
+
+class _Progress:
+    """How far a request has come, by what the library tells (its `trace` extension)."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method.encode()
+        self._opened: list[Any] = []
+        self.written = False
+        """Whether any of the request itself may be on its way; asking a proxy for a tunnel is not part of it."""
+
+    async def see(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith(".connect_tcp.complete"):
+            self._opened.append(info["return_value"])
+        elif event.endswith(".send_request_headers.started"):
+            self.written = self.written or info["request"].method == self._method
+
+    async def close(self) -> None:
+        """Closes what a request without an answer has opened: a TLS handshake that is given up leaves a socket open."""
+        with anyio.CancelScope(shield=True):
+            for stream in self._opened:
+                await stream.aclose()
 
 
 async def _json(response: "httpx.Response") -> Any:

@@ -1,6 +1,7 @@
 """The real connector: `websockets` on asyncio, with the key in a header and nowhere else."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from functools import cached_property
@@ -8,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from pydantic import SecretStr
+from websockets.asyncio import client
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
     ConnectionClosed,
@@ -47,6 +49,18 @@ class _SameOrigin(connect):
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
+
+
+class _Tunnel(client.HTTPProxyConnection):
+    """A request for a tunnel that the proxy may hang up on: the library reads the end of it twice, and raises at the
+    second time where nobody hears it but the log."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        with contextlib.suppress(EOFError):
+            super().connection_lost(exc)
+
+
+client.HTTPProxyConnection = _Tunnel  # type: ignore[misc]  # it has no other way in
 
 
 class _Watched(ClientConnection):

@@ -92,15 +92,22 @@ class Process:
 
 @asynccontextmanager
 async def evi_mcp(
-    *arguments: str, evi: FakeEvi | None = None, environment: Mapping[str, str] | None = None, **more: str
+    *arguments: str,
+    evi: FakeEvi | None = None,
+    limits: str = "",
+    environment: Mapping[str, str] | None = None,
+    **more: str,
 ) -> AsyncIterator[Process]:
-    """Runs `evi-mcp` with these arguments; it is killed if the test leaves it running.
+    """Runs `evi-mcp` with these arguments, under `limits` as `ulimit` takes them; it is killed if the test leaves it
+    running.
 
     Its environment has the address and the key of `evi`, then `environment`, then `more`.
     """
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     service = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY} if evi is not None else {}
+    under_limits = ("sh", "-c", f'ulimit {limits} && exec "$0" "$@"') if limits else ()
     process = await asyncio.create_subprocess_exec(
+        *under_limits,
         SCRIPT,
         *arguments,
         stdin=asyncio.subprocess.PIPE,

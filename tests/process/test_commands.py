@@ -2,6 +2,7 @@
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -41,22 +42,84 @@ async def test_served_with_the_simulator_inside_there_are_live_chats_at_once() -
         assert (await server.ended())[0] == 130
 
 
+async def told(*arguments: str, limits: str = "", **environment: str) -> tuple[int, dict[str, str]]:
+    """What the doctor says, each check by its name, with the mark at the start of the line; and its status."""
+    async with evi_mcp("doctor", *arguments, limits=limits, **environment) as doctor:
+        assert doctor.process.stdout is not None
+        lines = (await doctor.process.stdout.read()).decode().splitlines()
+        status = await doctor.process.wait()
+    parted = [line.partition(": ") for line in lines]
+    checks = {head[6:]: f"{head[:4].strip()} {said}" for head, _, said in parted}
+    assert len(checks) == len(lines), "a line for each check"
+    return status, checks
+
+
+async def test_the_doctor_has_a_line_for_each_check(evi: FakeEvi, tmp_path: Path) -> None:
+    """Our contract (section 2): it checks settings, reachability and key."""
+    status, checks = await told(
+        EVI_MCP_BASE_URL=evi.base_url, HUME_API_KEY=KEY, EVI_MCP_AUDIT_LOG=str(tmp_path / "audit.jsonl")
+    )
+    assert status == 0, checks
+    assert list(checks) == [
+        "settings",
+        "clear text",
+        "proxy",
+        "certificates",
+        "open files",
+        "audit log",
+        "key",
+        "service",
+    ]
+    assert all(said.startswith("ok ") for said in checks.values()), checks
+    assert KEY not in str(checks)
+
+
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "check", "said"),
     [
-        ({}, "HUME_API_KEY is not set"),
-        ({"HUME_API_KEY": "wrong"}, "refuses the key (HTTP 401)"),
-        ({"HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": "http://127.0.0.1:9"}, "the service cannot be asked"),
+        ({}, "key", "HUME_API_KEY is not set"),
+        ({"HUME_API_KEY": "wrong"}, "service", "refuses the key (HTTP 401)"),
+        ({"HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": "http://127.0.0.1:9"}, "service", "the service cannot be asked"),
+        (
+            {"EVI_MCP_BASE_URL": "https://evi.invalid", "ALL_PROXY": "socks4://x"},
+            "proxy",
+            'ALL_PROXY names a proxy of the kind "socks4", which is not supported',
+        ),
+        (
+            {"EVI_MCP_BASE_URL": "https://127.0.0.1:9", "SSL_CERT_FILE": "/no/such/file"},
+            "certificates",
+            'SSL_CERT_FILE names "/no/such/file", which cannot be read',
+        ),
+        ({"EVI_MCP_AUDIT_LOG": "/no/such/folder/x"}, "audit log", "EVI_MCP_AUDIT_LOG"),
     ],
 )
-async def test_the_doctor_says_what_to_fix(evi: FakeEvi, environment: dict[str, str], said: str) -> None:
+async def test_the_doctor_says_what_to_fix(evi: FakeEvi, environment: dict[str, str], check: str, said: str) -> None:
     """One line for each check, and status 1; the key itself is never shown."""
-    async with evi_mcp("doctor", environment={"EVI_MCP_BASE_URL": evi.base_url, **environment}) as doctor:
-        assert doctor.process.stdout is not None
-        shown = (await doctor.process.stdout.read()).decode()
-        assert await doctor.process.wait() == 1
-    assert said in shown
-    assert "wrong" not in shown
+    status, checks = await told(**{"EVI_MCP_BASE_URL": evi.base_url, **environment})
+    assert status == 1
+    assert checks[check].startswith("FAIL ") and said in checks[check], checks
+    assert "wrong" not in str(checks)
+
+
+async def test_the_doctor_says_where_the_way_goes() -> None:
+    """A way round a proxy, or without TLS, is one that somebody has asked for and may have forgotten."""
+    _, checks = await told(EVI_MCP_BASE_URL="https://evi.invalid", HTTPS_PROXY="http://me:s3cret@127.0.0.1:9")
+    assert checks["proxy"] == "ok http://127.0.0.1:9, with a password (HTTPS_PROXY)"
+    _, checks = await told(EVI_MCP_BASE_URL="https://[fd00::1]", HTTPS_PROXY="http://127.0.0.1:9", NO_PROXY="fd00::/8")
+    assert checks["proxy"] == "ok none, since NO_PROXY names the host"
+    _, checks = await told(EVI_MCP_BASE_URL="HTTP://evi.invalid", EVI_MCP_ALLOW_PLAIN_HTTP="on")
+    assert "unencrypted, as EVI_MCP_ALLOW_PLAIN_HTTP allows" in checks["clear text"]
+    assert checks["settings"].startswith("ok http://evi.invalid,")
+
+
+async def test_the_doctor_counts_open_files_against_the_limit_of_chats() -> None:
+    """A chat takes one; found out at the hundredth chat, it looks like a fault of the service."""
+    _, checks = await told(limits="-n 300")
+    assert checks["open files"].startswith("FAIL at most 300, enough for 200 chats, while EVI_MCP_MAX_CHATS is 1000")
+    _, checks = await told("--max-chats", "200", limits="-n 300")
+    assert checks["open files"] == "ok at most 300, enough for 200 chats"
+    _, checks = await told("--max-chats", "200", limits="-S -n 50")
+    assert checks["open files"].startswith("ok "), "the soft limit is raised, as it is for serving"
 
 
 async def test_a_modern_client_by_hand_needs_no_handshake() -> None:

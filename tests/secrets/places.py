@@ -35,3 +35,21 @@ async def somewhere(context: ssl.SSLContext | None = None, answer: bytes = NO_RO
     async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
         place.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield place
+
+
+@asynccontextmanager
+async def answering_at_once(answer: bytes) -> AsyncIterator[str]:
+    """Runs something that says `answer` to whoever connects, without listening, and hangs up; its host and port."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.read(1)
+            writer.write(answer)
+            await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
