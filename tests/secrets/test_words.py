@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evi_mcp.ledger.log import Cursors
 from pydantic import SecretStr
 
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.ledger.log import Cursors
 from evi_mcp.protocol.redaction import REDACTED, Mask, without_credentials
 from tests import frames
 from tests.audit.disks import records
