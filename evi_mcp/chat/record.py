@@ -63,6 +63,11 @@ class ChatRecord:
         self._cursors = cursors
         self._opened = 0
 
+    @property
+    def catching_up(self) -> bool:
+        """Whether what arrives may still be history."""
+        return self.history.replaying
+
     def connection_opened(self) -> None:
         """A socket stands; its replay begins."""
         self._opened += 1

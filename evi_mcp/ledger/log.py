@@ -85,6 +85,10 @@ class EventLog:
     def __iter__(self) -> Iterator[Event]:
         return self.after(0)
 
+    def __reversed__(self) -> Iterator[Event]:
+        """Newest first. To be read before the next one is appended."""
+        return (self._events[place] for place in range(len(self._events) - 1, self._start - 1, -1))
+
     @property
     def first(self) -> Event | None:
         """The oldest event kept."""

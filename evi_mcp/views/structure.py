@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import fields
+from collections import Counter
+from collections.abc import Callable, Mapping
 from itertools import islice
 from operator import attrgetter
 from typing import Any, cast
@@ -17,39 +17,52 @@ from evi_mcp.ledger.pages import Page
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.prosody import strongest
 from evi_mcp.protocol.redaction import MAX_DEPTH
+from evi_mcp.quoting import ending
 from evi_mcp.times import iso
 from evi_mcp.views import shapes
+
+VoiceOf = Callable[[chat_events.Event], Mapping[str, float] | None]
+"""Looks up how the voice of an event sounded; `None` if nothing is known of it."""
 
 LAST_TURNS = 3
 LAST_TURN_CHARS = 400
 MANY_CHATS = 20
 MAX_PARAMETERS = 4000
-"""Characters of a tool call's arguments in a list of calls."""
+"""Characters of a tool call's parameters in a list of calls."""
 MAX_ALL_PARAMETERS = 24_000
-"""And of all of them together."""
+"""Characters of the parameters of all calls in one list."""
+MAX_TYPES = 20
+"""Types of which a page says how many of their events were left out."""
+OTHER_TYPES = "other types"
 MAX_CALLS = 100
 """Tool calls in one list."""
 
 _PLAIN_FIELDS = tuple(
-    field.name for field in fields(chat_events.Event) if field.name not in ("seq", "chat_id", "at", "type", "scores")
+    field for field in shapes.Event.__annotations__ if field not in ("seq", "chat_id", "at", "type", "expression")
 )
+"""What an event shows just as it is kept."""
 _plain_values = attrgetter(*_PLAIN_FIELDS)
 
 
-def event(item: chat_events.Event, *, with_chat_id: bool) -> shapes.Event:
+def own_voice(item: chat_events.Event) -> Mapping[str, float] | None:
+    """The expression that came with the event itself."""
+    return item.scores
+
+
+def event(item: chat_events.Event, *, with_chat_id: bool, voice_of: VoiceOf = own_voice) -> shapes.Event:
     """One event; `with_chat_id` where a page is about more than one chat."""
     shown: dict[str, Any] = {"seq": item.seq, "at": iso(item.at), "type": item.type}
     if with_chat_id:
         shown["chat_id"] = item.chat_id
     values = zip(_PLAIN_FIELDS, _plain_values(item), strict=True)
     shown |= {name: value for name, value in values if value is not None}
-    if item.scores:
-        shown["expression"] = strongest(item.scores)
+    if scores := voice_of(item):
+        shown["expression"] = strongest(scores)
     return cast(shapes.Event, shown)
 
 
 def page(items: Page, events: list[shapes.Event], records: list[ChatRecord], cursors: Cursors) -> shapes.EventPage:
-    """A page; `events` are those on it, perhaps shortened."""
+    """A page; `events` are those on it, perhaps cut."""
     shown: shapes.EventPage = {
         "events": events,
         "cursor": cursors.at(items.seq),
@@ -61,25 +74,39 @@ def page(items: Page, events: list[shapes.Event], records: list[ChatRecord], cur
         if items.gap.oldest_seq is not None:
             shown["gap"]["oldest_seq"] = items.gap.oldest_seq
     if items.omitted:
-        shown["omitted"] = dict(items.omitted)
+        shown["omitted"] = _most_omitted(items.omitted)
+    if behind := [record.chat_id for record in records if _catching_up(record)]:
+        shown["catching_up"] = behind
     return shown
 
 
+def _most_omitted(counts: Counter[str]) -> dict[str, int]:
+    """The counts by type; of very many types the largest, and the sum of the others."""
+    if len(counts) <= MAX_TYPES:
+        return dict(counts)
+    most = dict(counts.most_common(MAX_TYPES))
+    return {**most, OTHER_TYPES: counts.total() - sum(most.values())}
+
+
+def _catching_up(record: ChatRecord) -> bool:
+    return record.catching_up and record.lifecycle.state is State.LIVE
+
+
 def states(items: Page, records: list[ChatRecord]) -> dict[str, str]:
-    """The states of the chats of a page. Of very many, those that are on the page or not live."""
+    """The states of the chats of a page. Of very many, those that are on the page, not live or catching up."""
     here = {item.chat_id for item in items.events}
-    few, live = len(records) <= MANY_CHATS, State.LIVE
+    few = len(records) <= MANY_CHATS
     return {
         record.chat_id: record.lifecycle.state.value
         for record in records
-        if few or record.chat_id in here or record.lifecycle.state is not live
+        if few or record.chat_id in here or record.lifecycle.state is not State.LIVE or record.catching_up
     }
 
 
 def tool_call(
     call: TrackedCall, now: float, *, with_chat_id: bool, most: int | None = MAX_PARAMETERS
 ) -> shapes.ToolCall:
-    """One tool call; `now` in Unix seconds. Of its arguments come `most` characters; `None` leaves them away."""
+    """One tool call; `now` in Unix seconds. `most` characters of its parameters are shown; `None` leaves them out."""
     shown: shapes.ToolCall = {
         "tool_call_id": call.tool_call_id,
         "status": call.status.value,
@@ -97,7 +124,7 @@ def tool_call(
 
 
 def tool_calls(calls: list[TrackedCall], now: float, *, with_chat_id: bool) -> shapes.ToolCallList:
-    """A list of calls, in the order in which they were asked: those that wait, and of very many others the newest."""
+    """A list of calls in the order in which they came: first choice are those that wait, then the newest others."""
     pending = [call for call in calls if call.status is Status.PENDING][:MAX_CALLS]
     others = [call for call in calls if call.status is not Status.PENDING]
     room = MAX_CALLS - len(pending)
@@ -112,7 +139,7 @@ def tool_calls(calls: list[TrackedCall], now: float, *, with_chat_id: bool) -> s
 
 
 def _parsed(text: str, most: int) -> Any:
-    """The value if the text is JSON that can be sent on as JSON, else the text, cut if it is very long."""
+    """The value, if the text is JSON that everybody can read; else the text, cut if it is very long."""
     if (rest := len(text) - most) > 0:
         return f"{text[:most]}[{rest} characters left out; the tool_call event has them]"
 
@@ -135,7 +162,7 @@ def _finite(number: str) -> float:
 
 
 def _nests(value: Any, most: int) -> bool:
-    """Whether a JSON value nests at most so deeply: what nests more cannot be written by everybody."""
+    """Whether a JSON value nests at most so deeply; not everybody can read one that nests more."""
     if isinstance(value, dict):
         value = list(value.values())
     return not isinstance(value, list) or (most > 0 and all(_nests(item, most - 1) for item in value))
@@ -163,13 +190,15 @@ def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
         "chat_id": record.chat_id,
         "state": record.lifecycle.state.value,
         "paused": record.paused,
-        "cursor": cursors.at(record.log.last.seq if record.log.last else record.log.dropped_seq),
+        "cursor": _cursor(record, cursors),
         "event_count": record.log.appended,
         "reconnects": record.reconnects,
         "attached_at": iso(record.attached_at),
         "pending_tool_calls": tool_calls(record.tool_calls.pending(), now, with_chat_id=False)["tool_calls"],
-        "last_turns": [_brief(turn(item)) for item in record.turns.last(LAST_TURNS)],
+        "last_turns": [_ending_of(turn(item), LAST_TURN_CHARS) for item in record.turns.last(LAST_TURNS)],
     }
+    if _catching_up(record):
+        shown["catching_up"] = True
     if record.chat_group_id is not None:
         shown["chat_group_id"] = record.chat_group_id
     if record.lifecycle.reason is not None:
@@ -181,49 +210,47 @@ def chat(record: ChatRecord, cursors: Cursors, now: float) -> shapes.Chat:
     return shown
 
 
-def _brief(shown: shapes.Turn) -> shapes.Turn:
-    """A turn as it is shown beside other facts; the transcript has it whole."""
-    return _ending(shown, LAST_TURN_CHARS)
+def _cursor(record: ChatRecord, cursors: Cursors) -> str:
+    """The place of a reader who has seen all of the chat."""
+    return cursors.at(record.log.last.seq if record.log.last else record.log.dropped_seq)
 
 
 def summary(record: ChatRecord, cursors: Cursors, now: float) -> shapes.ChatSummary:
-    """An attached chat in a list."""
-    whole = chat(record, cursors, now)
+    """An attached chat in a list; `now` in Unix seconds."""
     pending = record.tool_calls.pending()[:MAX_CALLS]
     shown: shapes.ChatSummary = {
-        "chat_id": whole["chat_id"],
+        "chat_id": record.chat_id,
         "attached": True,
-        "state": whole["state"],
-        "cursor": whole["cursor"],
+        "state": record.lifecycle.state.value,
+        "cursor": _cursor(record, cursors),
         "pending_tool_calls": [tool_call(call, now, with_chat_id=False, most=None) for call in pending],
     }
-    if "chat_group_id" in whole:
-        shown["chat_group_id"] = whole["chat_group_id"]
-    if "last_event_at" in whole:
-        shown["last_event_at"] = whole["last_event_at"]
+    if _catching_up(record):
+        shown["catching_up"] = True
+    if record.chat_group_id is not None:
+        shown["chat_group_id"] = record.chat_group_id
+    if record.last_event_at is not None:
+        shown["last_event_at"] = iso(record.last_event_at)
     return shown
 
 
 def transcript(
     record: ChatRecord, cursors: Cursors, last_turns: int, max_chars: int, length: Callable[[shapes.Turn], int]
 ) -> shapes.Transcript:
-    """The newest turns that take at most `max_chars` characters by `length`; the newest one always is there, if need
-    be with its end only."""
+    """The newest turns that take at most `max_chars` characters by `length`. The newest turn is always there, if need
+    be with its ending only."""
     taken: list[shapes.Turn] = []
     room = max_chars
     for item in reversed(record.turns.last(last_turns)):
         shown = turn(item)
         room -= length(shown)
+        if room < 0 and taken:
+            break
         if room < 0:
-            if taken:
-                break
-            while shown["text"] and length(shown) > max_chars:
-                shown = _ending(shown, len(shown["text"]) * 4 // 5)  # what a character takes differs, so it is tried
+            without_text = length({**shown, "text": "", "left_out": len(shown["text"])})
+            shown = _ending_of(shown, len(ending(shown["text"], max_chars - without_text)))
         taken.append(shown)
-    result: shapes.Transcript = {
-        "turns": taken[::-1],
-        "cursor": cursors.at(record.log.last.seq if record.log.last else 0),
-    }
+    result: shapes.Transcript = {"turns": taken[::-1], "cursor": _cursor(record, cursors)}
     if earlier := len(record.turns) - len(taken):
         result["earlier_turns"] = earlier
     return result
@@ -250,7 +277,7 @@ def expressions(record: ChatRecord, speaker: str, last_turns: int, top: int) -> 
     }
 
 
-def _ending(shown: shapes.Turn, most: int) -> shapes.Turn:
+def _ending_of(shown: shapes.Turn, most: int) -> shapes.Turn:
     """A turn with the last `most` characters of its text, and the count of those before them."""
     rest = len(shown["text"]) - most
     if rest > 0:

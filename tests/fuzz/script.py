@@ -19,7 +19,7 @@ from evi_mcp.ledger.pages import Filter, read_page
 from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.identity import identify
 from evi_mcp.protocol.redaction import Mask
-from evi_mcp.views import shapes, structure, text
+from evi_mcp.views import markdown, shapes, structure, text
 from evi_mcp.views.rendering import Rendering
 from evi_mcp.views.wav import join
 
@@ -108,7 +108,7 @@ def _check_views(record: ChatRecord, cursors: Cursors, now: float) -> None:
     _sound(shapes.ToolCallList, calls, text.tool_calls(calls, "all"))
     for chars in (600, 50_000):
         said = text.transcript_within(record, cursors, 2000, chars)
-        _sound(shapes.Transcript, said, text.transcript(CHAT, said) + text.markdown_transcript(CHAT, said))
+        _sound(shapes.Transcript, said, text.transcript(CHAT, said) + markdown.transcript(CHAT, said))
     for speaker in ("user", "assistant"):
         voice = structure.expressions(record, speaker, 50, 48)
         _sound(shapes.Expressions, voice, text.expressions(voice))
@@ -138,7 +138,7 @@ def _check_page(record: ChatRecord, cursors: Cursors, max_chars: int) -> None:
         )
         items: list[Event] = page.events
         if len(items) == 1:
-            items = [rendering.fit(items[0], max_chars)]
+            rendering.fit(items[0], max_chars)
         shown = structure.page(page, rendering.structures(items), [record], cursors)
         written = text.page(shown, rendering.lines(items), chat_ids=[CHAT], types=[])
         _sound(shapes.EventPage, shown, written)

@@ -172,7 +172,7 @@ class _Reading:
             page = self.page(room, rendering)
             events = page.events
             if len(events) == 1:  # the one event that may be larger than a page
-                events = [rendering.fit(events[0], room)]
+                rendering.fit(events[0], room)
             structures = rendering.structures(events)
             shown: dict[str, Any] = {**structure.page(page, structures, records, self.app.registry.cursors)}
             if wait is not None:

@@ -6,6 +6,7 @@ import mcp_types as types
 from pydantic import Field
 
 from evi_mcp.access.callers import Access
+from evi_mcp.quoting import meant
 from evi_mcp.server.tools.spec import (
     AppContext,
     ChatId,
@@ -54,10 +55,10 @@ async def answer_tool_call(
     wait_for_effect_s: WaitForEffect = 2,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Answer a pending tool call of the chat; the first answer wins, a later one is refused."""
-    app = app_of(ctx)
+    chat = app_of(ctx).chat(chat_id)
     done = await answering.answer_tool_call(
-        app.chat(chat_id),
-        tool_call_id,
+        chat,
+        meant(tool_call_id, (call.tool_call_id for call in chat.record.tool_calls)),
         content,
         by=agent_of(ctx),
         is_error=is_error,
