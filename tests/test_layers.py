@@ -10,6 +10,7 @@ ROOT = Path(__file__).parent.parent / "evi_mcp"
 OURS = {
     "quoting": set(),
     "times": set(),
+    "uris": set(),
     "clock": set(),
     "errors": {"quoting"},
     "logs": {"quoting", "times"},
@@ -46,6 +47,7 @@ OURS = {
         "errors",
         "quoting",
         "times",
+        "uris",
     },
     "simulator": {"protocol", "errors", "quoting"},
     "cli": {
