@@ -8,6 +8,7 @@ knows) goes before what is not: a service that floods a chat with them must not 
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
+from heapq import merge
 
 from evi_mcp.chat.events import Event
 
@@ -47,6 +48,10 @@ class EventLog:
 
     def __iter__(self) -> Iterator[Event]:
         return self.after(0)
+
+    def __reversed__(self) -> Iterator[Event]:
+        """All events, newest first."""
+        return merge(reversed(self._major), reversed(self._minor), key=lambda event: -event.seq)
 
     @property
     def last_seq(self) -> int:
@@ -101,7 +106,7 @@ class EventLog:
         major, minor = self._major.after(seq), self._minor.after(seq)
         if major is None or minor is None:
             return minor or major or iter(())
-        return _merged(major, minor)
+        return merge(major, minor, key=lambda event: event.seq)
 
 
 class _Lane:
@@ -114,6 +119,9 @@ class _Lane:
 
     def __len__(self) -> int:
         return len(self._events) - self._start
+
+    def __reversed__(self) -> Iterator[Event]:
+        return (self._events[place] for place in range(len(self._events) - 1, self._start - 1, -1))
 
     @property
     def oldest(self) -> Event:
@@ -140,21 +148,3 @@ class _Lane:
         events = self._events
         index = bisect_right(events, seq, lo=self._start, key=lambda event: event.seq)
         return (events[place] for place in range(index, len(events))) if index < len(events) else None
-
-
-def _merged(one: Iterator[Event], other: Iterator[Event]) -> Iterator[Event]:
-    """Both in the order of `seq`; neither is empty."""
-    a, b = next(one, None), next(other, None)
-    while a is not None and b is not None:
-        if a.seq < b.seq:
-            yield a
-            a = next(one, None)
-        else:
-            yield b
-            b = next(other, None)
-    if a is not None:
-        yield a
-        yield from one
-    if b is not None:
-        yield b
-        yield from other

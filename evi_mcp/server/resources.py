@@ -9,37 +9,39 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver.exceptions import ResourceNotFoundError
 from mcp.shared.exceptions import MCPError
 
+from evi_mcp import uris
 from evi_mcp.chat.pages import Filter, read_page
 from evi_mcp.errors import ChatNotAllowed, ChatNotAttached, EviMcpError, InvalidChatId
 from evi_mcp.ledger.cursors import EARLIEST
+from evi_mcp.quoting import visible
 from evi_mcp.server.callers import Seat, current_desk
-from evi_mcp.server.updates import CHATS_URI, chat_uri
 from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.live_chat import LiveChat
-from evi_mcp.views import structure, text
+from evi_mcp.views import markdown, structure, text
 from evi_mcp.views.rendering import Rendering
 
 _JSON, _MARKDOWN = "application/json", "text/markdown"
 _VIEWS = {
     "": ("Chat", _JSON, "State of an attached chat, its pending tool calls and last turns."),
-    "events": ("Recent events", _JSON, "The stream of a chat's recent events; `after` takes a cursor."),
-    "transcript": ("Transcript", _MARKDOWN, "What was said, turn by turn."),
-    "tool-calls": ("Tool calls", _JSON, "All tool calls of the chat."),
+    uris.EVENTS: ("Recent events", _JSON, "The stream of a chat's recent events; `after` takes a cursor."),
+    uris.TRANSCRIPT: ("Transcript", _MARKDOWN, "What was said, turn by turn."),
+    uris.TOOL_CALLS: ("Tool calls", _JSON, "All tool calls of the chat."),
 }
 _Reader = TypeVar("_Reader", bound=Callable[..., Any])
 _EVENTS, _MAX_EVENTS, _MAX_CHARS = 50, 200, 50_000
+_MAX_TURNS = 2000
 
 
 def list_resources(desk: Desk) -> list[types.Resource]:
     """The concrete resources: the list of chats, and the views of each that is attached."""
     listed = [
-        types.Resource(uri=CHATS_URI, name="chats", title="Chats", description="All attached chats.", mime_type=_JSON)
+        types.Resource(uri=uris.CHATS, name="chats", title="Chats", description="All attached chats.", mime_type=_JSON)
     ]
     for chat in desk.chats():
         for view, (title, mime_type, description) in _VIEWS.items():
             listed.append(
                 types.Resource(
-                    uri=chat_uri(chat.chat_id, view),
+                    uri=uris.chat(chat.chat_id, view),
                     name=f"{chat.chat_id}{'/' + view if view else ''}",
                     title=f"{title}: {chat.chat_id}",
                     description=description,
@@ -50,9 +52,9 @@ def list_resources(desk: Desk) -> list[types.Resource]:
 
 
 def register(server: MCPServer[Seat]) -> None:
-    """Registers the templates, and the list of chats, with the server."""
+    """Registers the list of chats, and the templates of the views of a chat, with the server."""
 
-    @server.resource(CHATS_URI, name="chats", title="Chats", mime_type=_JSON)
+    @server.resource(uris.CHATS, name="chats", title="Chats", mime_type=_JSON)
     async def chats() -> str:
         """All attached chats."""
         desk = current_desk()
@@ -65,16 +67,16 @@ def register(server: MCPServer[Seat]) -> None:
             uri, name=f"chat{'-' + view if view else ''}", title=title, mime_type=mime_type, description=description
         )
 
-    @template("", f"{CHATS_URI}/{{chat_id}}")
+    @template("", uris.CHAT_TEMPLATE)
     async def chat(chat_id: str) -> str:
         desk = current_desk()
         return _json(structure.chat(_find(chat_id).record, desk.cursors, desk.clock.elapsed()))
 
-    @template("events", f"{CHATS_URI}/{{chat_id}}/events{{?after,limit}}")
+    @template(uris.EVENTS, uris.EVENTS_TEMPLATE)
     async def events(chat_id: str, after: str = "", limit: str = str(_EVENTS)) -> str:
         desk, live = current_desk(), _find(chat_id)
         record = live.record
-        if not limit.isdecimal() or not 1 <= int(limit[:9]) <= _MAX_EVENTS:
+        if not (limit.isascii() and limit.isdecimal()) or not 1 <= int(limit[:9]) <= _MAX_EVENTS:
             raise MCPError(types.INVALID_PARAMS, f"limit must be a number from 1 to {_MAX_EVENTS}.")
         try:
             position = desk.position(after or EARLIEST)
@@ -82,16 +84,7 @@ def register(server: MCPServer[Seat]) -> None:
             raise MCPError(types.INVALID_PARAMS, str(error)) from error
         rendering = Rendering(with_chat_id=False, voice_of=record.scores_of)
         if not after:
-            # Without a cursor, the newest: this is what a subscriber reads again on each update.
-            shown = [event for event in record.log if not event.hidden]
-            room, first = _MAX_CHARS, len(shown)
-            while first > max(0, len(shown) - int(limit)) and room > 0:
-                first -= 1
-                room -= rendering.length(shown[first])
-            if room < 0 and first < len(shown) - 1:
-                first += 1
-            if first > 0:
-                position = position._replace(seq=shown[first - 1].seq)
+            position = position._replace(seq=rendering.before_the_newest(reversed(record.log), int(limit), _MAX_CHARS))
         page = read_page(
             [record],
             desk.start(position, [live]),
@@ -100,15 +93,17 @@ def register(server: MCPServer[Seat]) -> None:
             max_chars=_MAX_CHARS,
             length=rendering.length,
         )
+        if len(page.events) == 1:  # the one event that may be larger than a page
+            rendering.fit(page.events[0], _MAX_CHARS)
         cursor = desk.cursor(page.seq, [live], wide=False)
         return _json(structure.page(page, rendering.structures(page.events), [record], cursor))
 
-    @template("transcript", f"{CHATS_URI}/{{chat_id}}/transcript")
+    @template(uris.TRANSCRIPT, uris.TRANSCRIPT_TEMPLATE)
     async def transcript(chat_id: str) -> str:
-        shown = text.transcript_within(_find(chat_id).record, current_desk().cursors, 2000, _MAX_CHARS)
-        return text.markdown_transcript(chat_id, shown)
+        shown = text.transcript_within(_find(chat_id).record, current_desk().cursors, _MAX_TURNS, _MAX_CHARS)
+        return markdown.transcript(chat_id, shown)
 
-    @template("tool-calls", f"{CHATS_URI}/{{chat_id}}/tool-calls")
+    @template(uris.TOOL_CALLS, uris.TOOL_CALLS_TEMPLATE)
     async def tool_calls(chat_id: str) -> str:
         calls = list(_find(chat_id).record.tool_calls)
         return _json(structure.tool_calls(calls, current_desk().clock.elapsed(), with_chat_id=False))
@@ -122,4 +117,5 @@ def _find(chat_id: str) -> LiveChat:
 
 
 def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """JSON text. What is invisible in it is escaped before, since a reader undoes the escapes of JSON itself."""
+    return json.dumps(visible(value), ensure_ascii=False, separators=(",", ":"))

@@ -6,11 +6,14 @@ conformance server uses. Tests cover each use, and the dependency is pinned belo
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import mcp_types as types
 from mcp.server import MCPServer, NotificationOptions
 from mcp.server.stdio import stdio_server
+
+from evi_mcp.quoting import visible
 
 
 class Connection:
@@ -38,8 +41,8 @@ class Connection:
         await self._raw.send_resource_list_changed()
 
     async def notify(self, method: str, params: Mapping[str, Any]) -> None:
-        """Sends a notification of any kind; blocks as `send_resource_updated` does."""
-        await self._raw.notify(method, dict(params))
+        """Sends a notification of any kind, nothing in it invisible; blocks as `send_resource_updated` does."""
+        await self._raw.notify(method, visible(dict(params)))
 
 
 Subscribe = Callable[[Connection, str], None]
@@ -90,16 +93,17 @@ def report_clients(server: MCPServer[Any], on_client: Callable[[Connection], Non
     server.middleware.append(middleware)
 
 
-def check_listening(server: MCPServer[Any], check: Callable[[list[str]], None]) -> None:
-    """Has the addresses of each `subscriptions/listen` checked; what `check` raises is the answer to it."""
+def report_listening(server: MCPServer[Any], listening: Callable[[list[str]], AbstractContextManager[None]]) -> None:
+    """Each `subscriptions/listen` is served inside the block of `listening`, which gets its addresses; what entering it
+    raises is the answer."""
 
     async def middleware(ctx: Any, call_next: Any) -> Any:
-        if ctx.method == "subscriptions/listen":
-            wanted = (ctx.params or {}).get("notifications")
-            uris = wanted.get("resourceSubscriptions") if isinstance(wanted, dict) else None
-            if isinstance(uris, list):
-                check([uri for uri in uris if isinstance(uri, str)])
-        return await call_next(ctx)
+        if ctx.method != "subscriptions/listen":
+            return await call_next(ctx)
+        wanted = (ctx.params or {}).get("notifications")
+        uris = wanted.get("resourceSubscriptions") if isinstance(wanted, dict) else None
+        with listening([uri for uri in uris if isinstance(uri, str)] if isinstance(uris, list) else []):
+            return await call_next(ctx)
 
     server.middleware.append(middleware)
 

@@ -14,8 +14,10 @@ from pydantic import AnyUrl, ValidationError
 from evi_mcp import __version__
 from evi_mcp.access.callers import Access, Rights
 from evi_mcp.errors import EviMcpError, InvalidArgument, listing
+from evi_mcp.protocol.redaction import Mask
 from evi_mcp.quoting import name, plain, quote
-from evi_mcp.server import audio, prompts, resources
+from evi_mcp.server import audio, boundary, prompts, resources
+from evi_mcp.server.arguments import as_meant
 from evi_mcp.server.callers import Seat, at_the_desk, current_desk, seat
 from evi_mcp.server.channel import Channel
 from evi_mcp.server.tools import ALL_TOOLS, ToolSpec
@@ -101,6 +103,7 @@ class EviServer(MCPServer[Seat]):
                     structured_output=structured,
                 )
         self.middleware.append(at_the_desk)
+        boundary.install(self)
         self.middleware.append(self._instruct)
         self.middleware.append(self._mask_errors)
         resources.register(self)
@@ -168,6 +171,8 @@ class EviServer(MCPServer[Seat]):
             ToolError: The call was refused or failed; the text is for the model.
             UnexpectedToolError: This server has a fault; the SDK logs it.
         """
+        tool = self._tool_manager.get_tool(name)
+        arguments = as_meant(arguments, tool.parameters if tool else {})
         try:
             self._check(name, arguments)
             done = await super().call_tool(name, arguments, context)
@@ -177,7 +182,7 @@ class EviServer(MCPServer[Seat]):
             cause = error.__cause__
             self._record(name, arguments, cause)
             if isinstance(cause, ValidationError):
-                raise ToolError(self._service.mask(_sentence(name, cause))) from cause
+                raise ToolError(_sentence(name, cause, self._service.mask)) from cause
             if isinstance(cause, EviMcpError):
                 raise ToolError(self._service.mask(str(cause))) from cause
             if isinstance(error, UnexpectedToolError):
@@ -215,7 +220,7 @@ class EviServer(MCPServer[Seat]):
         if spec is None or spec.access is Access.MONITOR:
             return
         if isinstance(error, ValidationError):
-            why = _sentence(name, error)
+            why = _sentence(name, error, self._service.mask)
         elif isinstance(error, EviMcpError) and not error.audited:
             why = str(error)
         else:
@@ -267,19 +272,19 @@ def _spec_or_none(name: str) -> ToolSpec | None:
     return next((spec for spec in ALL_TOOLS if spec.name == name), None)
 
 
-def _sentence(tool: str, error: ValidationError) -> str:
-    """What is wrong with the arguments, without repeating their values."""
+def _sentence(tool: str, error: ValidationError, mask: Mask) -> str:
+    """What is wrong with the arguments, without their values. Masked before it is cut: a cut could halve a secret."""
     found = error.errors(include_url=False, include_input=False)
     problems = []
     for problem in found[:MAX_PROBLEMS]:
-        where = ".".join(name(str(part)[:40]) for part in problem["loc"]) or "arguments"
+        where = ".".join(name(mask(str(part)), 40) for part in problem["loc"]) or "arguments"
         context = problem.get("ctx", {})
         if problem["type"] == "missing":
             problems.append(f"{where} is required")
         elif problem["type"] == "union_tag_invalid":
             problems.append(f"{where}: {context['discriminator']} is to be one of {context['expected_tags']}")
         else:
-            said = plain(problem["msg"].removeprefix("Value error, "), 1000)
+            said = plain(mask(problem["msg"]).removeprefix("Value error, "), 1000)
             problems.append(f"{where}: {said[:1].lower()}{said[1:]}")
     rest = f"; and {len(found) - MAX_PROBLEMS} more" if len(found) > MAX_PROBLEMS else ""
     return f"{tool} was not run, correct its arguments: {'; '.join(problems)}{rest}."

@@ -1,4 +1,4 @@
-"""One line for one thing: an event, a tool call, a turn. Whole facts, speech in quotes.
+"""One line for an event, a tool call or a turn: all that is known of it, with speech in quotes.
 
 A line that starts with `[` and a number is the server's; whatever a caller said stands between double quotes, in
 which nothing can end the quote or begin a line (`evi_mcp.quoting`).
@@ -6,21 +6,22 @@ which nothing can end the quote or begin a line (`evi_mcp.quoting`).
 
 import json
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from evi_mcp.protocol.prosody import SCORE_NAMES
-from evi_mcp.quoting import name, quote
+from evi_mcp.quoting import name, plain, quote
 from evi_mcp.views import shapes
 
 _SCORE_NAMES = frozenset(SCORE_NAMES)
 
 
 def expression(scores: Mapping[str, float]) -> str:
-    """`Anger 0.41, Joy 0.3`: the scores that are at least half as high as the highest, which comes first.
+    """`Anger 0.41, Joy 0.3`: the highest score, and those that are at least half as high.
 
-    The names come from the wire, so odd ones are quoted.
+    The names come from the service, so those that are not EVI's are quoted.
     """
-    least = max(scores.values(), default=0.0) / 2
+    highest = max(scores.values(), default=0.0)
+    least = highest / 2 if highest > 0 else highest
     return ", ".join(f"{score_name(key)} {value:g}" for key, value in scores.items() if value >= least)
 
 
@@ -30,9 +31,11 @@ def score_name(key: str) -> str:
 
 
 def event_words(item: shapes.Event, *, in_full: bool = False) -> str:
-    """What there is to be said of an event, whole, in one line, but for its number, time and chat.
+    """All that is known of an event but its number, time and chat, in one line.
 
-    `in_full` with the ids of messages and their place in the audio.
+    Args:
+        item: The event; any of its fields may be missing.
+        in_full: With the ids of messages and their place in the audio.
     """
     parts = [_what(item)]
     flags = [
@@ -49,7 +52,7 @@ def event_words(item: shapes.Event, *, in_full: bool = False) -> str:
     if "settings" in item:
         parts.append(quote(json.dumps(item["settings"], ensure_ascii=False, separators=(",", ":"))))
     if "reason" in item:
-        parts.append(f"({item['reason']})")  # our own words; what is not stands in quotes in it
+        parts.append(f"({plain(item['reason'])})")  # our own words, in which those of others are quoted
     if item.get("response_required"):
         parts.append("needs an answer")
     if in_full and "begin_ms" in item:
@@ -68,21 +71,22 @@ _QUOTED = ("parameters", "content", "error", "code", "slug")
 
 
 def _what(item: shapes.Event) -> str:
+    """What happened, and to which tool call."""
     kind = item["type"]
     match kind:
         case "user_message" | "assistant_message":
-            return item.get("speaker", kind)
+            return name(item.get("speaker", kind))
         case "chat_state":
-            return f"chat_state {item.get('state')}"
+            words = [kind, name(item.get("state", "unknown"))]
         case "command":
-            words = ["command", item.get("command", "")]
+            words = [kind, name(item.get("command", "unknown"))]
         case _:
             words = [name(kind)]
-    if "name" in item:
-        words.append(name(item["name"]))
-    if "tool_call_id" in item:
-        words.append(name(item["tool_call_id"]))
+    words += [name(item[key]) for key in _NAMES if key in item]
     return " ".join(words)
+
+
+_NAMES: tuple[Literal["name", "tool_call_id"], ...] = ("name", "tool_call_id")
 
 
 def tool_call_line(call: shapes.ToolCall) -> str:
@@ -106,7 +110,7 @@ def tool_call_line(call: shapes.ToolCall) -> str:
 def turn_line(item: shapes.Turn) -> str:
     """One turn in one line."""
     mark = "*" if item.get("replayed") else ""
-    parts = [f"[{item['at'][11:19]}{mark}]", item["speaker"]]
+    parts = [f"[{item['at'][11:19]}{mark}]", name(item["speaker"])]
     if item.get("from_text"):
         parts.append("(from text)")
     parts.append(quote(item["text"]))

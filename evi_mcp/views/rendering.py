@@ -1,26 +1,30 @@
-"""Events as one page shows them: each is rendered once, then measured, and perhaps shown.
+"""Events as one page shows them. Each is rendered once, then measured, and shown if it fits.
 
-A page is measured before it is made, since what does not fit has to wait for the next one.
+What does not fit has to wait for the next page.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
-
-from msgspec.structs import replace
+from typing import Any, NamedTuple, cast
 
 from evi_mcp.chat.events import Event
-from evi_mcp.quoting import quote
+from evi_mcp.chat.pages import MAX_SCANNED
+from evi_mcp.quoting import beginning, quote
 from evi_mcp.views import shapes, structure
 from evi_mcp.views.lines import event_words
 
 SHORT_ID = 8
 LONGEST_PAGE = 50_000
 """No page has more characters, so what is longer need not be written to know that it does not fit."""
+SHORTEST_CUT = 80
+"""A field that takes fewer characters in the text is not cut."""
+NOTICE = 60
+"""Characters that the text takes to say how many were left out."""
 _CUT_FIELDS = ("text", "parameters", "content", "error", "reason", "name", "tool_call_id", "code", "slug")
 
 
 class _Rendered(NamedTuple):
+    item: Event  # held, so that no other event can have its id()
     shown: shapes.Event
     words: str
 
@@ -31,19 +35,21 @@ class Rendering:
     Args:
         with_chat_id: Whether the page is about more than one chat.
         in_full: With the ids of messages and their place in the audio.
+        voice_of: Looks up how the voice of an event sounded.
     """
 
     def __init__(
         self, *, with_chat_id: bool, in_full: bool = False, voice_of: structure.VoiceOf = structure.own_voice
     ) -> None:
         self._with_chat_id, self._in_full, self._voice_of = with_chat_id, in_full, voice_of
-        self._rendered: dict[Event, _Rendered] = {}
+        self._rendered: dict[int, _Rendered] = {}
 
     def _of(self, item: Event) -> _Rendered:
-        found = self._rendered.get(item)
+        found = self._rendered.get(id(item))
         if found is None:
             shown = structure.event(item, with_chat_id=self._with_chat_id, voice_of=self._voice_of)
-            found = self._rendered[item] = _Rendered(shown, event_words(shown, in_full=self._in_full))
+            found = _Rendered(item, shown, event_words(shown, in_full=self._in_full))
+            self._rendered[id(item)] = found
         return found
 
     def structures(self, items: Iterable[Event]) -> list[shapes.Event]:
@@ -51,12 +57,30 @@ class Rendering:
         return [self._of(item).shown for item in items]
 
     def length(self, item: Event) -> int:
-        """How many characters an event takes in the text, its line break included; of very long ones, at least."""
-        for field in _CUT_FIELDS:
-            if len(text := getattr(item, field) or "") > LONGEST_PAGE:
-                return len(text)
-        shown, words = self._of(item)
-        return len(_line(shown, words, shown.get("chat_id", ""), shown["at"][11:19])) + 1
+        """How many characters an event takes in the text, its line break included; of a very long one, at least."""
+        if id(item) not in self._rendered:
+            for field in _CUT_FIELDS:
+                if len(text := getattr(item, field) or "") > LONGEST_PAGE:
+                    return len(text)
+        return _length(self._of(item))
+
+    def before_the_newest(self, newest_first: Iterable[Event], limit: int, room: int) -> int:
+        """The number after which a page of the newest events begins: `limit` that are shown, or as many as fit.
+
+        Whoever reads a stream again on each update wants what is new, which nothing large or hidden may push out. It
+        looks at `MAX_SCANNED` events at most.
+        """
+        taken = 0
+        for looked, event in enumerate(newest_first):
+            if looked == MAX_SCANNED:
+                return event.seq
+            if event.hidden:
+                continue
+            room -= self.length(event)
+            if taken == limit or (room < 0 and taken):
+                return event.seq
+            taken += 1
+        return 0
 
     def lines(self, items: Iterable[Event]) -> Iterator[str]:
         """A line for each event, whole.
@@ -66,9 +90,9 @@ class Rendering:
         """
         rendered = [self._of(item) for item in items]
         minute = ""
-        starts = Counter(chat_id[:SHORT_ID] for chat_id in {shown.get("chat_id", "") for shown, _ in rendered})
+        starts = Counter(chat_id[:SHORT_ID] for chat_id in {shown.get("chat_id", "") for _, shown, _ in rendered})
         seen: set[str] = set()
-        for shown, words in rendered:
+        for _, shown, words in rendered:
             chat_id = whole = shown.get("chat_id", "")
             if chat_id in seen and starts[chat_id[:SHORT_ID]] == 1 and len(chat_id) > SHORT_ID + 1:
                 chat_id = f"{chat_id[:SHORT_ID]}…"
@@ -77,28 +101,42 @@ class Rendering:
             minute = time[:5]
             seen.add(whole)
 
-    def fit(self, item: Event, room: int) -> Event:
-        """The event, its longest fields cut to make its line fit into `room` characters; `left_out` counts the rest."""
-        # No line holds more characters than it has room for, and quoting what cannot stay takes its time.
-        long = {field: len(value) - room for field in _CUT_FIELDS if len(value := getattr(item, field) or "") > room}
-        if long:
-            cuts: dict[str, Any] = {field: getattr(item, field)[:room] for field in long}
-            item = replace(item, **cuts, left_out=sum(long.values()))
-        for _ in range(20):
-            over = self.length(item) - room
-            if over <= 0:
+    def fit(self, item: Event, room: int) -> None:
+        """Shows the event with its longest fields cut, so that its line fits into `room` characters. `left_out` counts
+        the characters that are not shown."""
+        shown: dict[str, Any] = dict(self._of(item).shown)
+        taken: dict[str, int] = {}
+        for field in _CUT_FIELDS:
+            _cut(shown, field, shown.get(field, "")[:room])  # nothing takes less room in quotes
+            taken[field] = len(quote(shown.get(field, "")))
+        for _ in _CUT_FIELDS:
+            over = self._show(item, shown) - room
+            longest = max(taken, key=taken.__getitem__)
+            if over <= 0 or taken[longest] < SHORTEST_CUT:
                 break
-            shown = {field: getattr(item, field) or "" for field in _CUT_FIELDS}
-            longest = max(_CUT_FIELDS, key=lambda field: len(shown[field]))
-            if len(shown[longest]) < 80:
-                return replace(item, settings={"left out": "too long; raise max_chars"}) if item.settings else item
-            # Quoting makes it longer, JSON most of all, so what is to go is reckoned in quoted characters.
-            quoted = len(quote(shown[longest]))
-            kept = max(0, int(len(shown[longest]) * (quoted - over - 60) / quoted))
-            rest = len(shown[longest]) - kept
-            cut: dict[str, Any] = {longest: shown[longest][:kept], "left_out": (item.left_out or 0) + rest}
-            item = replace(item, **cut)
-        return item
+            _cut(shown, longest, beginning(shown[longest], taken[longest] - over - NOTICE - 2))
+            taken[longest] = len(quote(shown[longest]))
+        if self._show(item, shown) > room and "settings" in shown:
+            self._show(item, {**shown, "settings": {"left out": "too long; raise max_chars"}})
+
+    def _show(self, item: Event, shown: dict[str, Any]) -> int:
+        """Has the event shown like this; the length of its line."""
+        kept = cast(shapes.Event, dict(shown))
+        found = self._rendered[id(item)] = _Rendered(item, kept, event_words(kept, in_full=self._in_full))
+        return _length(found)
+
+
+def _cut(shown: dict[str, Any], field: str, kept: str) -> None:
+    """Shows so much of a field, and counts what is left out of it."""
+    if rest := len(shown.get(field, "")) - len(kept):
+        shown[field] = kept
+        shown["left_out"] = shown.get("left_out", 0) + rest
+
+
+def _length(rendered: _Rendered) -> int:
+    """How many characters an event takes on a page, its line break included."""
+    _, shown, words = rendered
+    return len(_line(shown, words, shown.get("chat_id", ""), shown["at"][11:19])) + 1
 
 
 def _line(shown: shapes.Event, words: str, chat_id: str, time: str) -> str:

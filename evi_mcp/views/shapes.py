@@ -69,6 +69,9 @@ class EventPage(TypedDict):
     state: Annotated[dict[str, str], Field(description="By chat id.")]
     gap: NotRequired[Gap]
     omitted: NotRequired[dict[str, int]]
+    catching_up: NotRequired[
+        Annotated[list[str], Field(description="Ids of live chats whose history may still be arriving.")]
+    ]
     note: NotRequired[Annotated[str, Field(description="Something odd about what was asked for.")]]
 
 
@@ -153,7 +156,8 @@ class Expressions(TypedDict):
 
 
 class Chat(TypedDict):
-    """What this server knows of one chat. `paused`: by this server; what others do cannot be seen."""
+    """What this server knows of one chat. `paused`: by this server; what others do cannot be seen. `catching_up`: the
+    chat is live, and its history may still be arriving."""
 
     chat_id: str
     state: str
@@ -164,20 +168,22 @@ class Chat(TypedDict):
     attached_at: str
     pending_tool_calls: list[ToolCall]
     last_turns: list[Turn]
+    catching_up: NotRequired[bool]
     chat_group_id: NotRequired[str]
     reason: NotRequired[str]
     last_event_at: NotRequired[str]
     resumes_at: NotRequired[str]
-    catching_up: NotRequired[bool]
     resume_undelivered: NotRequired[Annotated[str, Field(description="Why EVI could not be told to go on yet.")]]
 
 
 class ChatSummary(TypedDict):
-    """One chat of a list. `status` is the service's own word, `state` and the rest are known of attached chats."""
+    """One chat of a list. `status` is the service's own word, `state` and the rest are known of attached chats.
+    `catching_up` as in a Chat."""
 
     chat_id: str
     attached: bool
     state: NotRequired[str]
+    catching_up: NotRequired[bool]
     status: NotRequired[str]
     chat_group_id: NotRequired[str]
     cursor: NotRequired[Cursor]

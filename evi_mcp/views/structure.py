@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from itertools import islice
 from operator import attrgetter
@@ -16,25 +17,30 @@ from evi_mcp.ledger.cursors import Cursors
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.prosody import strongest
 from evi_mcp.protocol.redaction import MAX_DEPTH
+from evi_mcp.quoting import ending
 from evi_mcp.times import iso
 from evi_mcp.views import shapes
+
+VoiceOf = Callable[[chat_events.Event], Mapping[str, float] | None]
+"""Looks up how the voice of an event sounded; `None` if nothing is known of it."""
 
 LAST_TURNS = 3
 LAST_TURN_CHARS = 400
 MANY_CHATS = 20
 MAX_PARAMETERS = 4000
-"""Characters of a tool call's arguments in a list of calls."""
+"""Characters of a tool call's parameters in a list of calls."""
 MAX_ALL_PARAMETERS = 24_000
-"""And of all of them together."""
+"""Characters of the parameters of all calls in one list."""
+MAX_TYPES = 20
+"""Types of which a page says how many of their events were left out."""
+OTHER_TYPES = "other types"
 MAX_CALLS = 100
 """Tool calls in one list."""
-
-VoiceOf = Callable[[chat_events.Event], Mapping[str, float] | None]
-"""Looks up how the voice of an event sounded; `None` if nothing is known of it."""
 
 _PLAIN_FIELDS = tuple(
     field for field in shapes.Event.__annotations__ if field not in ("seq", "chat_id", "at", "type", "expression")
 )
+"""What an event shows just as it is kept."""
 _plain_values = attrgetter(*_PLAIN_FIELDS)
 
 
@@ -56,7 +62,7 @@ def event(item: chat_events.Event, *, with_chat_id: bool, voice_of: VoiceOf = ow
 
 
 def page(items: Page, events: list[shapes.Event], records: list[ChatRecord], cursor: str) -> shapes.EventPage:
-    """A page; `events` are those on it, perhaps shortened, and `cursor` is where the next one starts."""
+    """A page; `events` are those on it, perhaps cut, and `cursor` is where the next one starts."""
     shown: shapes.EventPage = {
         "events": events,
         "cursor": cursor,
@@ -68,26 +74,40 @@ def page(items: Page, events: list[shapes.Event], records: list[ChatRecord], cur
         if items.gap.oldest_seq is not None:
             shown["gap"]["oldest_seq"] = items.gap.oldest_seq
     if items.omitted:
-        shown["omitted"] = dict(items.omitted)
+        shown["omitted"] = _most_omitted(items.omitted)
+    if behind := [record.chat_id for record in records if _catching_up(record)]:
+        shown["catching_up"] = behind
     return shown
 
 
+def _most_omitted(counts: Counter[str]) -> dict[str, int]:
+    """The counts by type; of very many types the largest, and the sum of the others."""
+    if len(counts) <= MAX_TYPES:
+        return dict(counts)
+    most = dict(counts.most_common(MAX_TYPES))
+    return {**most, OTHER_TYPES: counts.total() - sum(most.values())}
+
+
+def _catching_up(record: ChatRecord) -> bool:
+    return record.catching_up and record.state is State.LIVE
+
+
 def states(items: Page, records: list[ChatRecord]) -> dict[str, str]:
-    """The states of the chats of a page. Of very many, those that are on the page or not live."""
+    """The states of the chats of a page. Of very many, those that are on the page, not live or catching up."""
     here = {item.chat_id for item in items.events}
-    few, live = len(records) <= MANY_CHATS, State.LIVE
+    few = len(records) <= MANY_CHATS
     return {
         record.chat_id: record.state.value
         for record in records
-        if few or record.chat_id in here or record.state is not live
+        if few or record.chat_id in here or record.state is not State.LIVE or record.catching_up
     }
 
 
 def tool_call(
     call: TrackedCall, elapsed: float, *, with_chat_id: bool, most: int | None = MAX_PARAMETERS
 ) -> shapes.ToolCall:
-    """One tool call; `elapsed` in seconds of `Clock.elapsed`. Of its arguments come `most` characters; `None` leaves
-    them away."""
+    """One tool call; `elapsed` in seconds of `Clock.elapsed`. `most` characters of its parameters are shown; `None`
+    leaves them out."""
     shown: shapes.ToolCall = {
         "tool_call_id": call.tool_call_id,
         "status": call.status.value,
@@ -107,7 +127,7 @@ def tool_call(
 
 
 def tool_calls(calls: list[TrackedCall], elapsed: float, *, with_chat_id: bool) -> shapes.ToolCallList:
-    """A list of calls, in the order in which they were asked: those that wait, and of very many others the newest."""
+    """A list of calls in the order in which they came: first choice are those that wait, then the newest others."""
     pending = [call for call in calls if call.status is Status.PENDING][:MAX_CALLS]
     others = [call for call in calls if call.status is not Status.PENDING]
     room = MAX_CALLS - len(pending)
@@ -122,7 +142,7 @@ def tool_calls(calls: list[TrackedCall], elapsed: float, *, with_chat_id: bool) 
 
 
 def _parsed(text: str, most: int) -> Any:
-    """The value if the text is JSON that can be sent on as JSON, else the text, cut if it is very long."""
+    """The value, if the text is JSON that everybody can read; else the text, cut if it is very long."""
     if (rest := len(text) - most) > 0:
         return f"{text[:most]}[{rest} characters left out; the tool_call event has them]"
 
@@ -145,7 +165,7 @@ def _finite(number: str) -> float:
 
 
 def _nests(value: Any, most: int) -> bool:
-    """Whether a JSON value nests at most so deeply: what nests more cannot be written by everybody."""
+    """Whether a JSON value nests at most so deeply; not everybody can read one that nests more."""
     if isinstance(value, dict):
         value = list(value.values())
     return not isinstance(value, list) or (most > 0 and all(_nests(item, most - 1) for item in value))
@@ -178,16 +198,16 @@ def chat(record: ChatRecord, cursors: Cursors, elapsed: float) -> shapes.Chat:
         "reconnects": record.reconnects,
         "attached_at": iso(record.attached_at),
         "pending_tool_calls": tool_calls(record.tool_calls.pending(), elapsed, with_chat_id=False)["tool_calls"],
-        "last_turns": [_brief(turn(item)) for item in record.turns.last(LAST_TURNS)],
+        "last_turns": [_ending_of(turn(item), LAST_TURN_CHARS) for item in record.turns.last(LAST_TURNS)],
     }
+    if _catching_up(record):
+        shown["catching_up"] = True
     if record.chat_group_id is not None:
         shown["chat_group_id"] = record.chat_group_id
     if record.reason is not None:
         shown["reason"] = record.reason
     if record.last_event_at is not None:
         shown["last_event_at"] = iso(record.last_event_at)
-    if record.catching_up and record.state is State.LIVE:
-        shown["catching_up"] = True
     if record.pause.shown_resumes_at is not None:
         shown["resumes_at"] = iso(record.pause.shown_resumes_at)
     if record.pause.undelivered is not None:
@@ -196,53 +216,46 @@ def chat(record: ChatRecord, cursors: Cursors, elapsed: float) -> shapes.Chat:
 
 
 def _cursor(record: ChatRecord, cursors: Cursors) -> str:
-    """The place in this chat of somebody who has seen all that there is."""
+    """The place of a reader who has seen all of the chat."""
     return cursors.at(max(record.log.last_seq, record.log.dropped_seq), record.chat_id)
 
 
-def _brief(shown: shapes.Turn) -> shapes.Turn:
-    """A turn as it is shown beside other facts; the transcript has it whole."""
-    return _ending(shown, LAST_TURN_CHARS)
-
-
 def summary(record: ChatRecord, cursors: Cursors, elapsed: float) -> shapes.ChatSummary:
-    """An attached chat in a list."""
-    whole = chat(record, cursors, elapsed)
+    """An attached chat in a list; `elapsed` in seconds of `Clock.elapsed`."""
     pending = record.tool_calls.pending()[:MAX_CALLS]
     shown: shapes.ChatSummary = {
-        "chat_id": whole["chat_id"],
+        "chat_id": record.chat_id,
         "attached": True,
-        "state": whole["state"],
-        "cursor": whole["cursor"],
+        "state": record.state.value,
+        "cursor": _cursor(record, cursors),
         "pending_tool_calls": [tool_call(call, elapsed, with_chat_id=False, most=None) for call in pending],
     }
-    if "chat_group_id" in whole:
-        shown["chat_group_id"] = whole["chat_group_id"]
-    if "last_event_at" in whole:
-        shown["last_event_at"] = whole["last_event_at"]
+    if _catching_up(record):
+        shown["catching_up"] = True
+    if record.chat_group_id is not None:
+        shown["chat_group_id"] = record.chat_group_id
+    if record.last_event_at is not None:
+        shown["last_event_at"] = iso(record.last_event_at)
     return shown
 
 
 def transcript(
     record: ChatRecord, cursors: Cursors, last_turns: int, max_chars: int, length: Callable[[shapes.Turn], int]
 ) -> shapes.Transcript:
-    """The newest turns that take at most `max_chars` characters by `length`; the newest one always is there, if need
-    be with its end only."""
+    """The newest turns that take at most `max_chars` characters by `length`. The newest turn is always there, if need
+    be with its ending only."""
     taken: list[shapes.Turn] = []
     room = max_chars
     for item in reversed(record.turns.last(last_turns)):
         shown = turn(item)
         room -= length(shown)
+        if room < 0 and taken:
+            break
         if room < 0:
-            if taken:
-                break
-            while shown["text"] and length(shown) > max_chars:
-                shown = _ending(shown, len(shown["text"]) * 4 // 5)  # what a character takes differs, so it is tried
+            without_text = length({**shown, "text": "", "left_out": len(shown["text"])})
+            shown = _ending_of(shown, len(ending(shown["text"], max_chars - without_text)))
         taken.append(shown)
-    result: shapes.Transcript = {
-        "turns": taken[::-1],
-        "cursor": _cursor(record, cursors),
-    }
+    result: shapes.Transcript = {"turns": taken[::-1], "cursor": _cursor(record, cursors)}
     if earlier := len(record.turns) - len(taken):
         result["earlier_turns"] = earlier
     return result
@@ -269,7 +282,7 @@ def expressions(record: ChatRecord, speaker: str, last_turns: int, top: int) -> 
     }
 
 
-def _ending(shown: shapes.Turn, most: int) -> shapes.Turn:
+def _ending_of(shown: shapes.Turn, most: int) -> shapes.Turn:
     """A turn with the last `most` characters of its text, and the count of those before them."""
     rest = len(shown["text"]) - most
     if rest > 0:

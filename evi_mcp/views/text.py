@@ -1,21 +1,23 @@
-"""Results as text, in short lines that end with the next call to make, complete and for the same chats."""
+"""Results as text: short lines, the last of which is the next call to make, with all its arguments."""
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from evi_mcp.chat.events import CHAT_STATE, COMMAND, PROTOCOL_FAULT
 from evi_mcp.chat.record import ChatRecord
+from evi_mcp.errors import listing
 from evi_mcp.ledger.cursors import Cursors
 from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.protocol.messages import KNOWN_TYPES
-from evi_mcp.quoting import name, quote
+from evi_mcp.quoting import name, plain, quote
 from evi_mcp.views import shapes, structure
-from evi_mcp.views.lines import expression, score_name, tool_call_line, turn_line
+from evi_mcp.views.lines import score_name, tool_call_line, turn_line
 
 MANY = 3
-"""From so many chats on, a call is shown without repeating their ids."""
+"""With more chats than these, a call is shown without repeating their ids."""
+CATCHING_UP = ", catching up"
+"""Said of a live chat whose history may still be arriving."""
 
 KNOWN_EVENTS = frozenset({*KNOWN_TYPES, CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 
@@ -48,7 +50,7 @@ def page(shown: shapes.EventPage, events: Iterable[str], *, chat_ids: Sequence[s
 
 
 def _head(shown: shapes.EventPage, *, asked: bool) -> Iterator[str]:
-    """What is to be said of a page before its events."""
+    """The first line of a page: why it came, which chats are not live, what was left out."""
     wait = cast(Mapping[str, Any], shown)
     where = wait.get("triggered_by", {})
     place = f" in {name(where['chat_id'])}" if "chat_id" in where else ""
@@ -57,25 +59,25 @@ def _head(shown: shapes.EventPage, *, asked: bool) -> Iterator[str]:
         call = f", call {name(where['tool_call_id'])}" if "tool_call_id" in where else ""
         yield f"woken by trigger {wait['trigger']['kind']}{place}{event}{call}"
     elif "woken_by" in wait:
-        yield f"woken by {wait['woken_by']}{place}" + (f" ({wait['reason']})" if "reason" in wait else "")
+        yield f"woken by {wait['woken_by']}{place}" + (f" ({plain(wait['reason'])})" if "reason" in wait else "")
     else:
         yield counted(len(shown["events"]), "event")
-    if states := _states(shown["state"]):
+    if states := _states(shown["state"], shown.get("catching_up", ())):
         yield states
     if omitted := shown.get("omitted"):
         yield _left_out(omitted, asked=asked)
 
 
 def unknown_types(types: Sequence[str]) -> str | None:
-    """What is to be said of types that nobody knows; `None` if all are known."""
+    """A sentence on those of the types that do not exist; `None` if all do."""
     unknown = [kind for kind in types if kind not in KNOWN_EVENTS]
     if not unknown:
         return None
-    return f"no such type is known: {_listed(unknown)}; known are {', '.join(sorted(KNOWN_EVENTS))}"
+    return f"no such type is known: {listing(unknown, MANY)}; known are {', '.join(sorted(KNOWN_EVENTS))}"
 
 
 def next_call(tool: str, cursor: str, *, chat_ids: Sequence[str] = (), types: Sequence[str] = ()) -> str:
-    """A call as an agent would write it, with its scope, which is that of the cursor too."""
+    """A call as an agent would write it, for the same chats and types as before."""
     arguments = []
     if tool == "read_events":
         arguments.append(f'chat_id="{chat_ids[0]}"')
@@ -91,7 +93,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def _left_out(omitted: Mapping[str, int], *, asked: bool) -> str:
-    """What is not on a page: types that were not asked for, or what is hidden unless it is asked for."""
+    """What is not on a page: types that were not asked for, or events that are hidden unless asked for."""
     if not asked:
         return f"{sum(omitted.values())} hidden"
     counts = [f"{number} {name(kind)}" for kind, number in omitted.items()]
@@ -104,15 +106,16 @@ def counted(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def _states(states: Mapping[str, str]) -> str:
-    """The chats that are not live; nothing if all are."""
-    others = {chat_id: state for chat_id, state in states.items() if state != State.LIVE}
+def _states(states: Mapping[str, str], catching_up: Collection[str]) -> str:
+    """The chats that are not live or still catching up; nothing if there are none."""
+    words = {chat_id: state + (CATCHING_UP if chat_id in catching_up else "") for chat_id, state in states.items()}
+    others = {chat_id: said for chat_id, said in words.items() if said != State.LIVE}
     if len(states) == 1:
         return ", ".join(others.values())
     if len(others) <= MANY:
-        return ", ".join(f"{name(chat_id)} is {state}" for chat_id, state in others.items())
+        return ", ".join(f"{name(chat_id)} is {said}" for chat_id, said in others.items())
     counts = Counter(others.values())
-    return ", ".join(f"{counted(count, 'chat')} {state}" for state, count in counts.items())
+    return ", ".join(f"{counted(count, 'chat')} {said}" for said, count in counts.items())
 
 
 def tool_calls(shown: shapes.ToolCallList, status: str) -> str:
@@ -128,7 +131,7 @@ def tool_calls(shown: shapes.ToolCallList, status: str) -> str:
 
 
 def transcript_within(record: ChatRecord, cursors: Cursors, last_turns: int, max_chars: int) -> shapes.Transcript:
-    """The newest turns whose lines, with those around them, take at most `max_chars` characters."""
+    """The newest turns that fit into a text of `max_chars` characters."""
     return structure.transcript(record, cursors, last_turns, max_chars - 160, lambda item: len(turn_line(item)) + 1)
 
 
@@ -155,8 +158,10 @@ def expressions(shown: shapes.Expressions) -> str:
 def chat(shown: shapes.Chat) -> str:
     """A chat."""
     state = shown["state"]
+    if shown.get("catching_up"):
+        state += CATCHING_UP
     if "reason" in shown:
-        state += f" ({shown['reason']})"
+        state += f" ({plain(shown['reason'])})"
     if shown["state"] in (State.CONNECTING, State.RECONNECTING):
         state += ", still trying"
     if shown["paused"]:
@@ -177,7 +182,7 @@ def chat(shown: shapes.Chat) -> str:
 
 
 def detached(shown: shapes.Chat) -> str:
-    """A chat that was detached from."""
+    """What has become of a chat, now that nobody follows it here."""
     if shown.get("reason") != "detached":
         return f"detached from chat {name(shown['chat_id'])}, which was {shown['state']}; its log is dropped"
     lines = [f"detached from chat {name(shown['chat_id'])}: its log here is dropped, the chat itself goes on"]
@@ -195,13 +200,14 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
         return f"no chats are {scope}{hint}" + (f"\n{shown['note']}" if "note" in shown else "")
     lines = []
     for item in shown["chats"]:
-        parts = [name(item["chat_id"]), item.get("state") or name(item.get("status", "unknown"))]
+        state = item.get("state") or name(item.get("status", "unknown"), 64)
+        parts = [name(item["chat_id"], 128), state + (CATCHING_UP if item.get("catching_up") else "")]
         if not item["attached"]:
             parts.append("not attached")
         if "started_at" in item:
             parts.append(f"since {item['started_at'][:19]}Z")
         if "chat_group_id" in item:
-            parts.append(f"group {name(item['chat_group_id'])}")
+            parts.append(f"group {name(item['chat_group_id'], 128)}")
         if "last_event_at" in item:
             parts.append(f"last event {item['last_event_at'][11:19]}")
         if "cursor" in item:
@@ -215,14 +221,6 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
     if not all(item["attached"] for item in shown["chats"]):
         lines.append("next: attach_chat(chat_id)")
     return "\n".join(lines)
-
-
-_MARKUP = re.compile(r"[\\`*_\[\]()<>!#|~&]")
-
-
-def _no_markup(line: str) -> str:
-    """The line as Markdown that reads as it is."""
-    return _MARKUP.sub(r"\\\g<0>", line)
 
 
 _UNSEEN = {
@@ -248,20 +246,3 @@ def receipt(shown: shapes.Receipt) -> str:
     seen = f'read_events(chat_id="{shown["chat_id"]}", after="{shown["cursor"]}")'
     lines.append(f"next: your wait as before, with the cursor it gave you; {seen} shows what came of this alone")
     return "\n".join(lines)
-
-
-def markdown_transcript(chat_id: str, shown: shapes.Transcript) -> str:
-    """A transcript as a Markdown list; speech stays in quotes, so that it cannot become markup or an instruction."""
-    lines = [f"# Transcript of chat {chat_id}", ""]
-    if earlier := shown.get("earlier_turns"):
-        lines += [f"_{earlier} earlier turns are not shown._", ""]
-    for item in shown["turns"]:
-        tags = [word for word, key in (("from text", "from_text"), ("interrupted", "interrupted")) if item.get(key)]
-        speaker = f"**{item['speaker']}**" + (f" ({', '.join(tags)})" if tags else "")
-        speaker = f"{item['at'][11:19]} {speaker}"
-        voice = f" _({_no_markup(expression(item['expression']))})_" if "expression" in item else ""
-        said = _no_markup(quote(item["text"]))
-        lines.append(f"- {speaker}: {said}{voice}")
-    if not shown["turns"]:
-        lines.append("_Nobody has spoken yet._")
-    return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Joins the chunks of a message to one WAV.
+"""Joins the chunks of a message into one WAV.
 
 Each chunk of an `audio_output` is base64 of a small complete WAV, 48 kHz (Hume's audio guide), 16-bit mono as its
 official examples decode them. Other PCM is taken too, and headers as streaming writers leave them. The `wave` module
@@ -43,7 +43,7 @@ class Joined(NamedTuple):
 
 
 def join(chunks: Iterable[tuple[int, str]]) -> Joined:
-    """One WAV of chunks, as (index, base64) in order. What cannot be read is left out and noted, gaps are closed.
+    """One WAV of chunks, as (index, base64) in order. Notes say which chunks are missing or could not be read.
 
     Raises:
         UnusableAudio: No chunk can be read, or they differ in format.
@@ -80,7 +80,7 @@ def _decoded(data: str) -> bytes:
 
 
 def _read(wav: bytes) -> tuple[Format, bytes]:
-    """The format and the whole frames of a WAV file, whose sizes may be those of a stream or of a file cut short."""
+    """The format and the whole frames of a WAV file. Its header may have the sizes of a stream, or it may be cut."""
     if wav[:4] != b"RIFF" or wav[8:12] != b"WAVE":
         raise _Unreadable("it is not a WAV file")
     kind: Format | None = None

@@ -1,7 +1,7 @@
 """A chat as a fuzzer writes it, one frame a line, and what must hold of the record and of every view of it.
 
 A line is a text frame as a socket would give it, an empty line breaks the connection, and a line that begins with `!`
-is a binary frame. All of it goes through `codec.decode`, `identify`, `ChatRecord.receive` and the views.
+is a binary frame. All of it goes through `codec.decode`, `identify`, the reader, the record and the views.
 """
 
 import json
@@ -9,19 +9,22 @@ import re
 import unicodedata
 from typing import Any
 
-from evi_mcp.ledger.log import EARLIEST, MAX_LOG_SIZE, Cursors
-from evi_mcp.ledger.pages import Filter, read_page
 from pydantic import TypeAdapter
 
 from evi_mcp.chat.events import Event
+from evi_mcp.chat.memory import CHAT_BYTES
+from evi_mcp.chat.pages import Filter, Start, read_page
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.errors import UnusableAudio
+from evi_mcp.ledger.cursors import Cursors
 from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.identity import identify
 from evi_mcp.protocol.redaction import Mask
-from evi_mcp.views import shapes, structure, text
+from evi_mcp.times import Moment
+from evi_mcp.views import markdown, shapes, structure, text
 from evi_mcp.views.rendering import Rendering
 from evi_mcp.views.wav import join
+from tests.folding import FoldedChat
 
 CHAT = "chat-1"
 SECRET = "sk-Fuzz/0123+456=="
@@ -58,44 +61,43 @@ def run(script: bytes) -> ChatRecord:
         AssertionError: Something that we promise does not hold.
         Exception: It broke.
     """
-    cursors = Cursors("e")
-    record = ChatRecord(
-        CHAT, cursors, max_events=MAX_EVENTS, max_audio=MAX_AUDIO, now=NOW, mask=Mask([SECRET, "named secret"])
-    )
+    mask = Mask([SECRET, "named secret"])
+    chat = FoldedChat(chat_id=CHAT, max_events=MAX_EVENTS, max_audio=MAX_AUDIO, at=NOW, mask=mask)
+    lifecycle = chat.reader.lifecycle
     now, told = NOW, 0
     for frames in connections(script):
-        record.connection_opened()
-        record.changed(record.lifecycle.caught_up(), now)
+        chat.connect_again()
+        chat.append(chat.reader.changed(lifecycle.caught_up(), Moment(now, now)), now)
         for place, frame in enumerate(frames):
             now += 0.1
             if place % 8 == 7:
-                record.history.end_replay()
+                chat.caught_up()
             assert identify(decode(frame)) == identify(decode(frame)), "a frame is the same as itself"
-            for event in record.receive(frame, now):
+            for event in chat.receive(frame, now):
                 assert event.seq > told, "numbers grow"
                 told = event.seq
-        record.history.end_replay()
-        record.changed(record.lifecycle.closed(None, ""), now)
-    _check_bounds(record)
-    _check_views(record, cursors, now)
-    return record
+        chat.caught_up()
+        chat.append(chat.reader.changed(lifecycle.closed(None, ""), Moment(now, now)), now)
+    _check_bounds(chat.record)
+    _check_views(chat.record, chat.ledger.cursors, now)
+    return chat.record
 
 
 def replayed_as_it_was(script: bytes) -> None:
     """A whole chat on one connection, then the same on the next: nothing of it is new, whatever it is."""
     frames = [frame for connection in connections(script) for frame in connection]
-    record = ChatRecord(CHAT, Cursors("e"), max_events=MAX_EVENTS, now=NOW)
+    chat = FoldedChat(chat_id=CHAT, max_events=MAX_EVENTS, at=NOW)
     for again in (False, True):
-        record.connection_opened()
+        chat.connect_again()
         for frame in frames:
-            events = record.receive(frame, NOW)
+            events = chat.receive(frame, NOW)
             assert not (again and events), f"logged twice: {events}"
-        record.history.end_replay()
+        chat.caught_up()
 
 
 def _check_bounds(record: ChatRecord) -> None:
     assert len(record.log) <= MAX_EVENTS and record.audio.size <= MAX_AUDIO
-    assert sum(event.size for event in record.log) <= MAX_LOG_SIZE or len(record.log) == 1
+    assert record.kept_bytes <= CHAT_BYTES or len(record.log) == 1
 
 
 def _check_views(record: ChatRecord, cursors: Cursors, now: float) -> None:
@@ -108,7 +110,7 @@ def _check_views(record: ChatRecord, cursors: Cursors, now: float) -> None:
     _sound(shapes.ToolCallList, calls, text.tool_calls(calls, "all"))
     for chars in (600, 50_000):
         said = text.transcript_within(record, cursors, 2000, chars)
-        _sound(shapes.Transcript, said, text.transcript(CHAT, said) + text.markdown_transcript(CHAT, said))
+        _sound(shapes.Transcript, said, text.transcript(CHAT, said) + markdown.transcript(CHAT, said))
     for speaker in ("user", "assistant"):
         voice = structure.expressions(record, speaker, 50, 48)
         _sound(shapes.Expressions, voice, text.expressions(voice))
@@ -124,30 +126,29 @@ def _check_views(record: ChatRecord, cursors: Cursors, now: float) -> None:
 def _check_page(record: ChatRecord, cursors: Cursors, max_chars: int) -> None:
     """All types there are, page by page: each event once and in order, one line each."""
     types = frozenset(event.type for event in record.log)
-    position, seen = cursors.read(EARLIEST), list[int]()
+    after, seen = 0, list[int]()
     while True:
         rendering = Rendering(with_chat_id=False)
         page = read_page(
-            [record.log],
-            position,
+            [record],
+            Start(lambda _, after=after: after, cursors.last_seq),  # type: ignore[misc]  # mypy cannot infer the default
             Filter(types),
             limit=50,
             max_chars=max_chars,
             length=rendering.length,
-            upto=cursors.last_seq,
         )
         items: list[Event] = page.events
         if len(items) == 1:
-            items = [rendering.fit(items[0], max_chars)]
-        shown = structure.page(page, rendering.structures(items), [record], cursors)
+            rendering.fit(items[0], max_chars)
+        shown = structure.page(page, rendering.structures(items), [record], cursors.at(page.seq))
         written = text.page(shown, rendering.lines(items), chat_ids=[CHAT], types=[])
         _sound(shapes.EventPage, shown, written)
         assert sum(map(bool, map(_TOLD.match, written.split("\n")))) == len(items), "one line for each event"
         seen += [event.seq for event in page.events]
         if not page.more:
             break
-        assert page.seq > position.seq, "a page goes on"
-        position = position._replace(seq=page.seq)
+        assert page.seq > after, "a page goes on"
+        after = page.seq
     assert seen == [event.seq for event in record.log]
 
 

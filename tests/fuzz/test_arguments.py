@@ -43,7 +43,9 @@ KNOWN: dict[str, Any] = {
 def hurried(tool: types.Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments, with seconds that a test can wait for."""
     for name in {"timeout_s", "wait_for_effect_s"} & set(tool.input_schema["properties"]):
-        value = arguments.setdefault(name, 0)
+        if arguments.get(name) is None:  # it would be the default
+            arguments[name] = 0
+        value = arguments[name]
         if isinstance(value, int | float) and 0.01 < value <= 50:
             arguments[name] = 0.01
     return arguments

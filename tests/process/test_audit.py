@@ -113,7 +113,7 @@ async def test_the_disk_has_a_command_before_the_service_has_it(evi: FakeEvi, pa
 
     evi.on_command = look
     environment = {"PYTHONPATH": str(path.parent), "SYNCED": str(synced)}
-    async with evi_mcp(evi=evi, EVI_MCP_AUDIT_LOG=str(path), **environment) as server:
+    async with evi_mcp(evi=evi, EVI_MCP_AUDIT_LOG=str(path), environment=environment) as server:
         await attached(server)
         for number in range(5):
             say(server, f"line {number}", f"s{number}")

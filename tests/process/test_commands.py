@@ -44,7 +44,7 @@ async def test_served_with_the_simulator_inside_there_are_live_chats_at_once() -
 
 async def told(*arguments: str, limits: str = "", **environment: str) -> tuple[int, dict[str, str]]:
     """What the doctor says, each check by its name, with the mark at the start of the line; and its status."""
-    async with evi_mcp("doctor", *arguments, limits=limits, **environment) as doctor:
+    async with evi_mcp("doctor", *arguments, limits=limits, environment=environment) as doctor:
         assert doctor.process.stdout is not None
         lines = (await doctor.process.stdout.read()).decode().splitlines()
         status = await doctor.process.wait()

@@ -52,7 +52,7 @@ async def test_a_service_is_reached_through_a_proxy_that_cannot_read_the_key(
         evi.chats[CHAT] = {"id": CHAT, "status": "ACTIVE"}
         user = f"{LOGIN[0]}:{quote(LOGIN[1], safe='')}@" if login else ""
         environment = {variable: f"{scheme}://{user}{proxy.address}", "SSL_CERT_FILE": str(file), "HUME_API_KEY": KEY}
-        async with evi_mcp(**environment, EVI_MCP_BASE_URL="https://evi.invalid:8443") as server:
+        async with evi_mcp(environment=environment, EVI_MCP_BASE_URL="https://evi.invalid:8443") as server:
             await server.initialize()
             attached, listed = [await server.call(tool, **arguments) for tool, arguments in BOTH_WAYS]
             assert attached["structuredContent"]["state"] == "live", attached
@@ -76,7 +76,7 @@ async def test_a_service_is_reached_through_a_proxy_that_cannot_read_the_key(
 async def test_what_is_wrong_with_a_proxy_is_one_sentence(environment: dict[str, str], said: str) -> None:
     """In the tool's result, and no traceback in the log: nobody but who runs the server can mend it."""
     settings = {"HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": "https://evi.invalid", "EVI_MCP_RECONNECT_FOR": "0"}
-    async with evi_mcp(**settings, **environment) as server:
+    async with evi_mcp(environment={**settings, **environment}) as server:
         await server.initialize()
         for tool, arguments in BOTH_WAYS:
             answer = await server.call(tool, **arguments)
@@ -95,7 +95,7 @@ async def test_what_is_no_proxy_is_one_sentence(scheme: str, nonsense: bytes) ->
     """An address with another service behind it is a common mistake; libraries for SOCKS raise whatever they like."""
     settings = {"HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": "https://evi.invalid", "EVI_MCP_RECONNECT_FOR": "0"}
     async with answering_at_once(nonsense) as address:
-        async with evi_mcp(**settings, HTTPS_PROXY=f"{scheme}://{address}") as server:
+        async with evi_mcp(environment=settings, HTTPS_PROXY=f"{scheme}://{address}") as server:
             await server.initialize()
             for tool, arguments in BOTH_WAYS:
                 answer = await server.call(tool, **arguments)
@@ -117,7 +117,7 @@ async def test_an_error_of_tls_names_the_variable_for_certificates(tmp_path: Pat
     file = tmp_path / bundle
     async with somewhere(context) as place:
         settings = {"HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": f"https://{place.address}", "EVI_MCP_RECONNECT_FOR": "0"}
-        async with evi_mcp(**settings, SSL_CERT_FILE=str(file)) as server:
+        async with evi_mcp(environment=settings, SSL_CERT_FILE=str(file)) as server:
             await server.initialize()
             for tool, arguments in BOTH_WAYS:
                 text = (await server.call(tool, **arguments))["content"][0]["text"]
@@ -130,7 +130,7 @@ async def test_a_service_without_tls_is_told_from_one_with_a_bad_certificate() -
     """`https` to a port that speaks http is a mistake in the base URL."""
     async with answering_at_once(NO_ROUTE) as address:
         settings = {"HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": f"https://{address}", "EVI_MCP_RECONNECT_FOR": "0"}
-        async with evi_mcp(**settings) as server:
+        async with evi_mcp(environment=settings) as server:
             await server.initialize()
             for tool, arguments in BOTH_WAYS:
                 text = (await server.call(tool, **arguments))["content"][0]["text"]

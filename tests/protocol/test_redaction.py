@@ -3,14 +3,13 @@
 import json
 
 import pytest
-from evi_mcp.ledger.log import Cursors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evi_mcp.chat.record import ChatRecord
 from evi_mcp.protocol.redaction import REDACTED, Mask, redact
 from evi_mcp.views import structure
 from tests import frames
+from tests.folding import FoldedChat
 
 SECRET = "sk/Zq8+0123456789=="
 
@@ -53,9 +52,9 @@ def every_escaped(text: str) -> str:
 )
 def test_no_part_of_a_secret_is_kept_wherever_a_service_repeats_it(frame: str) -> None:
     """It is looked for before anything is cut: half a key in a log is half a key too much."""
-    record = ChatRecord("chat-1", cursors := Cursors("e"), max_events=10, now=0.0, max_audio=9999, mask=Mask([SECRET]))
-    events = record.receive(frame, 1.0)
-    seen = f"{events} {list(record.audio)} {structure.chat(record, cursors, 2.0)}"
+    chat = FoldedChat(max_audio=9999, mask=Mask([SECRET]))
+    events = chat.receive(frame, 1.0)
+    seen = f"{events} {list(chat.audio)} {structure.chat(chat.record, chat.ledger.cursors, 2.0)}"
     assert len(events) == 1 and "sk/Zq8" not in seen and REDACTED in seen
 
 
@@ -67,8 +66,8 @@ def test_what_is_no_json_is_kept_as_text() -> None:
 
 def test_scores_beyond_all_measure_spoil_no_mean() -> None:
     """Two of 1e308 in one turn have an infinite sum, which is no JSON: the chat could not be shown any more."""
-    record = ChatRecord("chat-1", cursors := Cursors("e"), max_events=10, now=0.0)
+    chat = FoldedChat()
     for begin in (1, 2):
-        record.receive(frames.user("hi", begin, scores={"Anger": 1e308, "Joy": 0.5}), 1.0)
-    [turn] = structure.chat(record, cursors, 2.0)["last_turns"]
+        chat.receive(frames.user("hi", begin, scores={"Anger": 1e308, "Joy": 0.5}), 1.0)
+    [turn] = structure.chat(chat.record, chat.ledger.cursors, 2.0)["last_turns"]
     assert turn["expression"] == {"Joy": 0.5}

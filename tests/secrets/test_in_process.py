@@ -16,6 +16,7 @@ from tests import fake_evi, frames
 from tests.harness import CHAT, Agent, agent_on, service_behind, supervising
 from tests.secrets.leaky import CLOSES, KEY, NAMED, STATUSES, Leaky, found_in, leaking
 from tests.server.test_tool_table import arguments_of
+from tests.supervision.following import ME
 
 pytestmark = pytest.mark.anyio
 
@@ -86,11 +87,11 @@ async def test_a_service_that_repeats_the_key_everywhere_cannot_get_it_shown(
             await look_everywhere(agent, seen)
             app = service_behind(server)
             seen.note(
-                server, app, app.settings, app.registry, app._rest, app.registry._connector, *app.registry.chats()
+                server, app, app.settings, app.registry, app._rest, app.registry.house.connector, *app.registry.chats()
             )
             seen.note(vars(app), vars(app._rest), vars(app.settings), app.settings.model_dump())
             chat = app.registry.get("talks")
-            seen.note(*chat.record.log, chat.record.lifecycle.reason, vars(chat.record.tool_calls))
+            seen.note(*chat.record.log, chat.record.reason, vars(chat.record.tool_calls))
     seen.check(*(record.getMessage() for record in caplog.records), caplog.text)
     assert len(caplog.records) > 20 and len(seen.parts) > 60, "there was something to look at"
     assert not [path for path in leaky.asked if found_in(path)], "the key is in no address"
@@ -167,14 +168,14 @@ async def test_no_exception_of_the_connector_or_of_rest_holds_the_key(monkeypatc
         app = service_behind(server)
         for chat_id in CHATS:
             try:
-                await app.registry._connector.connect(chat_id)
+                await app.registry.house.connector.connect(chat_id)
             except Exception as error:
                 seen.note("".join(traceback.format_exception(error)), error, vars(error))
-            seen.note(await app.registry._connector.explain_refusal(chat_id, 403))
+            seen.note(await app.registry.house.connector.explain_refusal(chat_id, 403))
         for rest in (301, 401, 404, 500, KEY):
             leaky.rest = rest
             try:
-                await app.active_chats()
+                await app.desk(ME).active_chats()
             except Exception as error:
                 seen.note("".join(traceback.format_exception(error)), error, vars(error))
     seen.check()

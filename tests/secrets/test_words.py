@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evi_mcp.ledger.log import Cursors
 from pydantic import SecretStr
 
-from evi_mcp.chat.record import ChatRecord
 from evi_mcp.protocol.redaction import REDACTED, Mask, without_credentials
 from tests import frames
 from tests.audit.disks import records
 from tests.fake_evi import fake_evi
+from tests.folding import FoldedChat
 from tests.harness import CHAT, agent_on, supervising
 
 pytestmark = pytest.mark.anyio
@@ -104,7 +103,7 @@ async def test_a_result_about_arguments_that_are_words_keeps_its_words(tmp_path:
     async with fake_evi() as evi:
         evi.key = "assistant"
         evi.history[CHAT] = [frames.metadata(), frames.assistant("Hello", "m-1"), frames.end()]
-        settings = {"hume_api_key": SecretStr("assistant"), "audit_log": str(path)}
+        settings: dict[str, Any] = {"hume_api_key": SecretStr("assistant"), "audit_log": str(path)}
         async with supervising(evi, **settings) as server, agent_on(server) as agent:
             await agent.call("attach_chat", chat_id=CHAT)
             page = await agent.call("read_events", chat_id=CHAT, types=["assistant_message", "assistant_end"])
@@ -124,7 +123,7 @@ async def test_a_result_about_arguments_that_are_words_keeps_its_words(tmp_path:
 
 def test_two_ids_that_look_alike_when_masked_are_two() -> None:
     """What is hidden is hidden from readers; what tells two calls apart is what EVI sent."""
-    record = ChatRecord("chat-1", Cursors("e"), max_events=10, now=0.0, mask=Mask(["call_one", "call_two"]))
+    record = FoldedChat(mask=Mask(["call_one", "call_two"]))
     events = [record.receive(frames.tool_call(name), 1.0) for name in ("call_one", "call_two")]
     assert [len(found) for found in events] == [1, 1]
     assert "call_one" not in str(events) and "call_two" not in str(events)
@@ -135,7 +134,7 @@ def test_two_ids_that_look_alike_when_masked_are_two() -> None:
 )
 def test_a_field_of_any_name_can_be_masked(name: str) -> None:
     """A service may name its fields as it likes, be it like something of the library's."""
-    record = ChatRecord("chat-1", Cursors("e"), max_events=10, now=0.0, mask=Mask(["sk-secret-1"]))
+    record = FoldedChat(mask=Mask(["sk-secret-1"]))
     [event] = record.receive(frames.settings(**{name: "sk-secret-1", "x sk-secret-1": 1}), 1.0)
     assert "sk-secret-1" not in str(event) and event.settings == {name: REDACTED, f"x {REDACTED}": 1}
 

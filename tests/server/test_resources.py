@@ -8,7 +8,9 @@ import mcp_types as types
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from evi_mcp.server import updates
+from evi_mcp import uris
+from evi_mcp.server import prompts, updates
+from evi_mcp.views import structure
 from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.harness import CHAT, Agent, agent_on, supervising
@@ -38,7 +40,7 @@ async def test_an_attached_chat_has_its_resources_and_loses_them_with_detaching(
         assert rest["events"] == []
         newest = json.loads(await read(agent, f"evi://chats/{CHAT}/events?limit=1"))
         assert newest["events"] == page["events"][-1:]
-        assert '**user**: "Hello?"' in await read(agent, f"evi://chats/{CHAT}/transcript")
+        assert '**user**: `"Hello?"`' in await read(agent, f"evi://chats/{CHAT}/transcript")
         assert json.loads(await read(agent, f"evi://chats/{CHAT}/tool-calls"))["tool_calls"][0]["status"] == "pending"
         await agent.call("detach_chat", chat_id=CHAT)
         assert len((await agent.client.list_resources()).resources) == 1
@@ -108,11 +110,11 @@ async def test_who_listens_is_held_to_the_same(evi: FakeEvi, monkeypatch: pytest
     """Clients of 2026-07-28 name all their addresses at once."""
     monkeypatch.setattr(updates, "MAX_SUBSCRIPTIONS", 2)
     async with supervising(evi) as server, agent_on(server) as agent:
-        for uris, refusal in (["evi://chats/c/nonsense"], "without a query"), (["evi://chats"] * 3, "are the most"):
+        for wanted, refusal in (["evi://chats/c/nonsense"], "without a query"), (["evi://chats"] * 3, "are the most"):
             with pytest.raises(MCPError, match=refusal):
-                async with agent.client.listen(resource_subscriptions=uris):
+                async with agent.client.listen(resource_subscriptions=wanted):
                     pass
-        async with agent.client.listen(resource_subscriptions=[updates.audio_uri("c", "\u044f" * 256)]):
+        async with agent.client.listen(resource_subscriptions=[uris.audio("c", "\u044f" * 256)]):
             pass
 
 
@@ -192,3 +194,23 @@ async def test_the_stream_of_recent_events_ends_with_the_newest(evi: FakeEvi, ag
     page = json.loads(await read(agent, f"evi://chats/{CHAT}/events"))
     newest = (await agent.call("get_chat", chat_id=CHAT))["cursor"].partition("-")[2].partition("@")[0]
     assert page["events"][-1]["seq"] == int(newest) and not page["more"] and len(page["events"]) > 10
+
+
+@pytest.mark.parametrize("wanted", ["resource", "prompt"])
+async def test_a_crash_shows_no_internals(
+    evi: FakeEvi, era: str, wanted: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What an exception says may be anything, so it is for the log; clients get a sentence, and the server goes on."""
+    evi.history[CHAT] = [frames.metadata()]
+    async with supervising(evi) as server, agent_on(server, era) as agent:
+        await agent.call("attach_chat", chat_id=CHAT)
+        with monkeypatch.context() as patch, pytest.raises(MCPError) as caught:
+            if wanted == "prompt":
+                patch.setattr(prompts, "supervise", lambda *_: 1 / 0)
+                await agent.client.get_prompt("supervise_chat", {"chat_id": CHAT})
+            else:
+                patch.setattr(structure, "chat", lambda *_: 1 / 0)
+                await agent.client.read_resource(uris.chat(CHAT))
+        assert caught.value.error.code == types.INTERNAL_ERROR
+        assert "division" not in caught.value.error.message and "division" in caplog.text
+        assert (await agent.call("get_chat", chat_id=CHAT))["state"] == "live"

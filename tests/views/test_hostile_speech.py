@@ -11,15 +11,17 @@ from collections.abc import Iterator
 from typing import cast
 
 import pytest
-from evi_mcp.ledger.log import Cursors, Position
-from evi_mcp.ledger.pages import Filter, read_page
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evi_mcp.chat.pages import Filter, Start, read_page
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.views import shapes, structure, text
+from evi_mcp.ledger.cursors import Cursors
+from evi_mcp.times import Moment
+from evi_mcp.views import markdown, shapes, structure, text
 from evi_mcp.views.rendering import Rendering
 from tests import frames
+from tests.views.records import folded
 
 TRICKS = [
     '"',
@@ -77,39 +79,32 @@ def happened(words: Iterator[str]) -> list[str]:
     ]
 
 
-def record_of(words: list[str], chat_id: str) -> tuple[ChatRecord, Cursors]:
-    cursors = Cursors("e")
-    record = ChatRecord(chat_id, cursors, max_events=1000, now=1.0)
-    record.connection_opened()
-    record.history.end_replay()
+def record_with(words: list[str], chat_id: str) -> tuple[ChatRecord, Cursors]:
     source = iter(words)
-    record.changed(record.lifecycle.caught_up(), 1.0)
-    for frame in happened(source):
-        record.receive(frame, 2.0)
-    record.command("user_input", 3.0, by=next(source), text=next(source))
-    record.changed(record.lifecycle.closed(4000, next(source)), 4.0)
-    return record, cursors
+    chat = folded(chat_id, happened(source))
+    chat.command("user_input", 3.0, by=next(source), text=next(source))
+    closed = chat.reader.lifecycle.closed(4000, next(source))
+    chat.append(chat.reader.changed(closed, Moment(4.0, 4.0)), 4.0)
+    return chat.record, chat.ledger.cursors
 
 
 def every_text(words: list[str]) -> dict[str, str]:
     """All results that have words from outside in them."""
-    record, cursors = record_of(words, "chat-1")
+    record, cursors = record_with(words, "chat-1")
     every = Filter(frozenset(event.type for event in record.log))
-    whole = {"limit": 200, "max_chars": 50_000, "upto": cursors.last_seq}
     pages = {}
     for several in (False, True):
         rendering = Rendering(with_chat_id=several, in_full=several)
-        found = read_page([record.log], Position(0), every, length=rendering.length, **whole)
-        shown = structure.page(found, rendering.structures(found.events), [record], cursors)
+        start = Start(lambda _: 0, cursors.last_seq)
+        found = read_page([record], start, every, limit=200, max_chars=50_000, length=rendering.length)
+        shown = structure.page(found, rendering.structures(found.events), [record], cursors.at(found.seq))
         lines = list(rendering.lines(found.events))
         pages[f"page {several}"] = text.page(shown, lines, chat_ids=["chat-1"], types=[])
         pages[f"lines {several}"] = "\n".join(lines)
-        why = {"woken_by": "chat_ended", "reason": record.lifecycle.reason or ""}
-        wait = cast(shapes.WaitPage, {**shown, **why})
+        wait = cast(shapes.WaitPage, {**shown, "woken_by": "chat_ended", "reason": record.reason or ""})
         pages[f"wait {several}"] = text.page(wait, lines, chat_ids=[], types=[])
     calls = structure.tool_calls(list(record.tool_calls), 5.0, with_chat_id=True)
     transcript = text.transcript_within(record, cursors, 100, 50_000)
-    markdown = text.markdown_transcript("chat-1", transcript)
     return {
         **pages,
         "chat": text.chat(structure.chat(record, cursors, 5.0)),
@@ -117,8 +112,13 @@ def every_text(words: list[str]) -> dict[str, str]:
         "tool calls": text.tool_calls(calls, "all"),
         "transcript": text.transcript("chat-1", transcript),
         "expression": text.expressions(structure.expressions(record, "user", 10, 48)),
-        "markdown": re.sub(r"\\([\\`*_\[\]()<>!#|~])", r"\1", markdown),
+        "markdown": without_code_spans(markdown.transcript("chat-1", transcript)),
     }
+
+
+def without_code_spans(written: str) -> str:
+    """What stands in code spans as it is, however long their fences had to be."""
+    return re.sub(r"(`+)(.+?)(?<!`)\1(?!`)", r"\2", written)
 
 
 def outside_of_quotes(written: str) -> str:

@@ -1,7 +1,7 @@
-"""Events to lines for a person. No I/O: what becomes of a line is the screen's.
+"""Events to lines for a person. No I/O: the screen shows them.
 
-An event is what the structured results hold (`views.shapes.Event`). Speech is shown whole, all else that can be long
-is cut, and says so.
+An event is what the structured results hold (`views.shapes.Event`); any of its fields but `type` and `at` may be
+missing. Speech is shown whole. Whatever else can be long is cut, and the line says so.
 """
 
 import json
@@ -20,9 +20,10 @@ EARLIER = "earlier"
 MOST = 400
 """The most characters shown of what is not speech."""
 MAX_VOICES = 100
-"""Messages whose voice may still come, or has come; the oldest is forgotten first."""
+"""Messages whose expression may still come, or has come; the oldest is forgotten first."""
 
 _STYLES = {"user": "cyan", "assistant": "green", "error": "bold red", "fault": "red", "agent": "yellow", CHAT: "bold"}
+_SPEAKERS = {"user_message": "user", "assistant_message": "assistant"}
 
 V = TypeVar("V")
 
@@ -42,20 +43,20 @@ class Line:
 
 
 def note(text: str) -> Line:
-    """Something that whoever shows the chat has to say of it."""
+    """What this program itself says of the chat."""
     return Line("", CHAT, Text(plain(text)), _STYLES[CHAT])
 
 
 class Lines:
-    """Makes the lines of one chat. It remembers which message still waits for its voice, and what tools are called."""
+    """Makes the lines of one chat. It remembers which messages still wait for their expression, and tools' names."""
 
     def __init__(self) -> None:
-        self._voiceless: dict[str, str | None] = {}  # by message id, its words; `None` once its voice was shown
+        self._voiceless: dict[str, str | None] = {}  # by message id, its words; `None` once its expression was shown
         self._tools: dict[str, str] = {}  # names by tool call id
         self._last_message: str | None = None
 
     def of(self, event: Mapping[str, Any]) -> Iterator[Line]:
-        """The lines of the next event: none for what no person looks for (audio, ends of turns, metadata)."""
+        """The lines of the next event: none for audio, metadata and ends of turns, which tell a person nothing."""
         kind = event["type"]
         if kind in ("audio_output", "assistant_end", "chat_metadata"):
             return
@@ -63,8 +64,9 @@ class Lines:
             yield from self._late_voice(event)
             return
         when = _when(event)
-        if kind in ("user_message", "assistant_message"):
-            yield Line(when, event["speaker"], _speech(event), _STYLES[event["speaker"]], bool(event.get("interim")))
+        if kind in _SPEAKERS:
+            label = _SPEAKERS[kind]
+            yield Line(when, label, _speech(event), _STYLES[label], bool(event.get("interim")))
         else:
             label, body = self._other(kind, event)
             yield Line(when, label, body, _STYLES.get(label, "blue"))
@@ -77,8 +79,8 @@ class Lines:
             _remember(self._voiceless, self._last_message, None if scores else event.get("text", ""))
 
     def _late_voice(self, event: Mapping[str, Any]) -> Iterator[Line]:
-        """EVI sends the voice of an assistant's message after the message; it says of which one if other lines have
-        come between."""
+        """The expression of an assistant's message, which EVI sends after the message. If other lines have come in
+        between, it says whose it is."""
         message, scores = event.get("message_id", ""), event.get("expression")
         words = self._voiceless.get(message, "")
         if not scores or words is None:
@@ -94,7 +96,7 @@ class Lines:
         """Label and body of what is not speech."""
         match kind:
             case "chat_state":
-                return CHAT, Text(_words(name(event["state"]), _bracketed(event.get("reason"))))
+                return CHAT, Text(_words(name(event.get("state", "unknown")), _bracketed(event.get("reason"))))
             case "tool_call":
                 return "tool call", self._tool_call(event)
             case "tool_response" | "tool_error":
@@ -107,7 +109,7 @@ class Lines:
                 return "settings", Text(_settings(event))
             case "error":
                 what = _words(*(name(event[key]) for key in ("code", "slug") if key in event))
-                return "error", Text(f"{what}: {plain(event.get('error', ''), MOST)}")
+                return "error", Text(f"{what or 'without a code'}: {plain(event.get('error', ''), MOST)}")
             case "protocol_fault":
                 return "fault", Text(plain(event.get("reason", ""), MOST))
             case _:
@@ -129,7 +131,7 @@ class Lines:
         return body.append(f"  ({name(event.get('tool_call_id', ''))})", style="dim")
 
     def _command(self, event: Mapping[str, Any]) -> Text:
-        body = Text(name(event["command"]), style="bold")
+        body = Text(name(event.get("command", "unknown")), style="bold")
         if "tool_call_id" in event:
             body.append(f" to {self._tool(event)}", style="not bold")
         said = [plain(event[key], MOST) for key in ("text", "error", "content") if key in event]
@@ -139,7 +141,7 @@ class Lines:
         return body.append(f"  (by {name(event['by'])})" if "by" in event else "", style="not bold dim")
 
     def _tool(self, event: Mapping[str, Any]) -> str:
-        """The name of the tool that was called, as far as it is known, else the id of the call."""
+        """The name of the tool that was called; the id of the call if the name is not known."""
         known = self._tools.get(event.get("tool_call_id", ""))
         return known or name(event.get("name") or event.get("tool_call_id", "a tool call without an id"))
 
@@ -162,7 +164,7 @@ def _settings(event: Mapping[str, Any]) -> str:
 
 
 def _when(event: Mapping[str, Any]) -> str:
-    """The time of day here. What came with the history happened at a time that EVI does not tell."""
+    """The local time of day. EVI does not say when what came with the history happened."""
     if event.get("replayed"):
         return EARLIER
     return datetime.fromisoformat(event["at"]).astimezone().strftime("%H:%M:%S")

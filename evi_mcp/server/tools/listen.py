@@ -187,7 +187,7 @@ class _Reading:
             page = self.page(room, rendering)
             events = page.events
             if len(events) == 1:  # the one event that may be larger than a page
-                events = [rendering.fit(events[0], room)]
+                rendering.fit(events[0], room)
             structures = rendering.structures(events)
             cursor = self.desk.cursor(page.seq, self.chats, wide=len(self.chat_ids) != 1)
             shown: dict[str, Any] = {**structure.page(page, structures, records, cursor)}

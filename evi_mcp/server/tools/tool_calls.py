@@ -6,6 +6,7 @@ import mcp_types as types
 from pydantic import Field
 
 from evi_mcp.access.callers import Access
+from evi_mcp.quoting import meant
 from evi_mcp.server.tools.spec import (
     ChatId,
     ToolContext,
@@ -51,9 +52,11 @@ async def answer_tool_call(
     wait_for_effect_s: WaitForEffect = 2,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Answer a pending tool call of the chat; the first answer wins, a later one is refused."""
-    done = await desk_of(ctx).answer_tool_call(
+    desk = desk_of(ctx)
+    known = (call.tool_call_id for call in desk.chat(chat_id).record.tool_calls)
+    done = await desk.answer_tool_call(
         chat_id,
-        tool_call_id,
+        meant(tool_call_id, known),
         content,
         is_error=is_error,
         error=error or None,
