@@ -92,4 +92,4 @@ def endless(piece: bytes, every_s: float = 0.0, *lines: str) -> Answering:
 def bomb(mebibytes: int) -> bytes:
     """JSON of so many MiB, as gzip a thousandth of that."""
     piece = b'{"chats_page": [], "x": "' + b"0" * (mebibytes * 2**20) + b'"}'
-    return gzip.compress(piece, 5)
+    return gzip.compress(piece, 5, mtime=0)
