@@ -80,6 +80,7 @@ class ChatRecord:
         if not self.history.is_new(identify(message)):
             return []
         self.last_event_at = now
+        self.lifecycle.heard(message.type)
         if isinstance(message, ChatMetadata):
             self.chat_group_id = message.chat_group_id or self.chat_group_id
         facts = self._mask.fields(facts_of(message))
@@ -87,13 +88,15 @@ class ChatRecord:
         if isinstance(message, AudioOutput):
             self._take_in_voice(events[0], message.index, message.data)
         if isinstance(message, ErrorMessage):
-            events += self.changed(self.lifecycle.heard_error(message.code, message.slug), now)
+            replayed = self.history.replaying
+            events += self.changed(self.lifecycle.heard_error(message.code, message.slug, replayed=replayed), now)
         return events
 
     def _take_in(self, message: Skimmed, now: float) -> list[Event]:
         if not self.history.is_new(identify_skimmed(message)):
             return []
         self.last_event_at = now
+        self.lifecycle.heard(message.type)
         event = self._log(now, replayed=self.history.replaying or None, **facts_of_skimmed(message))
         if message.data is not None:
             self._take_in_voice(event, message.number, message.data)
