@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 
 from evi_mcp.audit.log import AuditLog
 from evi_mcp.chat.events import CHAT_STATE, Event
+from evi_mcp.clock import Clock, SystemClock
 from evi_mcp.errors import AttachRefused, ChatNotAttached, TooManyChats
 from evi_mcp.ledger.log import Cursors
 from evi_mcp.logs import fields
@@ -47,6 +48,7 @@ class ChatRegistry:
         mask: Takes secrets out of whatever is kept.
         audit: Where commands are recorded before they are sent; `None` records none.
         epoch: Names this run of the process in cursors; `None` makes one up.
+        clock: What following reckons by; `None` is the machine's.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class ChatRegistry:
         mask: Mask | None = None,
         audit: AuditLog | None = None,
         epoch: str | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        self._clock = clock or SystemClock()
         self.cursors = Cursors(epoch or secrets.token_hex(4))
         self._connector = connector
         self._max_chats, self._max_events, self._max_audio = max_chats, max_events, max_audio
@@ -234,7 +238,7 @@ class ChatRegistry:
         """The task of one chat. Whatever happens in it stays in it."""
         try:
             with task.scope:
-                await follow(chat, self._connector, self._pace, self._handshakes)
+                await follow(chat, self._connector, self._pace, self._handshakes, self._clock)
         except Exception:
             _log.exception("following failed", extra=fields(chat_id=chat.chat_id))
             chat.change(chat.record.lifecycle.broke("this server failed while following the chat; see its log"))

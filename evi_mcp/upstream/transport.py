@@ -26,11 +26,14 @@ class Closed(Exception):
 
 
 class Refused(Exception):
-    """The handshake was answered with this HTTP status instead of 101."""
+    """The handshake was answered with this HTTP status instead of 101.
 
-    def __init__(self, status: int) -> None:
-        super().__init__(status)
-        self.status = status
+    `retry_after`: for so many seconds the service wants to be left alone; `None` if it has not said so.
+    """
+
+    def __init__(self, status: int, retry_after: float | None = None) -> None:
+        super().__init__(status, retry_after)
+        self.status, self.retry_after = status, retry_after
 
 
 class Unreachable(Exception):
@@ -47,7 +50,10 @@ class Transport(Protocol):
 
     @property
     def heard_at(self) -> float:
-        """When bytes last arrived, perhaps of a frame that is not complete yet (`time.monotonic()`)."""
+        """A stamp of the bytes that arrived last, perhaps of a frame that is not complete yet.
+
+        It changes with every arrival and is compared with itself only, so that any clock will do.
+        """
         ...
 
     async def receive(self) -> str | bytes:
