@@ -143,7 +143,7 @@ class Replay:
         """An event came that was not known."""
         if event.type == UNREADABLE:
             self.unreadable += 1
-        elif event.own and event.type in self.last_own:
+        elif event.own and event.type in self.last_own and event.type not in _ASIDE:
             self.new += 1
             self.new_types.add(event.type)
         if not placed:
@@ -254,16 +254,16 @@ class History:
         if event.type == GREETING:
             return self._greets_again(replay, event)
         place = self._next_place(replay, event)
+        if place is None and not self._unplaced_left(replay, event.digest):
+            return False
         if not event.own and self._is_live(replay, event.type, place):
             replay.taken_for_live.add(event.type)
             return False
         if place is not None:
             replay.saw_again(event, place, event.own and event.type not in _ASIDE and event.digest not in self._all)
-        elif self._unplaced_left(replay, event.digest):
+        else:
             replay.unplaced_taken[event.digest] += 1
             replay.came_again += 1
-        else:
-            return False
         if not event.own:
             replay.held.add(event.type)
         if event.type == UNREADABLE:
@@ -297,19 +297,17 @@ class History:
         return replay.unplaced_taken.get(digest, 0) < known
 
     def _is_live(self, replay: Replay, kind: str, place: int | None) -> bool:
-        """Whether an event without an identity is a live one, although it looks like the known one of this place: the
-        replay leaves its type out, or is past all that was known."""
+        """Whether an event without an identity is a live one, although it looks like the known one of this place (`None`
+        for one without): the replay leaves its type out, or is past the place."""
         if kind in replay.reached:
             return False  # it holds the type: others of it have come
-        if replay.start is None:
-            return replay.new > replay.unread and self._comes_after_one_of(replay.new_types, place)
-        if kind not in replay.held and self._is_left_out(replay, kind, replay.start):
+        if kind not in replay.held and replay.start is not None and self._is_left_out(replay, kind, replay.start):
             return True
+        if place is None:
+            return False
+        if replay.start is None:
+            return replay.new > replay.unread and any(self._first_own[kind] < place for kind in replay.new_types)
         return replay.has_passed and (kind not in replay.held or replay.unreadable > 0)
-
-    def _comes_after_one_of(self, kinds: set[str], place: int | None) -> bool:
-        """Whether this place lies behind a known event of these types: the replay would have brought that one first."""
-        return place is None or any(self._first_own[kind] < place for kind in kinds)
 
     def _is_left_out(self, replay: Replay, kind: str, start: int) -> bool:
         """Whether more of this type should have come by now than can be hidden in frames that could not be read."""
