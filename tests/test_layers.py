@@ -20,7 +20,7 @@ OURS = {
     "access": {"quoting"},
     "config": {"addresses", "access", "protocol", "quoting", "errors"},
     "chat": {"protocol", "errors", "times"},
-    "ledger": {"access", "chat", "errors"},
+    "ledger": {"access", "chat", "errors", "protocol"},
     "upstream": {"addresses", "clock", "protocol", "errors", "quoting"},
     "audit": {"access", "clock", "ledger", "protocol", "errors", "logs", "quoting", "times"},
     "supervision": {

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from evi_mcp.chat.memory import size_of
+from evi_mcp.protocol.entries import Entry
 from evi_mcp.protocol.messages import KNOWN_TYPES
 
 CHAT_STATE = "chat_state"
@@ -99,7 +100,8 @@ _texts = attrgetter("text", "message_id", "parameters", "content", "error", "rea
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
-    """An event that is yet to be numbered, and the identity to be kept with it (`History`); empty if it has none."""
+    """An event that is yet to be numbered, and the identity to be kept with it; `None` if it has none, or none is
+    kept."""
 
     event: Event
-    identity: bytes = b""
+    identity: Entry | None = None

@@ -14,7 +14,7 @@ from evi_mcp.chat.facts import facts_of, facts_of_skimmed
 from evi_mcp.chat.flooding import UnknownTypes
 from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.fast_decode import Skimmed, skim
-from evi_mcp.protocol.identity import identify, identify_skimmed
+from evi_mcp.protocol.identity import Identities
 from evi_mcp.protocol.lifecycle import Change, Lifecycle
 from evi_mcp.protocol.messages import AudioOutput, ErrorMessage, Message
 from evi_mcp.protocol.redaction import Mask
@@ -40,10 +40,18 @@ class Read(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatReader:
-    """Reads the frames of one chat, over all of its connections."""
+    """Reads the frames of one chat, over all of its connections.
 
-    def __init__(self, chat_id: str, mask: Mask | None = None) -> None:
+    Args:
+        chat_id: Whose frames they are.
+        mask: Takes secrets out of what is read.
+        keep_identities: Whether drafts come with the identities of their events.
+    """
+
+    def __init__(self, chat_id: str, mask: Mask | None = None, *, keep_identities: bool = False) -> None:
         self.chat_id = chat_id
+        self._keep_identities = keep_identities
+        self._identities = Identities()
         self._mask = mask or Mask()
         self.history = History()
         self.lifecycle = Lifecycle(self._mask)
@@ -63,31 +71,38 @@ class ChatReader:
         return [*map(Draft, self._unknown.release(moment.elapsed)), Draft(event)]
 
     def _take_in(self, message: Skimmed, moment: Moment) -> Read:
-        if not self.history.is_new(identify_skimmed(message)):
+        if not self.history.is_new(self._identities.of_skimmed(message)):
             return Read([])
+        self.lifecycle.heard(message.type)
         if self._mask.has_secrets:
             message = message.masked(self._mask)
         facts = facts_of_skimmed(message)
         event = Event(chat_id=self.chat_id, at=moment.now, replayed=self.history.replaying or None, **facts)
         if message.data is None:
-            return Read([Draft(event)])
-        return Read([Draft(event)], Voice(event.message_id, message.number, message.data, bool(event.replayed)))
+            return Read([self._draft(event)])
+        return Read([self._draft(event)], Voice(event.message_id, message.number, message.data, bool(event.replayed)))
 
     def _take_in_other(self, decoded: Message, moment: Moment) -> Read:
         # Masked before anything is cut: half a secret would not be known for one.
         message = decoded.masked(self._mask)
-        identity = identify(decoded)  # two ids may look alike once they are masked
+        identity = self._identities.of(decoded)  # two ids may look alike once they are masked
         if not self.history.is_new(identity if decoded.type == message.type else identity._replace(type=message.type)):
             return Read([])
+        self.lifecycle.heard(message.type)
         event = self._event(moment, replayed=self.history.replaying or None, **facts_of(message))
         if event.type not in KNOWN:
             return Read([*map(Draft, self._unknown.admit(event, moment.elapsed))])
-        drafts = [Draft(event)]
+        drafts = [self._draft(event)]
         if isinstance(decoded, ErrorMessage):
-            drafts += self.changed(self.lifecycle.heard_error(decoded.code, decoded.slug), moment)
+            replayed = self.history.replaying
+            drafts += self.changed(self.lifecycle.heard_error(decoded.code, decoded.slug, replayed=replayed), moment)
         if isinstance(message, AudioOutput):
             return Read(drafts, Voice(event.message_id, message.index, message.data, bool(event.replayed)))
         return Read(drafts)
+
+    def _draft(self, event: Event) -> Draft:
+        """The draft of an event that was just taken in."""
+        return Draft(event, self.history.newest) if self._keep_identities else Draft(event)
 
     def _event(self, moment: Moment, **facts: Any) -> Event:
         if isinstance(facts.get("scores"), dict):

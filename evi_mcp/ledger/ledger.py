@@ -16,6 +16,7 @@ from typing import Protocol
 
 from evi_mcp.chat.events import Draft, Event
 from evi_mcp.ledger.cursors import Cursors
+from evi_mcp.protocol.entries import Entry
 
 
 class CommandState(StrEnum):
@@ -34,6 +35,9 @@ Fold = Callable[[Sequence[Event]], None]
 
 class Ledger(Protocol):
     """One tenant's events, chats and commands. Methods that are not `async` never wait."""
+
+    keeps_identities: bool
+    """Whether drafts are to come with the identities of their events."""
 
     @property
     def cursors(self) -> Cursors:
@@ -60,7 +64,7 @@ class Ledger(Protocol):
         """Is the owner no more; nothing if it was not."""
         ...
 
-    async def identities(self, chat_id: str) -> Sequence[bytes]:
+    async def identities(self, chat_id: str) -> Sequence[Entry]:
         """What was kept of the chat's identities, in the order of the log: what `History.restore` takes."""
         ...
 

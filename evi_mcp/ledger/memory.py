@@ -8,6 +8,7 @@ import msgspec
 from evi_mcp.chat.events import Draft, Event
 from evi_mcp.ledger.cursors import Cursors
 from evi_mcp.ledger.ledger import CommandState, Fold
+from evi_mcp.protocol.entries import Entry
 
 MAX_COMMANDS = 10_000
 """Commands whose state is remembered; the oldest is forgotten first, long after it was settled."""
@@ -19,6 +20,8 @@ class MemoryLedger:
     Args:
         epoch: Names this run of the process in cursors; `None` makes one up.
     """
+
+    keeps_identities = False
 
     def __init__(self, epoch: str | None = None) -> None:
         self.cursors = Cursors(epoch or secrets.token_hex(4))
@@ -41,7 +44,7 @@ class MemoryLedger:
     async def release(self, chat_id: str) -> None:
         return None
 
-    async def identities(self, chat_id: str) -> Sequence[bytes]:
+    async def identities(self, chat_id: str) -> Sequence[Entry]:
         return ()  # a restart forgets the events too, and then has to be told them again
 
     def append(self, chat_id: str, drafts: Sequence[Draft]) -> None:

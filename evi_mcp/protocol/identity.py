@@ -1,13 +1,14 @@
 """What makes two received messages the same event.
 
-EVI gives events no common id and no sequence number, and replays the whole chat on every connection, so
-identity has to be read off the content. Some events have one of their own: an id, or a position in the
-audio. The others are only alike, and `history` tells them apart by counting. Scores and request ids are
-never part of it: whether a replay repeats them exactly is not documented.
+EVI gives events no common id and no sequence number, and replays the whole chat on every connection, so identity has to
+be read off the content. Some events have one of their own: an id, or a time in the chat's audio. The others are only
+alike, and `replay` tells them apart by their places. Scores and request ids are never part of it: whether a replay
+repeats them exactly is not documented. An id that is empty or missing, and a time of zero, identify nothing.
 """
 
 import json
-from typing import Any, NamedTuple
+from hashlib import blake2b
+from typing import NamedTuple
 
 from evi_mcp.protocol.fast_decode import Skimmed
 from evi_mcp.protocol.messages import (
@@ -27,11 +28,17 @@ from evi_mcp.protocol.messages import (
     UserMessage,
 )
 
+INTERIM = "interim user_message"
+"""The type that interim transcripts have here: a replay may leave them out and hold the final ones."""
+MAX_TYPE = 60
+"""The longest type that an identity keeps as it is, in characters; a longer one is kept as its digest."""
+
 
 class Identity(NamedTuple):
-    """`digest` is equal for equal events. `own`: it names one event; else it names all that look alike.
+    """`digest` is equal for equal events. `own`: it names one event, unless the service uses an id twice; else it is
+    that of all events that look alike.
 
-    `type` is what a replay may leave out as a whole: EVI's type, but that interim transcripts are one by themselves.
+    `type` is what a replay may leave out as a whole: EVI's type, or `INTERIM`.
     """
 
     type: str
@@ -39,39 +46,75 @@ class Identity(NamedTuple):
     own: bool
 
 
-def identify(message: Message) -> Identity:
-    """The identity of a message as received."""
-    facts, own = _facts(message)
-    kind = INTERIM if isinstance(message, UserMessage) and message.interim else message.type
-    return Identity(kind, _digest(message.type, facts), own)
+class Identities:
+    """Makes identities. With the same salt they are the same in every process, so that they can be stored.
+
+    Args:
+        salt: Up to 64 bytes that whoever speaks in a chat does not know: with a known one, somebody could make two
+            messages with one digest, and so hide one of them from a replay.
+    """
+
+    def __init__(self, salt: bytes = b"") -> None:
+        self._keyed = blake2b(digest_size=8, key=salt)  # copied for each message: half the price of keying anew
+
+    def of(self, message: Message) -> Identity:
+        """The identity of a message as received."""
+        text, own = _identifying(message)
+        interim = isinstance(message, UserMessage) and message.interim
+        return Identity(INTERIM if interim else self._bounded(message.type), self._digest(text), own)
+
+    def of_skimmed(self, message: Skimmed) -> Identity:
+        """The same for a message that was skimmed: it may come back in a form that has to be decoded."""
+        kind = message.type
+        if kind == "user_message":
+            text, own = _utterance(message.interim, message.from_text, message.begin, message.end, message.content)
+            return Identity(INTERIM if message.interim else kind, self._digest(text), own)
+        if kind == "assistant_message":
+            text = _assistant(message.id, message.content, message.from_text)
+        elif kind == "audio_output":
+            text = _audio(message.id, message.number)
+        elif kind == "assistant_prosody":
+            text = _prosody(message.id)
+        else:
+            return Identity(kind, self._digest(kind), False)
+        return Identity(kind, self._digest(text), bool(message.id))
+
+    def _digest(self, text: str) -> int:
+        """64 bits: two of a million events of one chat collide with a probability below 1 in 10 million."""
+        hasher = self._keyed.copy()
+        hasher.update(text.encode("utf-8", "surrogatepass"))
+        return int.from_bytes(hasher.digest(), "little")
+
+    def _bounded(self, kind: str) -> str:
+        return kind if len(kind) <= MAX_TYPE else f"{self._digest(kind):x}"
 
 
-def identify_skimmed(message: Skimmed) -> Identity:
-    """The same for a message that was skimmed: it may come back in a form that has to be decoded."""
-    match message.type:
-        case "user_message":
-            kind = INTERIM if message.interim else message.type
-            facts, own = _utterance(message.interim, message.from_text, message.begin, message.end, message.content)
-            return Identity(kind, _digest(message.type, facts), own)
-        case "assistant_message":
-            return Identity(message.type, _digest(message.type, (message.id, message.content, message.from_text)), True)
-        case "audio_output":
-            return Identity(message.type, _digest(message.type, (message.id, message.number)), True)
-        case "assistant_prosody":
-            return Identity(message.type, _digest(message.type, message.id), True)
-        case _:
-            return Identity(message.type, _digest(message.type, None), False)
+# Each of these texts begins with the type, and no two messages that differ in what identifies them have the same:
+# only the last part may hold anything, the others are numbers, or say how long they are.
 
 
 def _utterance(
     interim: bool, from_text: bool, begin: int | None, end: int | None, content: str | None
-) -> tuple[Any, bool]:
+) -> tuple[str, bool]:
     # Typed messages have no voice and so no position of their own: two equal ones are two events.
-    return (interim, from_text, begin, end, content), not from_text and begin is not None and end is not None
+    spoken = not from_text and begin is not None and end is not None and not begin == end == 0
+    return f"user_message {interim:d}{from_text:d} {begin} {end} {_last(content)}", spoken
 
 
-def _facts(message: Message) -> tuple[Any, bool]:
-    """What identifies the message, and whether that names one event only."""
+def _assistant(id: str | None, content: str | None, from_text: bool) -> str:
+    return f"assistant_message {from_text:d} {_part(id)}{_last(content)}"
+
+
+def _audio(id: str | None, index: int | None) -> str:
+    return f"audio_output {index} {_last(id)}"
+
+
+def _prosody(id: str | None) -> str:
+    return f"assistant_prosody {_last(id)}"
+
+
+def _identifying(message: Message) -> tuple[str, bool]:
+    """The text that identifies the message, and whether it names one event only."""
     match message:
         case UserMessage():
             begin, end = (message.time.begin, message.time.end) if message.time else (None, None)
@@ -79,43 +122,60 @@ def _facts(message: Message) -> tuple[Any, bool]:
             return _utterance(message.interim, message.from_text, begin, end, content)
         case AssistantMessage():
             content = message.message.content if message.message else None
-            return (message.id, content, message.from_text), message.id is not None
+            return _assistant(message.id, content, message.from_text), bool(message.id)
         case AudioOutput():
-            return (message.id, message.index), message.id is not None and message.index is not None
+            return _audio(message.id, message.index), bool(message.id) and message.index is not None
         case AssistantProsody():
-            return message.id, message.id is not None
+            return _prosody(message.id), bool(message.id)
         case ToolCall():
-            return message.tool_call_id, message.tool_call_id is not None
+            # Some providers number the calls of each turn from 0: what is asked for tells most of these apart.
+            asked = _part(message.name) + _canonical(message.parameters)
+            return f"tool_call {_part(message.tool_call_id)}{asked}", bool(message.tool_call_id)
         case ToolResponse():
-            return (message.tool_call_id, message.content), message.tool_call_id is not None
+            return f"tool_response {_part(message.tool_call_id)}{_last(message.content)}", bool(message.tool_call_id)
         case ToolError():
             # One call can fail twice: by a client's answer, and by EVI's word that another one was late.
-            return (message.tool_call_id, message.error, message.content), message.tool_call_id is not None
+            failure = _part(message.error) + _last(message.content)
+            return f"tool_error {_part(message.tool_call_id)}{failure}", bool(message.tool_call_id)
         case UserInterruption():
-            # The unit is not documented. If it is seconds, two in one second are taken for one.
-            return message.time, message.time is not None
+            return f"user_interruption {message.time}", bool(message.time)
         case ChatMetadata():
-            return message.chat_id, True  # `request_id` names the connection, not the event
+            # `request_id` names the connection, not the event
+            return f"chat_metadata {_last(message.chat_id)}", bool(message.chat_id)
         case ErrorMessage():
-            return (message.code, message.slug, message.message), False
+            return f"error {_part(message.code)}{_part(message.slug)}{_last(message.message)}", False
         case SessionSettings():
-            return message.shown, False
+            return f"session_settings {_sorted(message.shown)}", False
         case UnknownMessage():
-            return message.payload, False
+            return f"? {_part(message.type)}{_sorted(message.payload)}", False
         case ProtocolFault():
-            return message.digest, False
+            return f"protocol_fault {message.digest}", False
         case _:  # assistant_end: nothing but its type
-            return None, False
+            return message.type, False
 
 
-def _digest(kind: str, facts: Any) -> int:
-    """64 bits: two of a million events of one chat collide with a probability below 1 in 10 million.
+def _part(text: str | None) -> str:
+    """A text that others follow."""
+    return "-" if text is None else f"{len(text)}:{text}"
 
-    Python's own hash of a text, which is keyed anew in every process: nobody can make two collide on purpose.
-    """
-    return hash(f"{kind} {_sorted(facts) if isinstance(facts, dict) else repr(facts)}")
+
+def _last(text: str | None) -> str:
+    """A text that ends the whole."""
+    return "" if text is None else f"={text}"
 
 
 _sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=str).encode
 
-INTERIM = "interim user_message"
+
+def _canonical(parameters: str | None) -> str:
+    """JSON text in one spelling: a service that stores values may write them in another order or spacing."""
+    try:
+        return _sorted(json.loads(parameters or ""))
+    except (ValueError, RecursionError):
+        return _last(parameters)
+
+
+_unsalted = Identities()
+identify = _unsalted.of
+"""The identity of a message without a salt: to compare, not to store."""
+identify_skimmed = _unsalted.of_skimmed

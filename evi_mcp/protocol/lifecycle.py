@@ -7,6 +7,7 @@ timeout, `hang_up`), and the errors below end the chat. Everything undocumented 
 except refusals that no waiting heals.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,8 +42,24 @@ FATAL_ERRORS = {
 }
 """Codes of `error` events that end the chat, with their slugs (Hume's TypeScript proxy example, Swift SDK)."""
 
+CATCHING_UP = "its history is still arriving"
+"""The reason of a chat that is live and may still be in its replay."""
+
 _PASSING_STATUS = frozenset({408, 425, 429})
 GONE_STATUS = frozenset({404, 410})
+
+POLICY_VIOLATION = 1008
+DATA_REFUSED = frozenset({1002, 1003, 1007})
+"""Closes that say that the other side's frames were wrong (RFC 6455, 7.4.1); EVI documents none."""
+ANSWER_WITHIN_S = 2.0
+"""A refusing close so soon after the accept is the answer to the handshake."""
+MAX_REFUSING_CLOSES = 3
+"""So many connections in a row that are closed with a refusing code are an answer, too."""
+FORGIVEN_AFTER_S = 60.0
+"""A connection that stood for so long begins a new count of these."""
+
+_SAYS_NOTHING = frozenset({"chat_metadata", "error", "protocol_fault"})
+"""Types of events that do not show that a chat goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +86,77 @@ class Lifecycle:
         self.reason: str | None = None
         self.was_live = False
         self._last_error: str | None = None
+        self._replayed_end: str | None = None
+        self._refusing_closes = 0
 
     @property
     def over(self) -> bool:
         """Whether the chat is ended or failed; nothing leaves these states."""
         return self.state in OVER
 
-    def caught_up(self) -> Change | None:
-        """The connection stands and its replay has arrived."""
-        self.was_live = True
-        return self._go(State.LIVE, None)
+    @property
+    def may_have_ended(self) -> bool:
+        """Whether the newest that the replay has brought is an error that ends a chat."""
+        return self._replayed_end is not None
 
-    def heard_error(self, code: str | None, slug: str | None) -> Change | None:
-        """An `error` event came; most of them leave the chat alive."""
+    def catching_up(self) -> Change | None:
+        """The connection stands, commands can go out, and the replay may still be running."""
+        return self._live(CATCHING_UP)
+
+    def caught_up(self) -> Change | None:
+        """The connection stands and its replay has arrived. If an error that ends a chat came last in it, nothing has
+        come after it: it did end the chat."""
+        if self._replayed_end is not None:
+            return self._go(State.ENDED, self._replayed_end)
+        return self._live(None)
+
+    def heard(self, kind: str) -> None:
+        """A new event of this type came: a chat that speaks has not been ended by the errors of its history."""
+        if kind not in _SAYS_NOTHING:
+            self._replayed_end = None
+
+    def heard_error(self, code: str | None, slug: str | None, *, replayed: bool = False) -> Change | None:
+        """An `error` event came; most of them leave the chat alive.
+
+        One that ends a chat, in a replay, has not ended this one if anything comes after it: the chat may have been
+        resumed, and the connection was accepted. It is settled by `heard`, `caught_up` and `closed`.
+        """
         said = self._mask.said(slug or code or "without a code")
         self._last_error = name(said[:80])
         if code in FATAL_ERRORS or slug in FATAL_ERRORS.values():
-            return self._go(State.ENDED, name(said[:80] if slug else FATAL_ERRORS[code or ""]))
+            reason = name(said[:80] if slug else FATAL_ERRORS[code or ""])
+            if not replayed:
+                return self._go(State.ENDED, reason)
+            self._replayed_end = reason
         return None
 
-    def closed(self, code: int | None, reason: str) -> Change | None:
-        """The connection was closed by the service; `None` if it broke without a close frame."""
+    def closed(self, code: int | None, reason: str, stood_s: float = math.inf) -> Change | None:
+        """The connection was closed by the service `stood_s` seconds after it was accepted.
+
+        A refusing close (1008, or 4000 to 4999) right after the accept is an answer, as a 4xx of the handshake is. So
+        is the third in a row of these, and of closes that say that frames were wrong.
+
+        Args:
+            code: That of the close frame; `None` if the connection broke without one.
+        """
         reason = self._mask.said(reason)
+        said = f": {quote(reason, 125)}" if reason else ""
         if code == 1000:
-            return self._go(State.ENDED, f"EVI closed the chat{': ' + quote(reason, 125) if reason else ''}")
+            return self._go(State.ENDED, self._replayed_end or f"EVI closed the chat{said}")
         what = "the connection broke" if code is None else f"the service closed the connection with {code}"
+        is_policy = code is not None and (code == POLICY_VIOLATION or 4000 <= code <= 4999)
+        if is_policy and stood_s <= ANSWER_WITHIN_S:
+            return self._go(State.FAILED, f"{what} as soon as it was accepted{said}")
+        if is_policy or code in DATA_REFUSED:
+            self._refusing_closes = 1 if stood_s >= FORGIVEN_AFTER_S else self._refusing_closes + 1
+            if self._refusing_closes >= MAX_REFUSING_CLOSES:
+                return self._go(
+                    State.FAILED, f"{what}; it has refused {MAX_REFUSING_CLOSES} connections in a row{said}"
+                )
+        else:
+            self._refusing_closes = 0
         error, self._last_error = self._last_error, None
-        after = f", after the error {error}" if error else ""
-        return self._trouble(f"{what}{after}{': ' + quote(reason, 125) if reason else ''}")
+        return self._trouble(f"{what}{f', after the error {error}' if error else ''}{said}")
 
     def refused(self, status: int, cause: str) -> Change | None:
         """The handshake was answered with an HTTP status other than 101; `cause` says in words what it means."""
@@ -124,10 +184,19 @@ class Lifecycle:
             return Change(self.state, "detached")
         return self._go(State.ENDED, "detached")
 
+    def _live(self, reason: str | None) -> Change | None:
+        self.was_live = True
+        if self.state is not State.LIVE:
+            return self._go(State.LIVE, reason)
+        return self._stay(reason)
+
     def _trouble(self, reason: str) -> Change | None:
         if self.state is State.LIVE:
             return self._go(State.RECONNECTING, reason)
-        if self.over or reason == self.reason:
+        return None if self.over else self._stay(reason)
+
+    def _stay(self, reason: str | None) -> Change | None:
+        if reason == self.reason:
             return None
         self.reason = reason
         return Change(self.state, reason)

@@ -1,29 +1,153 @@
 """Which received messages are new: EVI replays the chat on every connection and marks no boundary.
 
-`History` is asked once for every message, in the order of arrival, and is told when a replay begins and
-when it has ended (a quiet gap, which only the I/O can see). It answers by two rules.
+`History` is asked once for every message, in the order of arrival, and is told when a connection was made, when its
+replay has ended (`catching_up` works that out) and when it was lost. Outside a replay every message is new. In a replay
+it decides by two rules; `docs/replay.md` says why, and where their limits are.
 
-1. An event with an identity of its own is known by it for the whole life of the chat.
-2. An event without one is known, while the replay runs, if the chat has had one just like it that this
-   replay has not given back yet. Three things can end that for its type before the replay ends:
-   * *left out*: the replay has gone past the places of more of the type's events than can be hidden in
-     frames that nobody could read, and none came, so it leaves the type out and what comes is live;
-   * *passed*: nothing of the type has come back so far, and the replay is past the last known event that it
-     can hold, for more new ones came than frames that nobody could read when they came first;
-   * *cut*: the replay began later in the chat than what is known, so what lies before is not counted.
+1. An event with an identity of its own is known if the chat has had it more often than this replay has brought it: an
+   id that the service uses twice names two events.
+2. An event without one is known if the chat has had one just like it behind the last event of rule 1 that came again,
+   unless the replay leaves its type out, or is past all that was known.
 
-Where a stream of frames has two readings, the second rule prefers to log an event twice over losing it.
+Where a stream of frames has two readings, the rules prefer to log an event twice over losing it.
 Memory: 64 bits and a place for each event, for the life of the chat, which EVI limits to 30 minutes.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from typing import Self
 
-from evi_mcp.protocol.identity import Identity
+from evi_mcp.protocol.entries import Entry
+from evi_mcp.protocol.identity import INTERIM, Identity
 
+GREETING = "chat_metadata"
+"""It opens every connection, so it says nothing of where the replay is."""
+UNREADABLE = "protocol_fault"
+_TURN_END = "assistant_end"
+_MAIN = frozenset({"user_message", "assistant_message", "tool_call", "tool_response", "tool_error", _TURN_END})
+"""What a replay holds if it holds anything of a conversation."""
+_TALK = _MAIN | {INTERIM, "assistant_prosody", "audio_output", "user_interruption"}
+_UNEXPECTED = frozenset({GREETING, INTERIM})
+"""Types whose newest event a replay need not bring: a cut in mid-sentence leaves an interim transcript, for example."""
+_ASIDE = frozenset({GREETING, INTERIM, "assistant_prosody", "audio_output"})
+"""Types that EVI does not promise to send in order with the others: they show no place."""
 _NOWHERE = -1
-_GREETING = "chat_metadata"  # opens every connection, so it says nothing of where the replay is
-_UNREADABLE = "protocol_fault"
+
+
+class Replay:
+    """What one connection has brought while its replay ran, and what that says of where the replay is.
+
+    Places are numbers of known events, from 0, in the order of the chat.
+
+    Args:
+        known: How many places there were when it began.
+        last_own: The last place of the events with their own identity, by type.
+        expected: Types of a conversation of which such events are known, but those that earlier replays left out.
+        knows_talk: Whether something of the conversation was known.
+        unread: How many known frames could not be read when they came: each may have been any event.
+    """
+
+    def __init__(
+        self,
+        known: int = 0,
+        last_own: dict[str, int] | None = None,
+        expected: frozenset[str] = frozenset(),
+        knows_talk: bool = False,
+        unread: int = 0,
+    ) -> None:
+        self.known = known
+        self.last_own = last_own or {}
+        self._expected = expected
+        self.knows_talk = knows_talk
+        self.unread = unread
+        self.has_talk = False
+        """Whether anything of the conversation has come, known or new."""
+        self.is_at_rest = False
+        """Whether the newest of it is the end of a turn of EVI's."""
+        self.came_again = 0
+        """How many known events came, `chat_metadata` aside."""
+        self.reached: dict[str, int] = {}  # by type, the furthest place of an event with its own identity that came
+        self.furthest_own = _NOWHERE  # and the furthest of all types
+        self.new = 0  # new events with their own identity since then, of types that were known
+        self.new_types: set[str] = set()  # these types
+        # An anchor is an event of which there is only one, and which comes in order.
+        self.start: int | None = None  # the first place of an anchor that came: a replay may begin late in the chat
+        self.place = _NOWHERE  # the place of the newest one
+        self.furthest = _NOWHERE
+        self.ahead: list[int] = []  # a heap of the places beyond the furthest one of which the events came, too
+        self.taken: dict[int, int] = {}  # by digest, the furthest place of which an event came
+        self.unplaced_taken: defaultdict[int, int] = defaultdict(int)  # and how many without a place came
+        self.unplaced_new: defaultdict[int, int] = defaultdict(int)  # and how many of these are new
+        self.held: set[str] = set()  # types of which a known event without an identity came
+        self.taken_for_live: set[str] = set()  # and those of which one was taken for live since `furthest_own`
+        self.unreadable = 0  # how many new frames cannot be read
+
+    @property
+    def misses_known(self) -> bool:
+        """Whether a known event with its own identity, of a type that this replay holds, has yet to come."""
+        return any(self.last_own[kind] > place for kind, place in self.reached.items())
+
+    @property
+    def lacks(self) -> frozenset[str]:
+        """Expected types of which no event has come: it leaves them out, or has not come to them yet."""
+        return self._expected - self.reached.keys()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing that has a place can still come: what is new belongs at the end."""
+        return self.furthest + len(self.ahead) == self.known - 1
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether it is past the last known event that it can hold: more new ones came than could not be read."""
+        return self.new > self.unread and not self.misses_known
+
+    def note(self, kind: str) -> None:
+        """A message of this type came."""
+        if kind in _TALK:
+            self.has_talk = True
+            if kind in _MAIN:
+                self.is_at_rest = kind == _TURN_END
+
+    def saw_again(self, event: Identity, place: int, is_anchor: bool) -> None:
+        """The known event of this place came."""
+        self.taken[event.digest] = place
+        if event.type != GREETING:
+            self.came_again += 1
+            if event.own:
+                self._saw_own_again(event.type, place)
+        if is_anchor:
+            self.start = place if self.start is None else min(self.start, place)
+            self.place = place
+        if place <= self.furthest:
+            return
+        if not is_anchor:
+            heappush(self.ahead, place)
+            return
+        self.furthest = place
+        while self.ahead and self.ahead[0] <= place:
+            heappop(self.ahead)
+
+    def _saw_own_again(self, kind: str, place: int) -> None:
+        if kind in self.last_own:
+            self.reached[kind] = max(self.reached.get(kind, _NOWHERE), place)
+        if place > self.furthest_own:
+            self.furthest_own, self.new = place, 0
+            # What was taken for live came amid the replay: it holds these types.
+            self.held |= self.taken_for_live
+            self.taken_for_live.clear()
+
+    def saw_new(self, event: Identity, placed: bool) -> None:
+        """An event came that was not known."""
+        if event.type == UNREADABLE:
+            self.unreadable += 1
+        elif event.own and event.type in self.last_own and event.type not in _ASIDE:
+            self.new += 1
+            self.new_types.add(event.type)
+        if not placed:
+            self.unplaced_new[event.digest] += 1
 
 
 class History:
@@ -31,172 +155,161 @@ class History:
 
     def __init__(self) -> None:
         self._length = 0  # how many events there are
-        self._places = 0  # and how many of them have a certain place, counted from 0
-        self._place: dict[int, int] = {}  # of events with their own identity; _NOWHERE if learnt out of order
-        self._own_range: dict[str, tuple[int, int]] = {}  # by type: the first and last certain place of those
-        self._alike: defaultdict[int, list[int]] = defaultdict(list)  # places of the events that look like this
-        self._adrift: defaultdict[int, int] = defaultdict(int)  # how many more there are, learnt out of order
-        self._of_type: defaultdict[str, list[int]] = defaultdict(list)  # places of the type's events of rule 2
-        self._unreadable = 0  # how many frames could not be read: each may have been any event
-        self._replay: _Replay | None = None
+        self._places = 0  # and how many of them have a place
+        self._first: dict[int, int] = {}  # by digest, the first place
+        self._all: dict[int, list[int]] = {}  # and all of them, where there are several
+        self._unplaced: defaultdict[int, int] = defaultdict(int)  # how many more there are, without a place
+        self._first_own: dict[str, int] = {}  # by type, the first place of an event with its own identity
+        self._last_own: dict[str, int] = {}  # and the last one
+        self._alike: defaultdict[str, list[int]] = defaultdict(list)  # by type, the places of those without one
+        self._left_out: frozenset[str] = frozenset()  # types that this service does not replay
+        self._knows_talk = False
+        self._unread = 0
+        self._newest = Identity("", 0, False), False
+        self._replaying = self._caught_up = False
+        self.replay = Replay()
+        """What the newest connection has brought."""
 
     def __len__(self) -> int:
         return self._length
 
+    @classmethod
+    def restore(cls, entries: Iterable[Entry]) -> Self:
+        """The history that took in the events of these entries, in this order; no connection stands."""
+        history = cls()
+        for entry in entries:
+            history._take_in(Identity(entry.type, entry.digest, entry.own), entry.placed)
+        return history
+
+    @property
+    def newest(self) -> Entry:
+        """The entry of the event that was taken in last, to be stored together with it."""
+        identity, placed = self._newest
+        return Entry(*identity, placed)
+
     @property
     def replaying(self) -> bool:
         """Whether what arrives may still be the replay."""
-        return self._replay is not None
+        return self._replaying
 
     @property
-    def expects_more(self) -> bool:
-        """Whether a known event has yet to come back, of a type that this replay has shown to hold."""
-        return self._replay is not None and self._replay.expects_more
-
-    @property
-    def has_come_back(self) -> bool:
-        """Whether a replay runs that has given back all that was known before it, which was something."""
-        replay = self._replay
-        return replay is not None and replay.known > 0 and replay.is_complete and replay.adrift_left <= 0
-
-    @property
-    def replay_has_passed(self) -> bool:
-        """Whether nothing is left that a replay could repeat: it is past all that was known before, or none runs."""
-        return self._replay is None or self._replay.known == 0 or self._replay.has_passed
+    def catching_up(self) -> bool:
+        """Whether something may have been said that has not arrived: a replay runs, or no connection stands."""
+        return not self._caught_up
 
     def begin_replay(self) -> None:
         """A connection was made: what comes next is the history, perhaps with live events in it."""
-        last_own = {kind: last for kind, (_, last) in self._own_range.items()}
-        adrift = sum(self._adrift.values()) - self._unreadable
-        self._replay = _Replay(self._places, last_own, adrift, self._unreadable)
+        expected = self._last_own.keys() & _MAIN - self._left_out
+        self.replay = Replay(self._places, dict(self._last_own), frozenset(expected), self._knows_talk, self._unread)
+        self._replaying, self._caught_up = True, False
 
     def end_replay(self) -> None:
         """The replay has ended: what comes from here on is live. Calling it again does nothing."""
-        self._replay = None
+        if self._replaying and self.replay.came_again:
+            self._left_out = (self._left_out | self.replay.lacks) - self.replay.reached.keys()
+        self._replaying, self._caught_up = False, True
+
+    def lose_connection(self) -> None:
+        """Nothing comes any more, whatever is said."""
+        self._replaying = self._caught_up = False
 
     def is_new(self, event: Identity) -> bool:
-        """Whether this message was never received before; it counts as received from now on."""
-        return self._is_new_own(event) if event.own else self._is_new_alike(event)
-
-    def _is_new_own(self, event: Identity) -> bool:
-        place = self._place.get(event.digest)
-        if place is not None:
-            self._saw_again(event.type, place)
+        """Whether this message is an event that was not received before; it is known from now on."""
+        replay = self.replay
+        if not self._replaying:
+            # What could not be read takes no place: if it was damaged on its way, it never comes again.
+            self._take_in(event, event.type != UNREADABLE)
+            return True
+        replay.note(event.type)
+        if self._came_again(replay, event):
             return False
-        place = self._next_place(event)
-        self._place[event.digest] = place
-        if place != _NOWHERE:
-            first, _ = self._own_range.get(event.type, (place, place))
-            self._own_range[event.type] = (first, place)
-        if self._replay and event.type != _GREETING:
-            self._replay.new += 1
+        placed = replay.is_complete and event.type != UNREADABLE
+        replay.saw_new(event, placed)
+        self._take_in(event, placed)
         return True
 
-    def _saw_again(self, kind: str, place: int) -> None:
-        replay = self._replay
-        if replay is None or not 0 <= place < replay.known:
-            return
-        if kind == _GREETING:
-            replay.pass_by(place if place == 0 else _NOWHERE)
-            return
-        if not replay.types and self._own_range[kind][0] < place:
-            replay.start = place  # earlier ones of the same type did not come: the replay is cut
-        replay.types.add(kind)
-        if place > replay.reached:
-            replay.pass_by(place)
-            replay.new = 0
-
-    def _is_new_alike(self, event: Identity) -> bool:
-        replay = self._replay
-        if replay and self._is_replayed(replay, event):
-            replay.given_back.add(event.type)
-            if event.type == _UNREADABLE:
-                replay.hidden -= 1  # the service itself has it so
-            return False
-        if event.type == _UNREADABLE:
-            self._unreadable += 1
-            if replay:
-                replay.unreadable += 1
-        place = self._next_place(event)
-        if place != _NOWHERE:
-            self._alike[event.digest].append(place)
-            self._of_type[event.type].append(place)
-        else:
-            self._adrift[event.digest] += 1
-            if replay:
-                replay.adrift_since[event.digest] += 1
-        return True
-
-    def _next_place(self, event: Identity) -> int:
-        """The place of a new event: the end, unless it came before all that was known had come back.
-
-        What could not be read takes none: if it was damaged on its way, it never comes back.
-        """
+    def _take_in(self, event: Identity, placed: bool) -> None:
+        kind, digest, own = event
         self._length += 1
-        if event.type == _UNREADABLE or (self._replay and not self._replay.is_complete):
-            return _NOWHERE
+        self._newest = event, placed
+        if not self._knows_talk:
+            self._knows_talk = kind in _MAIN
+        if not placed:
+            self._unplaced[digest] += 1
+            self._unread += kind == UNREADABLE
+            return
+        place = self._places
         self._places += 1
-        return self._places - 1
+        if not own:
+            self._alike[kind].append(place)
+        elif kind not in _UNEXPECTED:
+            if kind not in self._last_own:
+                self._first_own[kind] = place
+            self._last_own[kind] = place
+        first = self._first.setdefault(digest, place)
+        if first != place:
+            self._all.setdefault(digest, [first]).append(place)
 
-    def _is_replayed(self, replay: "_Replay", event: Identity) -> bool:
-        if event.type not in replay.given_back:
-            if self._is_left_out(replay, event.type):
-                return False
-            if replay.has_passed and event.type not in replay.types:
-                return False
-        places = self._alike.get(event.digest, [])
-        index = max(replay.taken[event.digest], bisect_right(places, replay.start))
-        if index < len(places) and places[index] < replay.known:
-            replay.taken[event.digest] = index + 1
-            if places[index] > replay.reached:
-                replay.ahead.append(places[index])
+    def _came_again(self, replay: Replay, event: Identity) -> bool:
+        if event.type == GREETING:
+            return self._greets_again(replay, event)
+        place = self._next_place(replay, event)
+        if place is None and not self._unplaced_left(replay, event.digest):
+            return False
+        if not event.own and self._is_live(replay, event.type, place):
+            replay.taken_for_live.add(event.type)
+            return False
+        if place is not None:
+            replay.saw_again(event, place, event.own and event.type not in _ASIDE and event.digest not in self._all)
+        else:
+            replay.unplaced_taken[event.digest] += 1
+            replay.came_again += 1
+        if not event.own:
+            replay.held.add(event.type)
+        if event.type == UNREADABLE:
+            replay.unread -= 1  # the service itself has it so
+        return True
+
+    def _greets_again(self, replay: Replay, event: Identity) -> bool:
+        """The greeting of a connection, and the one that the history begins with, are one event."""
+        place = self._first.get(event.digest)
+        if place is not None and place < replay.known and event.digest not in replay.taken:
+            replay.saw_again(event, place, is_anchor=False)
+        return place is not None or event.digest in self._unplaced
+
+    def _next_place(self, replay: Replay, event: Identity) -> int | None:
+        """The known place of which this would be the event; `None` if none is left."""
+        digest = event.digest
+        taken = replay.taken.get(digest, _NOWHERE)
+        places = self._all.get(digest)
+        if places is None:
+            place = self._first.get(digest, _NOWHERE)
+            fits = place > taken and (event.own or place > replay.place)
+        else:
+            index = bisect_right(places, max(taken, replay.place))
+            fits = index < len(places)
+            place = places[index] if fits else _NOWHERE
+        return place if fits and place < replay.known else None
+
+    def _unplaced_left(self, replay: Replay, digest: int) -> bool:
+        """Whether one that is only counted has yet to come."""
+        known = self._unplaced.get(digest, 0) - replay.unplaced_new.get(digest, 0)
+        return replay.unplaced_taken.get(digest, 0) < known
+
+    def _is_live(self, replay: Replay, kind: str, place: int | None) -> bool:
+        """Whether an event without an identity is a live one, although it looks like the known one of this place
+        (`None` for one without): the replay leaves its type out, or is past the place."""
+        if kind in replay.reached:
+            return False  # it holds the type: others of it have come
+        if kind not in replay.held and replay.start is not None and self._is_left_out(replay, kind, replay.start):
             return True
-        if replay.adrift_taken[event.digest] < self._adrift[event.digest] - replay.adrift_since[event.digest]:
-            replay.adrift_taken[event.digest] += 1
-            replay.adrift_left -= event.type != _UNREADABLE
-            return True
-        return False
+        if place is None:
+            return False
+        if replay.start is None:
+            return replay.new > replay.unread and any(self._first_own[kind] < place for kind in replay.new_types)
+        return replay.has_passed and (kind not in replay.held or replay.unreadable > 0)
 
-    def _is_left_out(self, replay: "_Replay", kind: str) -> bool:
-        """Whether one of this type should have been read between the start of the replay and where it is now."""
-        places = self._of_type[kind]
-        return bisect_left(places, replay.reached) - bisect_right(places, replay.start) > replay.unreadable
-
-
-class _Replay:
-    """What one connection has given back so far."""
-
-    def __init__(self, known: int, last_own: dict[str, int], adrift: int, hidden: int) -> None:
-        self.known = known  # how many events with a certain place were known when it began
-        self.adrift_left = adrift  # how many that could be read, without one and without an identity, have yet to come
-        self.last_own = last_own  # and the last certain place of those with their own identity, by type
-        self.start = _NOWHERE  # the place at which a cut replay began
-        self.reached = _NOWHERE  # the furthest place of a known event that came
-        self.ahead: list[int] = []  # places beyond that one, of events without an identity, that came
-        self.new = 0  # how many new events with their own identity came after that one
-        self.hidden = hidden  # and how many of them may be old ones, which could not be read at first
-        self.unreadable = 0  # how many frames of this connection could not be read
-        self.types: set[str] = set()  # types of which a known event with its own identity came
-        self.given_back: set[str] = set()  # types of which a known event without one came
-        self.taken: defaultdict[int, int] = defaultdict(int)
-        self.adrift_taken: defaultdict[int, int] = defaultdict(int)
-        self.adrift_since: defaultdict[int, int] = defaultdict(int)
-
-    def pass_by(self, place: int) -> None:
-        """The replay has come to this place at least."""
-        self.reached = max(self.reached, place)
-        self.ahead = [further for further in self.ahead if further > self.reached]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing that was known can still come: what does is at the end of the chat."""
-        return self.reached + len(self.ahead) == self.known - 1
-
-    @property
-    def expects_more(self) -> bool:
-        """Whether a known event with its own identity, of a type that this replay holds, has yet to come."""
-        return any(self.last_own[kind] > self.reached for kind in self.types)
-
-    @property
-    def has_passed(self) -> bool:
-        return self.new > self.hidden and not self.expects_more
+    def _is_left_out(self, replay: Replay, kind: str, start: int) -> bool:
+        """Whether more of this type should have come by now than can be hidden in frames that could not be read."""
+        places = self._alike.get(kind, [])
+        return bisect_right(places, replay.place) - bisect_right(places, start) > replay.unreadable

@@ -85,7 +85,7 @@ class LiveChat:
         self.clock = house.clock
         self._house = house
         self._ledger = house.ledger
-        self.reader = ChatReader(chat_id, house.mask)
+        self.reader = ChatReader(chat_id, house.mask, keep_identities=house.ledger.keeps_identities)
         self.record = ChatRecord(
             chat_id,
             max_events=house.max_events,
@@ -160,16 +160,13 @@ class LiveChat:
         """The socket is gone."""
         self._transport = None
         self.record.catching_up = True
-        self.reader.history.end_replay()
+        self.reader.history.lose_connection()
         self._changed.tell()
 
     def caught_up(self) -> None:
         """The replay has ended: what comes from here on happens now."""
         self.reader.history.end_replay()
-        was_live = self.state is State.LIVE
         self.record.caught_up()
-        if was_live:
-            self._append(self.reader.changed(Change(State.LIVE, "its history is complete"), moment(self.clock)))
         self.change(self.reader.lifecycle.caught_up())
         self._changed.tell()
 

@@ -203,7 +203,7 @@ class ChatRegistry:
         """The task of one chat. Whatever happens in it stays in it."""
         try:
             with task.scope:
-                await follow(chat, self.house.connector, self._pace, self._handshakes)
+                await follow(chat, self.house.connector, self._pace, self._handshakes, self.house.clock)
         except Exception:
             _log.exception("following failed", extra=fields(chat_id=chat.chat_id))
             chat.change(chat.reader.lifecycle.broke("this server failed while following the chat; see its log"))

@@ -1,13 +1,16 @@
-"""Retry policy as data: how long to wait between attempts to connect."""
+"""Retry policy as data: how long to wait between attempts to connect, and when to stop."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from itertools import count
 
 FIRST_DELAY_S = 0.25
 LAST_DELAY_S = 30.0
+STEADY_S = 1.0
+"""A connection that stood for so long begins the delays anew. One that closes as soon as it has said everything must
+not be asked for four times a second."""
 
 
 def backoff(rng: random.Random | None = None) -> Iterator[float]:
@@ -42,3 +45,36 @@ def retry_after(headers: Sequence[str], now: float) -> float | None:
             continue
         return min(max(0.0, at - now), MAX_RETRY_AFTER_S)
     return None
+
+
+class Patience:
+    """How long one chat is tried again without progress. Times are those of one clock, in seconds.
+
+    Args:
+        lasts_s: Seconds without progress after which it is over.
+        delays: Makes the waits between attempts.
+        now: It begins now.
+    """
+
+    def __init__(self, lasts_s: float, delays: Callable[[], Iterator[float]], now: float) -> None:
+        self._lasts_s, self._delays = lasts_s, delays
+        self._waits = delays()
+        self._ends = now + lasts_s
+
+    def progress(self, now: float, stood_s: float) -> None:
+        """A connection that stood for `stood_s` seconds until now has brought something of the chat."""
+        self._ends = now + self._lasts_s
+        if stood_s >= STEADY_S:
+            self._waits = self._delays()
+
+    def left_s(self, now: float) -> float:
+        """Seconds for which it lasts without progress; 0 or less if it is over."""
+        return self._ends - now
+
+    def next_wait(self, now: float, at_least_s: float | None = None) -> float:
+        """Seconds until the next attempt. It is made in time, unless the service asked for a longer wait.
+
+        Args:
+            at_least_s: What the service asked for (`Retry-After`).
+        """
+        return max(min(next(self._waits), self.left_s(now)), at_least_s or 0.0)

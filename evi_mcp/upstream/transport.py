@@ -52,7 +52,10 @@ class Transport(Protocol):
 
     @property
     def heard_at(self) -> float:
-        """When bytes last arrived, perhaps of a frame that is not complete yet (`time.monotonic()`)."""
+        """A stamp of the bytes that arrived last, perhaps of a frame that is not complete yet.
+
+        It changes with every arrival and is compared with itself only, so that any clock will do.
+        """
         ...
 
     async def receive(self) -> str | bytes:

@@ -44,6 +44,26 @@ def saying(text: str, **more: Any) -> Intent:
 QUICK = Pace(first_frame=0.05, quiet=0.02, long_quiet=0.2, replay=0.5, delays=at_once)
 
 
+def house_of(
+    connector: Connector,
+    clock: Clock | None = None,
+    *,
+    mask: Mask | None = None,
+    journal: Journal | None = None,
+    **limits: int,
+) -> House:
+    """What chats share, with nothing kept between two of these."""
+    return House(
+        connector=connector,
+        ledger=MemoryLedger(),
+        clock=clock or SystemClock(),
+        journal=journal or NullJournal(),
+        memory=Memory(),
+        mask=mask or Mask(),
+        **limits,
+    )
+
+
 @asynccontextmanager
 async def following(
     connector: Connector | MemoryConnector,
@@ -56,16 +76,7 @@ async def following(
     mask: Mask | None = None,
     journal: Journal | None = None,
 ) -> AsyncIterator[ChatRegistry]:
-    house = House(
-        connector=connector,
-        ledger=MemoryLedger(),
-        clock=clock or SystemClock(),
-        journal=journal or NullJournal(),
-        memory=Memory(),
-        mask=mask or Mask(),
-        max_events=max_events,
-        max_audio=max_audio,
-    )
+    house = house_of(connector, clock, max_events=max_events, max_audio=max_audio, mask=mask or Mask(), journal=journal)
     with anyio.fail_after(10):
         async with ChatRegistry(house, pace=pace, max_chats=max_chats) as registry:
             yield registry

@@ -49,7 +49,7 @@ def test_a_page_of_hostile_words_costs_a_few_calls_for_each_event() -> None:
 
 def test_a_transcript_looks_only_at_the_turns_that_it_shows() -> None:
     """2,000 turns of 64 KiB each are 128 MiB, and a page holds none of them whole."""
-    said = HOSTILE * (32 * 1024)
+    said = HOSTILE * (16 * 1024)
     record, cursors = record_of("c", [frames.user(said, 1), *(turn(number, said) for number in range(200))])
     shown = []
     calls = calls_of(lambda: shown.append(text.transcript_within(record, cursors, 2000, 50_000)))
