@@ -68,7 +68,13 @@ OURS = {
 """Layer to the layers of ours that it may import. A layer is a package or a module directly under `evi_mcp`."""
 
 THEIRS = {
-    "websockets": {"upstream/websocket.py", "simulator/server.py"},
+    "websockets": {
+        "upstream/websocket.py",
+        "upstream/connection.py",
+        "upstream/framing.py",
+        "simulator/server.py",
+    },
+    "msgspec": {"protocol/fast_decode.py", "protocol/reading.py"},
     "httpx": {"upstream/rest.py"},
     "mcp": {"server/", "cli/demo/"},
     "mcp_types": {"server/", "cli/demo/"},
@@ -78,6 +84,7 @@ THEIRS = {
     "anyio": {"clock.py", "audit/log.py", "supervision/", "upstream/", "server/", "simulator/", "cli/"},
     "asyncio": {
         "upstream/websocket.py",
+        "upstream/connection.py",
         "server/stdio.py",
         "server/pipes.py",
         "simulator/",

@@ -8,15 +8,16 @@ from typing import Any
 
 from evi_mcp.chat.audio import AudioStore
 from evi_mcp.chat.events import CHAT_STATE, COMMAND, SPEECH, Event
-from evi_mcp.chat.facts import facts_of, facts_of_skimmed
+from evi_mcp.chat.facts import facts_of, facts_of_fast
 from evi_mcp.chat.tool_calls import ToolCalls
 from evi_mcp.chat.turns import Turns
 from evi_mcp.ledger.log import Cursors, EventLog
-from evi_mcp.protocol.codec import decode
-from evi_mcp.protocol.fast_decode import Skimmed, skim
-from evi_mcp.protocol.identity import identify, identify_skimmed
+from evi_mcp.protocol.cutting import cut_name
+from evi_mcp.protocol.fast_decode import FastMessage
+from evi_mcp.protocol.identity import identify, identify_fast
 from evi_mcp.protocol.lifecycle import Change, Lifecycle
-from evi_mcp.protocol.messages import AudioOutput, ChatMetadata, ErrorMessage
+from evi_mcp.protocol.messages import AudioOutput, ChatMetadata, ErrorMessage, Message
+from evi_mcp.protocol.reading import read
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.protocol.replay import History
 from evi_mcp.protocol.scores import Scores
@@ -39,7 +40,7 @@ class ChatRecord:
         mask: Mask | None = None,
     ) -> None:
         self.chat_id = chat_id
-        self._mask = mask or Mask()
+        self.mask = mask or Mask()
         self.attached_at = now
         self.chat_group_id: str | None = None
         self.paused = False
@@ -54,7 +55,7 @@ class ChatRecord:
         self._voice_ends = now
         self.over_seq: int | None = None
         """The `chat_state` event with which the chat was over; `None` while it is not."""
-        self.lifecycle = Lifecycle(self._mask)
+        self.lifecycle = Lifecycle(self.mask)
         self.history = History()
         self.log = EventLog(max_events)
         self.tool_calls = ToolCalls()
@@ -69,20 +70,23 @@ class ChatRecord:
         self.reconnects = self._opened - 1
         self.history.begin_replay()
 
-    def receive(self, frame: str | bytes, now: float) -> list[Event]:
-        """Takes in a frame; the events it gives are none if it is known, else one, or two if it ends the chat."""
-        if (voice := _voice(frame)) is not None:
-            return self._take_in(voice._replace(id=self._mask(voice.id)), now)
-        frame = self._mask(frame)  # before anything is cut: half a secret would not be known for one
-        if isinstance(frame, str) and (skimmed := skim(frame)) is not None:
-            return self._take_in(skimmed, now)
-        message = decode(frame)
+    def receive(self, frame: str | bytes | Message | FastMessage, now: float) -> list[Event]:
+        """Takes in a frame; the events it gives are none if it is known, else one, or two if it ends the chat.
+
+        Args:
+            frame: As it came; or what `reading.read` has made of it, where that takes long.
+        """
+        message = frame if isinstance(frame, FastMessage) else read(frame, self.mask)
+        if isinstance(message, FastMessage):
+            return self._take_in(message, now)
         if not self.history.is_new(identify(message)):
             return []
         self.last_event_at = now
         if isinstance(message, ChatMetadata):
-            self.chat_group_id = message.chat_group_id or self.chat_group_id
-        facts = self._mask.fields(facts_of(message))
+            self.chat_group_id = cut_name(message.chat_group_id or "") or self.chat_group_id
+        facts = facts_of(message)
+        if not isinstance(frame, Message):
+            facts = self.mask.fields(facts)  # large ones were searched where that holds nobody up
         events = [self._log(now, replayed=self.history.replaying or None, **facts)]
         if isinstance(message, AudioOutput):
             self._take_in_voice(events[0], message.index, message.data)
@@ -90,11 +94,11 @@ class ChatRecord:
             events += self.changed(self.lifecycle.heard_error(message.code, message.slug), now)
         return events
 
-    def _take_in(self, message: Skimmed, now: float) -> list[Event]:
-        if not self.history.is_new(identify_skimmed(message)):
+    def _take_in(self, message: FastMessage, now: float) -> list[Event]:
+        if not self.history.is_new(identify_fast(message)):
             return []
         self.last_event_at = now
-        event = self._log(now, replayed=self.history.replaying or None, **facts_of_skimmed(message))
+        event = self._log(now, replayed=self.history.replaying or None, **facts_of_fast(message))
         if message.data is not None:
             self._take_in_voice(event, message.number, message.data)
         return [event]
@@ -103,14 +107,14 @@ class ChatRecord:
         """Logs a change of state, if there was one."""
         if change is None:
             return []
-        event = self._log(now, type=CHAT_STATE, state=change.state.value, reason=self._mask(change.reason))
+        event = self._log(now, type=CHAT_STATE, state=change.state.value, reason=self.mask(change.reason))
         if self.lifecycle.over:
             self.over_seq = event.seq
         return [event]
 
     def command(self, command: str, now: float, *, by: str, **facts: Any) -> Event:
         """Logs that an agent sends something; `by` names the agent, `facts` are fields of `Event`."""
-        return self._log(now, type=COMMAND, **self._mask.fields({"command": command, "by": by, **facts}))
+        return self._log(now, type=COMMAND, **self.mask.fields({"command": command, "by": by, **facts}))
 
     def _take_in_voice(self, event: Event, index: int | None, data: str | None) -> None:
         """EVI's voice comes faster than it is heard: while it is, the chat is not silent."""
@@ -131,11 +135,3 @@ class ChatRecord:
         self.turns.see(event)
         self.tool_calls.see(event)
         return event
-
-
-def _voice(frame: str | bytes) -> Skimmed | None:
-    """The message, if it is EVI's voice: large, and without text but for its id, so it is not searched for secrets."""
-    if not isinstance(frame, str) or '"audio_output"' not in frame[:100]:
-        return None
-    message = skim(frame)
-    return message if message is not None and message.type == "audio_output" else None

@@ -9,7 +9,7 @@ never part of it: whether a replay repeats them exactly is not documented.
 import json
 from typing import Any, NamedTuple
 
-from evi_mcp.protocol.fast_decode import Skimmed
+from evi_mcp.protocol.fast_decode import FastMessage
 from evi_mcp.protocol.messages import (
     AssistantMessage,
     AssistantProsody,
@@ -46,8 +46,8 @@ def identify(message: Message) -> Identity:
     return Identity(kind, _digest(message.type, facts), own)
 
 
-def identify_skimmed(message: Skimmed) -> Identity:
-    """The same for a message that was skimmed: it may come back in a form that has to be decoded."""
+def identify_fast(message: FastMessage) -> Identity:
+    """The same for a message that was decoded fast: it may come back in a form that cannot be."""
     match message.type:
         case "user_message":
             kind = INTERIM if message.interim else message.type

@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 
 from evi_mcp.protocol.lifecycle import GONE_STATUS, State
+from evi_mcp.supervision.large_frames import read_if_large
 from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.upstream.reconnect import backoff
 from evi_mcp.upstream.transport import Closed, Connector, Refused, Transport, Unreachable
@@ -70,13 +71,13 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace) -> bool:
         turn = _Turn(transport)
         await _take_in_replay(chat, transport, pace, turn)
         while not chat.over:
-            chat.receive(await transport.receive())
+            chat.receive(await read_if_large(await transport.receive(), chat.record.mask))
             if turn.is_over():
                 await turn.next()
         # An `error` has ended the chat. The service closes next, and may have something to say before it does.
         with anyio.move_on_after(pace.last_words):
             while True:
-                chat.receive(await transport.receive())
+                chat.receive(await read_if_large(await transport.receive(), chat.record.mask))
                 if turn.is_over():
                     await turn.next()
     except Closed as end:
@@ -134,7 +135,7 @@ async def _take_in_replay(chat: LiveChat, transport: Transport, pace: Pace, turn
         if chat.state is not State.LIVE:
             wake_at = min(wake_at, opened + pace.replay)
         with anyio.move_on_after(max(_SHORTEST_WAIT_S, wake_at - time.monotonic())) as patience:
-            frame = await transport.receive()
+            frame = await read_if_large(await transport.receive(), chat.record.mask)
         if not patience.cancelled_caught:
             chat.receive(frame)
             if turn.is_over():

@@ -18,7 +18,9 @@ from evi_mcp.errors import MaybeSent, NotSent, Unrecorded
 from evi_mcp.ledger.log import Cursors
 from evi_mcp.logs import fields
 from evi_mcp.protocol.commands import Command
+from evi_mcp.protocol.fast_decode import FastMessage
 from evi_mcp.protocol.lifecycle import Change, State
+from evi_mcp.protocol.messages import Message
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.supervision.listeners import Listeners
 from evi_mcp.upstream.transport import Closed, Transport
@@ -153,7 +155,7 @@ class LiveChat:
         """Whether there is a socket, be it still in its replay."""
         return self._transport is not None
 
-    def receive(self, frame: str | bytes) -> None:
+    def receive(self, frame: str | bytes | Message | FastMessage) -> None:
         """Takes in a frame and tells every listener what it brought."""
         self.publish(self.record.receive(frame, time.time()))
 

@@ -1,13 +1,15 @@
-"""The seam between a chat and the network: text frames in, text frames out, nothing else."""
+"""The seam between a chat and the network: frames in, text frames out, nothing else."""
 
 from typing import Protocol
 from urllib.parse import urlsplit
+
+from evi_mcp.protocol.messages import ProtocolFault
 
 NORMAL_CLOSURE = 1000
 
 
 def is_loopback(base_url: str) -> bool:
-    """Whether the service runs on this machine: then compression is of no use."""
+    """Whether the service runs on this machine."""
     host = urlsplit(base_url).hostname or ""
     return host in ("localhost", "::1") or host.startswith("127.")
 
@@ -50,8 +52,12 @@ class Transport(Protocol):
         """When bytes last arrived, perhaps of a frame that is not complete yet (`time.monotonic()`)."""
         ...
 
-    async def receive(self) -> str | bytes:
+    async def receive(self) -> str | bytes | ProtocolFault:
         """The next frame; may be cancelled without losing one.
+
+        Returns:
+            A text frame, the payload of a binary one, or the fault that stands for one that cannot be given: text that
+            is not UTF-8, or a frame of more than `MAX_FRAME_BYTES`. No frame ends the connection.
 
         Raises:
             Closed: There are no more.
@@ -59,7 +65,8 @@ class Transport(Protocol):
         ...
 
     async def send(self, frame: str) -> None:
-        """Writes a text frame.
+        """Writes a text frame; waits while the other side is slow to read. If it is cancelled, as by a time limit, the
+        connection is aborted, so that the frame cannot arrive later: it may have arrived, or never will.
 
         Raises:
             Closed: The connection ended before or while it was written.
@@ -67,7 +74,12 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Closes with 1000 if it is still open; never raises."""
+        """Closes with 1000 if it is still open, and aborts it where the other side does not take part; never raises."""
+        ...
+
+    def abort(self) -> None:
+        """Ends the connection at once: what the other side's system has not taken by now never arrives. Plain code;
+        never raises."""
         ...
 
 

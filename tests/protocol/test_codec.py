@@ -69,7 +69,8 @@ def test_no_frame_raises(frame: str | bytes) -> None:
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (b"\x00", "a binary frame, where EVI sends text"),
+        (b"\x00", "not JSON"),
+        (b"\xff", "a binary frame that is not UTF-8"),
         ("", "not JSON"),
         ("{", "not JSON"),
         ("7", "JSON, but not an object"),
@@ -85,7 +86,7 @@ def test_a_frame_that_is_no_message_becomes_a_fault_that_says_why(frame: str | b
     message = decode(frame)
     if reason is not None:
         assert isinstance(message, messages.ProtocolFault)
-        assert (message.reason, message.size) == (reason, len(frame))
+        assert (message.reason, message.size) == (reason, len(frame.encode() if isinstance(frame, str) else frame))
 
 
 def test_unknown_types_and_unknown_fields_are_kept() -> None:
