@@ -36,8 +36,8 @@ Arrived = WholeMessage | ProtocolFault
 class Connection(ClientConnection):
     """A connection that gives messages by `next_message`; `recv` of the library gives none.
 
-    It also leaves a service that has said goodbye and does not hang up, for which the library would wait for as long as
-    pings may take.
+    It also leaves a service that has said goodbye and does not hang up, or does not read what is still to be written,
+    for which the library would wait for as long as pings may take, and the system for ever.
     """
 
     protocol: MessageProtocol
@@ -94,9 +94,8 @@ class Connection(ClientConnection):
         super().data_received(data)
         self._take_in()
         self._read_on_or_not()
-        if self._leaving is None and self.protocol.close_expected():
-            assert self.close_timeout is not None
-            self._leaving = self.loop.call_later(self.close_timeout, self.transport.abort)
+        if self.protocol.close_expected():
+            self._leave_soon()
 
     def _take_in(self) -> None:
         if arrived := self.protocol.messages_received():
@@ -128,6 +127,12 @@ class Connection(ClientConnection):
         self.protocol.bounded_reader.frames_left = math.inf
         super().eof_received()
         self._take_in()
+        self._leave_soon()
+
+    def _leave_soon(self) -> None:
+        if self._leaving is None:
+            assert self.close_timeout is not None
+            self._leaving = self.loop.call_later(self.close_timeout, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._leaving is not None:
@@ -168,7 +173,7 @@ class Connection(ClientConnection):
             try:
                 self.protocol.send_ping(payload)
             except InvalidState:
-                return
+                return  # it is being left already
             self.pending_pings[payload] = (pong, asked_at)
             self.send_data()
             while not pong.done():

@@ -24,7 +24,10 @@ from evi_mcp.protocol.messages import ProtocolFault
 FRAMES_AT_ONCE = 1000
 """Frames that are read without a break; a flood of tiny ones would hold the event loop for a second."""
 
-_SKIPPED = bytes(126)  # in place of a payload; longer than that of a control frame, which is refused then
+MAX_CONTROL_BYTES = 125
+"""The longest payload of a ping or pong (RFC 6455, section 5.5); heads of frames are shorter, too."""
+
+_SKIPPED = bytes(MAX_CONTROL_BYTES + 1)  # in place of a payload; of a control frame, it is refused
 
 
 class WholeMessage(NamedTuple):
@@ -59,7 +62,7 @@ class MessageProtocol(ClientProtocol):
     @property
     def is_in_message(self) -> bool:
         """Whether a part of a message has arrived and the rest is still to come."""
-        return self._message.size > 0 or bool(self.reader.buffer)
+        return self._message.size > 0 or self.bounded_reader.wanted > MAX_CONTROL_BYTES
 
     def recv_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.PING:
@@ -91,6 +94,8 @@ class BoundedReader(StreamReader):
         super().__init__()
         self.frames_left: float = math.inf
         self.is_resting = False
+        self.wanted = 0
+        """The bytes that are awaited together; 0 between frames."""
         self._most, self._skip = most, skip
 
     def at_eof(self) -> Generator[None, None, bool]:
@@ -102,8 +107,16 @@ class BoundedReader(StreamReader):
         return (yield from super().at_eof())
 
     def read_exact(self, n: int) -> Generator[None, None, bytes | bytearray]:  # type: ignore[override]
+        self.wanted = n
         if n <= self._most:
-            return (yield from super().read_exact(n))
+            data: bytes | bytearray = yield from super().read_exact(n)
+        else:
+            yield from self._skip_exact(n)
+            data = _SKIPPED
+        self.wanted = 0
+        return data
+
+    def _skip_exact(self, n: int) -> Generator[None]:
         while n > 0:
             while not self.buffer:
                 if self.eof:
@@ -113,7 +126,6 @@ class BoundedReader(StreamReader):
             del self.buffer[:n]
             n -= len(piece)
             self._skip(piece)
-        return _SKIPPED
 
 
 class _Message:

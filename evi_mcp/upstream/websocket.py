@@ -148,6 +148,8 @@ class WebSocketTransport:
             return fault(message.data, "text that is not UTF-8", binary=False)
 
     async def send(self, frame: str) -> None:
+        if not self.is_open:
+            raise self._end()
         try:
             await self._connection.send(frame)
         except ConnectionClosed:
@@ -155,6 +157,8 @@ class WebSocketTransport:
         except BaseException:
             self.abort()
             raise
+        if self._connection.transport.is_closing():  # it broke at this write, of which the library says nothing
+            raise self._end()
 
     async def close(self) -> None:
         try:
@@ -168,11 +172,11 @@ class WebSocketTransport:
 
     def _end(self) -> Closed:
         """What ended it, in the terms of the seam; a failure of our own making carries our reason."""
-        end = self._connection.close_exc
-        if end.rcvd is not None:
-            return Closed(end.rcvd.code, end.rcvd.reason)
+        received, sent = self._connection.protocol.close_rcvd, self._connection.protocol.close_sent
+        if received is not None:
+            return Closed(received.code, received.reason)
         if self._connection.aborted_because is not None:
             return Closed(None, self._connection.aborted_because)
-        if end.sent is not None and end.sent.code != NORMAL_CLOSURE:
-            return Closed(None, end.sent.reason or f"closed from this side with {end.sent.code}")
+        if sent is not None and sent.code != NORMAL_CLOSURE:
+            return Closed(None, sent.reason or f"closed from this side with {sent.code}")
         return Closed(None)
