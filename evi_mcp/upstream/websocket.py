@@ -148,8 +148,6 @@ class WebSocketTransport:
             return fault(message.data, "text that is not UTF-8", binary=False)
 
     async def send(self, frame: str) -> None:
-        if not self.is_open:
-            raise self._end()
         try:
             await self._connection.send(frame)
         except ConnectionClosed:
@@ -157,7 +155,7 @@ class WebSocketTransport:
         except BaseException:
             self.abort()
             raise
-        if self._connection.transport.is_closing():  # it broke at this write, of which the library says nothing
+        if self._connection.transport.is_closing():  # broken before or by this write, of which the library says nothing
             raise self._end()
 
     async def close(self) -> None:
