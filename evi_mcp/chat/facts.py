@@ -73,7 +73,8 @@ def facts_of(message: Message) -> dict[str, Any]:
             large = len(json.dumps(message.shown, default=str)) > MAX_TEXT
             facts["settings"] = {"too_large": "these settings were not kept"} if large else message.shown
         case ProtocolFault():
-            facts["reason"] = f"{message.reason} ({message.size} bytes)"
+            unit = "byte" if message.size == 1 else "bytes"
+            facts["reason"] = f"{message.reason} ({message.size} {unit})"
         case UnknownMessage():
             facts["content"] = cut_text(json_text(message.payload))
     return facts

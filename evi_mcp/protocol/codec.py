@@ -26,8 +26,9 @@ from evi_mcp.protocol.redaction import redact
 MAX_FRAME_BYTES = 16 * 2**20
 """The largest frame accepted or sent, in bytes. Hume's FAQ states 16 MB."""
 
-MAX_DIGITS = 4000
-"""Longer integers are kept as text: Python reads some 4,300 digits at most, by default."""
+MAX_DIGITS = 400
+"""Integers with more digits are read as text where JSON is not exactly as it should be, and in very large frames: their
+digits take time that grows with the square, and Python reads no more than 4,300."""
 
 _BYTE_ORDER_MARK = "\ufeff"
 _known: TypeAdapter[Message] = TypeAdapter(SubscribeMessage)
@@ -92,8 +93,8 @@ def fault(frame: str | bytes | bytearray, reason: str, *, binary: bool | None = 
 
 
 def load_json(text: str) -> Any:
-    """The value of a JSON text. Lone surrogates, which cannot be written as UTF-8 again, are replaced; an integer of
-    more than `MAX_DIGITS` digits becomes its text.
+    """The value of a JSON text. Lone surrogates, which cannot be written as UTF-8 again, are replaced; an integer that
+    is too long to be read becomes its text.
 
     Raises:
         ValueError, RecursionError: It is not JSON, or nests too deeply.
@@ -101,18 +102,28 @@ def load_json(text: str) -> Any:
     try:
         return pydantic_core.from_json(text)
     except ValueError:
-        return _scrub(json.loads(text.encode("utf-8", "replace").decode(), parse_int=_integer))
+        return _scrub(json.loads(text.encode("utf-8", "replace").decode(), parse_int=short_integer))
 
 
-def _integer(digits: str) -> int | str:
+def short_integer(digits: str) -> int | str:
+    """The integer, or its text if it is too long to be one."""
     return int(digits) if len(digits) <= MAX_DIGITS else digits
+
+
+def scrubbed(text: str) -> str:
+    """The text with lone surrogates replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _scrub(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return scrubbed(value)
     if isinstance(value, dict):
-        return {_scrub(key): _scrub(item) for key, item in value.items()}
+        return {scrubbed(key): _scrub(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_scrub(item) for item in value]
     return value

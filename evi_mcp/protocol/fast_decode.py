@@ -64,7 +64,7 @@ def decode_fast(frame: str) -> FastMessage | None:
 
 def decode_audio(frame: str) -> FastMessage | None:
     """The same for EVI's voice."""
-    if '"audio_output"' not in frame[:100]:
+    if '"audio_output"' not in frame[:100] or not frame.isascii():
         return None
     try:
         found = _audio.decode(frame) if len(frame) > LARGE_AUDIO else _voice(from_json(frame))

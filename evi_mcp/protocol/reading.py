@@ -1,29 +1,48 @@
-"""From a frame as it came to a message in which no known secret is left, and of which no part is longer than is kept.
+"""From a frame as it came to a message in which no known secret is left.
 
-No single step takes long, whatever is in a frame: a large one is read in steps between which a thread lets go of the
-interpreter, and where there is too much in it, only the fields that a schema names are read. A step takes some 3 ms for
-each MiB, or less; what would take a hundred times as long, millions of small values, is counted first.
+Reading a large frame takes many steps, and no step takes long, whatever is in there: a thread that reads it lets go of
+the interpreter between them. What would take long is not done: of a very large frame no value is made but of the fields
+that are kept, and of those only as much as is kept. A step over 16 MiB takes some 30 ms at most; millions of small
+values, made at once, would take seconds.
 """
 
+import json
+from itertools import islice
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from evi_mcp.protocol.codec import decode, fault, load_json, message_of, text_of, what_is_wrong_with
-from evi_mcp.protocol.cutting import MAX_TEXT, cut_text, with_note
+from evi_mcp.protocol.codec import (
+    decode,
+    fault,
+    load_json,
+    message_of,
+    scrubbed,
+    short_integer,
+    text_of,
+    what_is_wrong_with,
+)
+from evi_mcp.protocol.cutting import MAX_TEXT, cut_name, cut_text, with_note
 from evi_mcp.protocol.fast_decode import FastMessage, decode_audio, decode_fast
 from evi_mcp.protocol.messages import KNOWN_TYPES, ChatMessage, Message, SessionSettings, json_text
-from evi_mcp.protocol.redaction import MAX_DEPTH, TOO_DEEP, Mask
+from evi_mcp.protocol.redaction import MAX_DEPTH, TOO_DEEP, Mask, redact
 
 LARGE_FRAME = 32 * 1024
-"""A longer frame, unless it is audio, is read in a thread; in characters, or bytes of a binary frame."""
-MAX_VALUES = 100_000
-"""A frame that may hold more JSON values is read in part."""
+"""A longer frame, unless it is audio, is better read in a thread; in characters, or bytes of a binary frame."""
+VERY_LARGE_FRAME = MAX_TEXT
+"""Of a longer one only the fields that are kept are read."""
+MAX_VALUES = 20_000
+"""The most JSON values that are made of a very large frame."""
 MAX_FIELDS, MAX_FIELD = 100, 2048
-"""How many fields of a long message of an unknown type are kept, and how many characters of each, as JSON text."""
+"""How many fields of a very large message of an unknown type are kept, and how many characters of each."""
+
+LEFT_OUT = "left_out"
+"""The field that says what of such a message was not kept."""
 
 _MARGIN = 16 * 1024  # for a secret that begins where a text is cut, as long as it may be with its escapes
+_MOST_KEPT = MAX_TEXT + _MARGIN
+_MOST_READ = 6 * _MOST_KEPT  # a character takes up to six bytes of JSON
 
 
 def is_large(frame: str | bytes | Message) -> bool:
@@ -58,20 +77,18 @@ def read_audio(frame: str, mask: Mask) -> FastMessage | None:
 
 
 def _read_large(text: str, mask: Mask) -> Message:
+    is_very_large = len(text) > VERY_LARGE_FRAME
     try:
-        value = load_json(text) if _has_few_values(text) else _outline(text)
+        if not is_very_large:
+            value = load_json(text)
+        elif _has_few_values(text):
+            value = json.loads(text, parse_int=short_integer)
+        else:
+            value = _outline(text)
+        kept = _kept_fields(value, mask, is_very_large) if isinstance(value, dict) else value
+        message = message_of(kept)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        return fault(text, "not JSON, or more values than can be read")
-    if not isinstance(value, dict):
-        return fault(text, what_is_wrong_with(value))
-    kind = value.get("type")
-    model = KNOWN_TYPES.get(kind) if isinstance(kind, str) else None
-    if model is None or model is SessionSettings:
-        value = _kept(value, mask)
-        value = _first_fields(value) if len(text) > MAX_TEXT else value
-    else:
-        value = _kept({name: item for name, item in value.items() if name in model.model_fields}, mask)
-    message = message_of(value)
+        return fault(text, "not JSON, or too much to be read")
     return _with_texts_cut(message) if message is not None else fault(text, what_is_wrong_with(value))
 
 
@@ -81,42 +98,18 @@ def _has_few_values(text: str) -> bool:
     return sum(map(text.count, ",[{")) <= MAX_VALUES
 
 
-class _Transcript(Struct):
-    role: Raw | UnsetType = UNSET
-    content: Raw | UnsetType = UNSET
-
-
-_Outline = msgspec.defstruct(
-    "_Outline",
-    [
-        (name, Raw | UnsetType, UNSET)
-        for name in sorted({name for model in KNOWN_TYPES.values() for name in model.model_fields})
-    ],
-)
-_outline_of = msgspec.json.Decoder(_Outline)
-_transcript_of = msgspec.json.Decoder(_Transcript)
-
-
-def _outline(text: str) -> dict[str, Any]:
-    """The fields of a JSON object that a schema names; a large one that is no text as its JSON text.
-
-    Raises:
-        MsgspecError, ValueError, RecursionError: It is no JSON object.
-    """
-    fields = _came(_outline_of.decode(text))
-    value = {name: _value(raw) for name, raw in fields.items()}
-    if bytes(fields.get("message", b"")).startswith(b"{"):
-        value["message"] = {name: _value(raw) for name, raw in _came(_transcript_of.decode(fields["message"])).items()}
-    return value
-
-
-def _came(found: Struct) -> dict[str, Raw]:
-    return {name: raw for name, raw in msgspec.structs.asdict(found).items() if raw is not UNSET}
-
-
-def _value(raw: Raw) -> Any:
-    text = bytes(raw).decode()
-    return load_json(text) if text.startswith('"') or len(text) <= LARGE_FRAME else text
+def _kept_fields(value: dict[str, Any], mask: Mask, is_very_large: bool) -> dict[str, Any]:
+    """As much of an object as is kept."""
+    kind = value.get("type")
+    model = KNOWN_TYPES.get(kind) if isinstance(kind, str) else None
+    if model is not None and model is not SessionSettings:
+        return {name: _kept(item, mask) for name, item in value.items() if name in model.model_fields}
+    if not is_very_large:
+        return {_kept_text(name, mask): _kept(item, mask) for name, item in value.items()}
+    kept = {
+        cut_name(_kept_text(name, mask)): _beginning(item, mask) for name, item in islice(value.items(), MAX_FIELDS)
+    }
+    return kept if len(value) <= MAX_FIELDS else {**kept, LEFT_OUT: f"{len(value) - MAX_FIELDS} more fields"}
 
 
 def _kept(value: Any, mask: Mask, depth: int = 0) -> Any:
@@ -133,23 +126,21 @@ def _kept(value: Any, mask: Mask, depth: int = 0) -> Any:
 
 
 def _kept_text(text: str, mask: Mask) -> str:
-    if len(text) <= MAX_TEXT:
-        return cut_text(mask(text))
-    kept: str = mask(text[: MAX_TEXT + _MARGIN])
-    if len(text) > MAX_TEXT + _MARGIN:
-        kept = kept[:-_MARGIN]  # where half a secret may stand
-    return with_note(kept[:MAX_TEXT], len(text) - len(kept[:MAX_TEXT]))
+    unread = text.unread if isinstance(text, _Begun) else 0
+    begun: str = mask(scrubbed(text[:_MOST_KEPT]))
+    if not unread and len(text) <= MAX_TEXT:
+        return cut_text(begun)
+    if unread or len(text) > _MOST_KEPT:
+        begun = begun[:-_MARGIN]  # where half a secret may stand
+    kept = begun[:MAX_TEXT]
+    return with_note(kept, len(text) + unread - len(kept))
 
 
-def _first_fields(value: dict[str, Any]) -> dict[str, Any]:
-    """As much of an object as is kept of one that nobody asked for."""
-    shown = {name: _beginning(item) for name, item in list(value.items())[:MAX_FIELDS]}
-    return shown if len(value) <= MAX_FIELDS else {**shown, "left_out": f"{len(value) - MAX_FIELDS} more fields"}
-
-
-def _beginning(item: Any) -> Any:
-    text = json_text(item)
-    return item if len(text) <= MAX_FIELD else with_note(text[:MAX_FIELD], len(text) - MAX_FIELD)
+def _beginning(item: Any, mask: Mask) -> Any:
+    """A value of a message that nobody asked for, or the beginning of its JSON text."""
+    kept = redact(_kept(item, mask))
+    text = json_text(kept)
+    return kept if len(text) <= MAX_FIELD else with_note(text[:MAX_FIELD], len(text) - MAX_FIELD)
 
 
 def _with_texts_cut(message: Message) -> Message:
@@ -157,10 +148,70 @@ def _with_texts_cut(message: Message) -> Message:
     said = getattr(message, "message", None)
     if isinstance(said, ChatMessage):
         cut["message"] = said.model_copy(update=_texts_cut(said))
-    return message.model_copy(update=cut) if cut else message
+    return message.model_copy(update=cut)
 
 
 def _texts_cut(fields: Message | ChatMessage) -> dict[str, Any]:
-    return {
-        name: cut_text(value) for name, value in fields.__dict__.items() if isinstance(value, str) and name != "data"
-    }
+    return {name: cut_text(value) for name, value in fields.__dict__.items() if isinstance(value, str)}
+
+
+# Frames with too many values to make them all
+
+
+class _Begun(str):
+    """The beginning of a text, of which `unread` bytes were not read."""
+
+    unread = 0
+
+
+def _outline(text: str) -> dict[str, Any]:
+    """The fields of a JSON object that a schema of EVI's names; a large one that is no text as its JSON text.
+
+    Raises:
+        MsgspecError, ValueError: It is no JSON object, or only almost.
+    """
+    value = _values_of(_outline_of.decode(text.encode()))
+    return value if value.get("type") in KNOWN_TYPES else {**value, LEFT_OUT: f"most of {len(text)} characters"}
+
+
+def _values_of(found: Struct) -> dict[str, Any]:
+    return {name: _value(name, raw) for name, raw in msgspec.structs.asdict(found).items() if raw is not UNSET}
+
+
+def _value(name: str, raw: Raw) -> Any:
+    data = memoryview(raw)
+    begun = str(data[:_MOST_READ], "utf-8", "ignore")
+    if len(data) <= LARGE_FRAME:
+        return load_json(begun)
+    if name == "message" and begun.startswith("{"):
+        return _values_of(_transcript_of.decode(data))
+    kept = _Begun(_begun_text(begun) if begun.startswith('"') else begun)
+    kept.unread = max(0, len(data) - _MOST_READ)
+    return kept
+
+
+def _begun_text(begun: str) -> str:
+    """The text that a JSON text begins with, be it complete or cut anywhere."""
+    for end in range(len(begun), len(begun) - len("\\u0000"), -1):
+        for closing in ("", '"'):
+            try:
+                return str(load_json(begun[:end] + closing))
+            except ValueError:  # in the middle of an escape
+                pass
+    raise ValueError("no JSON text")
+
+
+class _Transcript(Struct):
+    role: Raw | UnsetType = UNSET
+    content: Raw | UnsetType = UNSET
+
+
+_Outline = msgspec.defstruct(
+    "_Outline",
+    [
+        (name, Raw | UnsetType, UNSET)
+        for name in sorted({name for model in KNOWN_TYPES.values() for name in model.model_fields})
+    ],
+)
+_outline_of = msgspec.json.Decoder(_Outline)
+_transcript_of = msgspec.json.Decoder(_Transcript)
