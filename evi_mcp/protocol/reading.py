@@ -100,16 +100,21 @@ def _has_few_values(text: str) -> bool:
 
 def _kept_fields(value: dict[str, Any], mask: Mask, is_very_large: bool) -> dict[str, Any]:
     """As much of an object as is kept."""
-    kind = value.get("type")
-    model = KNOWN_TYPES.get(kind) if isinstance(kind, str) else None
-    if model is not None and model is not SessionSettings:
-        return {name: _kept(item, mask) for name, item in value.items() if name in model.model_fields}
+    if _is_known(value):
+        fields = KNOWN_TYPES[value["type"]].model_fields
+        return {name: _kept(item, mask) for name, item in value.items() if name in fields}
     if not is_very_large:
         return {_kept_text(name, mask): _kept(item, mask) for name, item in value.items()}
     kept = {
         cut_name(_kept_text(name, mask)): _beginning(item, mask) for name, item in islice(value.items(), MAX_FIELDS)
     }
     return kept if len(value) <= MAX_FIELDS else {**kept, LEFT_OUT: f"{len(value) - MAX_FIELDS} more fields"}
+
+
+def _is_known(value: dict[str, Any]) -> bool:
+    """Whether a schema names all fields that are shown of a message. Of settings, others are shown as well."""
+    kind = value.get("type")
+    return isinstance(kind, str) and kind in KNOWN_TYPES and KNOWN_TYPES[kind] is not SessionSettings
 
 
 def _kept(value: Any, mask: Mask, depth: int = 0) -> Any:
@@ -171,7 +176,7 @@ def _outline(text: str) -> dict[str, Any]:
         MsgspecError, ValueError: It is no JSON object, or only almost.
     """
     value = _values_of(_outline_of.decode(text.encode()))
-    return value if value.get("type") in KNOWN_TYPES else {**value, LEFT_OUT: f"most of {len(text)} characters"}
+    return value if _is_known(value) else {**value, LEFT_OUT: f"most of {len(text)} characters"}
 
 
 def _values_of(found: Struct) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A chat as a fuzzer writes it, one frame a line, and what must hold of the record and of every view of it.
 
-A line is a text frame as a socket would give it, an empty line breaks the connection, and a line that begins with `!`
-is a binary frame. All of it goes through `codec.decode`, `identify`, `ChatRecord.receive` and the views.
+A line is a text frame as a socket would give it: a fault, if it is not UTF-8. An empty line breaks the connection; a
+line that begins with `!` is a binary frame, one with `+`, `++` or `+++` a frame made large, very large, or very large
+with many values. All of it goes through `reading.read`, the identities, `ChatRecord.receive` and the views.
 """
 
 import json
@@ -16,8 +17,11 @@ from evi_mcp.chat.record import ChatRecord
 from evi_mcp.errors import UnusableAudio
 from evi_mcp.ledger.log import EARLIEST, MAX_LOG_SIZE, Cursors
 from evi_mcp.ledger.pages import Filter, read_page
-from evi_mcp.protocol.codec import decode
-from evi_mcp.protocol.identity import identify
+from evi_mcp.protocol.codec import fault
+from evi_mcp.protocol.fast_decode import FastMessage
+from evi_mcp.protocol.identity import Identity, identify, identify_fast
+from evi_mcp.protocol.messages import ProtocolFault
+from evi_mcp.protocol.reading import LARGE_FRAME, VERY_LARGE_FRAME, read
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.views import shapes, structure, text
 from evi_mcp.views.rendering import Rendering
@@ -40,15 +44,42 @@ _SHAPES: dict[Any, TypeAdapter[Any]] = {
 }
 
 
-def connections(script: bytes) -> list[list[str | bytes]]:
+Frame = str | bytes | ProtocolFault
+
+MOST_LARGE = 5
+"""Lines that are made large in one script: each costs as much as a thousand others."""
+_PADDING = (b"", b"x" * LARGE_FRAME, b"x" * VERY_LARGE_FRAME, b'x", "' * VERY_LARGE_FRAME)
+
+
+def connections(script: bytes) -> list[list[Frame]]:
     """The frames of a script, connection by connection."""
-    found: list[list[str | bytes]] = [[]]
+    found: list[list[Frame]] = [[]]
+    large = 0
     for line in script.split(b"\n"):
         if not line:
             found.append([])
-        else:
-            found[-1].append(line[1:] if line.startswith(b"!") else line.decode("utf-8", "replace"))
+            continue
+        binary, line = line.startswith(b"!"), line.removeprefix(b"!")
+        level = min(len(line) - len(line.lstrip(b"+")), len(_PADDING) - 1)
+        line = line[level:]
+        large += level > 0
+        if level and large <= MOST_LARGE:
+            line = line.removesuffix(b"}") + b', "much": ["' + _PADDING[level] + b'"]}'
+        found[-1].append(line if binary else _text(line))
     return found
+
+
+def _text(line: bytes) -> str | ProtocolFault:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return fault(line, "text that is not UTF-8", binary=False)
+
+
+def identity(frame: Frame) -> Identity:
+    """What makes a frame the same as another one."""
+    message = read(frame, Mask())
+    return identify_fast(message) if isinstance(message, FastMessage) else identify(message)
 
 
 def run(script: bytes) -> ChatRecord:
@@ -70,7 +101,7 @@ def run(script: bytes) -> ChatRecord:
             now += 0.1
             if place % 8 == 7:
                 record.history.end_replay()
-            assert identify(decode(frame)) == identify(decode(frame)), "a frame is the same as itself"
+            assert identity(frame) == identity(frame), "a frame is the same as itself"
             for event in record.receive(frame, now):
                 assert event.seq > told, "numbers grow"
                 told = event.seq
