@@ -80,7 +80,7 @@ def what_is_wrong_with(value: Any) -> str:
     return "an object without a type" if isinstance(value, dict) else "JSON, but not an object"
 
 
-def fault(frame: str | bytes | bytearray, reason: str, *, binary: bool | None = None) -> ProtocolFault:
+def fault(frame: str | bytes | bytearray | memoryview, reason: str, *, binary: bool | None = None) -> ProtocolFault:
     """The fault that stands for a frame.
 
     Args:

@@ -20,8 +20,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidState
 from websockets.protocol import State
 
-from evi_mcp.protocol.messages import ProtocolFault
-from evi_mcp.upstream.framing import FRAMES_AT_ONCE, MessageProtocol, WholeMessage
+from evi_mcp.upstream.framing import FRAMES_AT_ONCE, Arrived, MessageProtocol
 
 INBOX_BYTES = 2**20
 """Of messages that nobody has taken yet; the one that goes over it is still taken in, then no more is read."""
@@ -30,11 +29,9 @@ OVERHEAD = 200
 LONGEST_MESSAGE_S = 300.0
 """How long a message may take to arrive before a ping has to be answered: the answer comes behind it."""
 
-Arrived = WholeMessage | ProtocolFault
-
 
 class Connection(ClientConnection):
-    """A connection that gives messages by `next_message`; `recv` of the library gives none.
+    """A connection that gives messages by `take` and `next_message`; `recv` of the library gives none.
 
     It also leaves a service that has said goodbye and does not hang up, or does not read what is still to be written,
     for which the library would wait for as long as pings may take, and the system for ever.
@@ -67,8 +64,14 @@ class Connection(ClientConnection):
                 return None
             self._news = self.loop.create_future()
             await self._news
+        return self.take()
+
+    def take(self) -> Arrived | None:
+        """The next message if it is here already; else `None`."""
+        if not self._inbox:
+            return None
         message = self._inbox.popleft()
-        self._inbox_size -= _size(message)
+        self._inbox_size -= OVERHEAD + len(message.data)
         if not self._reading:
             self._read_on_or_not()
         return message
@@ -100,7 +103,7 @@ class Connection(ClientConnection):
     def _take_in(self) -> None:
         if arrived := self.protocol.messages_received():
             self._inbox += arrived
-            self._inbox_size += sum(map(_size, arrived))
+            self._inbox_size += sum(OVERHEAD + len(message.data) for message in arrived)
             self._tell()
         self._answer_ping()
 
@@ -192,7 +195,3 @@ class Connection(ClientConnection):
         if self.protocol.is_in_message:
             return min(at_the_latest, max(asked_at, self.heard_at) + self.ping_timeout)
         return asked_at + self.ping_timeout
-
-
-def _size(message: Arrived) -> int:
-    return OVERHEAD + (len(message.data) if isinstance(message, WholeMessage) else 0)

@@ -10,12 +10,12 @@ How it is done: `ClientProtocol` without a limit of its own, reading from a `Str
 import hashlib
 import math
 from collections.abc import Callable, Generator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from websockets.client import ClientProtocol
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.streams import StreamReader
-from websockets.typing import LoggerLike
+from websockets.typing import BytesLike, LoggerLike
 from websockets.uri import WebSocketURI
 
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
@@ -30,11 +30,13 @@ MAX_CONTROL_BYTES = 125
 _SKIPPED = bytes(MAX_CONTROL_BYTES + 1)  # in place of a payload; of a control frame, it is refused
 
 
-class WholeMessage(NamedTuple):
-    """A message as it came: a text one, perhaps not UTF-8, or a binary one."""
+class Arrived(NamedTuple):
+    """A message as it came: a text one, perhaps not UTF-8, or a binary one; or, without data, the `fault` that stands
+    for one that was too long."""
 
     is_text: bool
-    data: bytes | bytearray
+    data: BytesLike
+    fault: ProtocolFault | None = None
 
 
 class MessageProtocol(ClientProtocol):
@@ -47,14 +49,14 @@ class MessageProtocol(ClientProtocol):
         self.newest_ping: bytes | None = None
         self._most = most
         self._message = _Message(most)
-        self._messages: list[WholeMessage | ProtocolFault] = []
+        self._messages: list[Arrived] = []
         super().__init__(uri, max_size=None, logger=logger)
 
     def parse(self) -> Generator[None]:
         self.bounded_reader = self.reader = BoundedReader(self._most, self._skip)
         yield from super().parse()
 
-    def messages_received(self) -> list[WholeMessage | ProtocolFault]:
+    def messages_received(self) -> list[Arrived]:
         """The messages that are complete and were not given before, in order."""
         messages, self._messages = self._messages, []
         return messages
@@ -65,13 +67,15 @@ class MessageProtocol(ClientProtocol):
         return self._message.size > 0 or self.bounded_reader.wanted > MAX_CONTROL_BYTES
 
     def recv_frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.PING:
+        if frame.opcode is Opcode.TEXT and frame.fin and self.current_size is None and frame.data is not _SKIPPED:
+            self._messages.append(Arrived(True, frame.data))  # as nearly all are: whole, and in order
+        elif frame.opcode is Opcode.PING:
             self.newest_ping = bytes(frame.data)
-            return
-        super().recv_frame(frame)  # which checks the order
-        if frame.opcode in DATA_OPCODES:
-            self.events.pop()
-            self._take_in(frame)
+        else:
+            super().recv_frame(frame)  # which checks the order
+            if frame.opcode in DATA_OPCODES:
+                self.events.pop()
+                self._take_in(frame)
 
     def _skip(self, piece: bytearray) -> None:
         self._message.add(piece)
@@ -80,7 +84,7 @@ class MessageProtocol(ClientProtocol):
         if frame.opcode is not Opcode.CONT:
             self._message.is_text = frame.opcode is Opcode.TEXT
         if frame.data is not _SKIPPED:
-            self._message.add(bytearray(frame.data) if not isinstance(frame.data, bytearray) else frame.data)
+            self._message.add(frame.data)
         if frame.fin:
             self._messages.append(self._message.whole())
             self._message = _Message(self._most)
@@ -99,24 +103,24 @@ class BoundedReader(StreamReader):
         self._most, self._skip = most, skip
 
     def at_eof(self) -> Generator[None, None, bool]:
+        self.wanted = 0
+        if self.frames_left <= 0:
+            return self._rest()
+        self.frames_left -= 1
+        return super().at_eof()
+
+    def read_exact(self, n: int) -> Generator[None, None, Any]:
+        self.wanted = n
+        return super().read_exact(n) if n <= self._most else self._skip_exact(n)
+
+    def _rest(self) -> Generator[None, None, bool]:
+        self.is_resting = True
         while self.frames_left <= 0:
-            self.is_resting = True
             yield
         self.is_resting = False
-        self.frames_left -= 1
-        return (yield from super().at_eof())
+        return (yield from self.at_eof())
 
-    def read_exact(self, n: int) -> Generator[None, None, bytes | bytearray]:  # type: ignore[override]
-        self.wanted = n
-        if n <= self._most:
-            data: bytes | bytearray = yield from super().read_exact(n)
-        else:
-            yield from self._skip_exact(n)
-            data = _SKIPPED
-        self.wanted = 0
-        return data
-
-    def _skip_exact(self, n: int) -> Generator[None]:
+    def _skip_exact(self, n: int) -> Generator[None, None, bytes]:
         while n > 0:
             while not self.buffer:
                 if self.eof:
@@ -126,6 +130,7 @@ class BoundedReader(StreamReader):
             del self.buffer[:n]
             n -= len(piece)
             self._skip(piece)
+        return _SKIPPED
 
 
 class _Message:
@@ -138,26 +143,24 @@ class _Message:
         self._data = bytearray()
         self._digest: hashlib.blake2b | None = None
 
-    def add(self, data: bytearray) -> None:
+    def add(self, data: BytesLike) -> None:
         self.size += len(data)
         if self._digest is not None:
             self._digest.update(data)
         elif self.size <= self._most:
-            if self._data:
-                self._data += data
-            else:
-                self._data = data
+            self._data += data
         else:
             self._digest = hashlib.blake2b(self._data, digest_size=8)
             self._digest.update(data)
             self._data = bytearray()
 
-    def whole(self) -> WholeMessage | ProtocolFault:
+    def whole(self) -> Arrived:
         if self._digest is None:
-            return WholeMessage(self.is_text, self._data)
-        return ProtocolFault(
+            return Arrived(self.is_text, self._data)
+        fault = ProtocolFault(
             reason=f"too long, more than {self._most} bytes",
             size=self.size,
             binary=not self.is_text,
             digest=int.from_bytes(self._digest.digest()),
         )
+        return Arrived(self.is_text, b"", fault)

@@ -135,11 +135,11 @@ class WebSocketTransport:
         return self._connection.heard_at
 
     async def receive(self) -> str | bytes | ProtocolFault:
-        message = await self._connection.next_message()
+        message = self._connection.take() or await self._connection.next_message()
         if message is None:
             raise self._end()
-        if isinstance(message, ProtocolFault):
-            return message
+        if message.fault is not None:
+            return message.fault
         if not message.is_text:
             return bytes(message.data)
         try:
