@@ -8,6 +8,8 @@ from evi_mcp.chat.memory import Memory
 from evi_mcp.chat.reader import ChatReader
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.ledger.memory import MemoryLedger
+from evi_mcp.protocol.fast_decode import FastMessage
+from evi_mcp.protocol.messages import Message
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.times import Moment
 
@@ -17,7 +19,7 @@ class FoldedChat:
 
     def __init__(
         self,
-        *made: str | bytes,
+        *made: str | bytes | Message,
         chat_id: str = "c",
         max_events: int = 1000,
         max_audio: int = 0,
@@ -51,7 +53,7 @@ class FoldedChat:
         self.reader.history.end_replay()
         self.record.caught_up()
 
-    def receive(self, frame: str | bytes, at: float = 1.0) -> list[Event]:
+    def receive(self, frame: str | bytes | Message | FastMessage, at: float = 1.0) -> list[Event]:
         """The events that a frame brings."""
         read = self.reader.read(frame, Moment(at, at))
         events = self.append(read.drafts, at)

@@ -75,7 +75,12 @@ OURS = {
 """Layer to the layers of ours that it may import. A layer is a package or a module directly under `evi_mcp`."""
 
 THEIRS = {
-    "websockets": {"upstream/websocket.py", "simulator/server.py"},
+    "websockets": {
+        "upstream/websocket.py",
+        "upstream/connection.py",
+        "upstream/framing.py",
+        "simulator/server.py",
+    },
     "httpx": {"upstream/http_client.py"},
     "mcp": {"server/", "cli/demo/"},
     "mcp_types": {"server/", "cli/demo/"},
@@ -95,6 +100,7 @@ THEIRS = {
     },
     "asyncio": {
         "upstream/websocket.py",
+        "upstream/connection.py",
         "server/stdio.py",
         "server/pipes.py",
         "simulator/",

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from evi_mcp.protocol.fast_decode import Skimmed
+from evi_mcp.protocol.cutting import MAX_TEXT, cut_name, cut_text
+from evi_mcp.protocol.fast_decode import FastMessage
 from evi_mcp.protocol.messages import (
     AssistantMessage,
     AssistantProsody,
@@ -20,19 +21,20 @@ from evi_mcp.protocol.messages import (
     ToolResponse,
     UnknownMessage,
     UserMessage,
+    json_text,
 )
+from evi_mcp.protocol.prosody import SCORE_NAMES
+from evi_mcp.protocol.scores import Scores
 
-MAX_TEXT = 256 * 1024
-"""The longest text of one field that is kept, in characters; what is over is cut and said so."""
-MAX_NAME = 256
-"""The longest id, name, code or type that is kept; EVI's have some forty characters at most."""
 MAX_SCORES, MAX_SCORE_NAME = 100, 40
 """Limits of the scores of one message; EVI has 48, with names of up to 22 characters."""
+
+_EVIS = frozenset(SCORE_NAMES)
 
 
 def facts_of(message: Message) -> dict[str, Any]:
     """The fields of an `Event` that a message gives, besides `seq`, `chat_id`, `at` and `replayed`."""
-    facts: dict[str, Any] = {"type": message.type[:MAX_NAME]}
+    facts: dict[str, Any] = {"type": cut_name(message.type)}
     match message:
         case UserMessage():
             facts |= _spoken("user", message)
@@ -74,15 +76,15 @@ def facts_of(message: Message) -> dict[str, Any]:
             large = len(json.dumps(message.shown, default=str)) > MAX_TEXT
             facts["settings"] = {"too_large": "these settings were not kept"} if large else message.shown
         case ProtocolFault():
-            unit = "bytes" if message.binary else "characters"
+            unit = "byte" if message.size == 1 else "bytes"
             facts["reason"] = f"{message.reason} ({message.size} {unit})"
         case UnknownMessage():
-            facts["content"] = _kept(json.dumps(message.payload, ensure_ascii=False, separators=(",", ":")))
+            facts["content"] = cut_text(json_text(message.payload))
     return facts
 
 
-def facts_of_skimmed(message: Skimmed) -> dict[str, Any]:
-    """The same for a message that was skimmed."""
+def facts_of_fast(message: FastMessage) -> dict[str, Any]:
+    """The same for a message that was decoded fast."""
     kind = message.type
     if kind == "user_message":
         return {
@@ -120,19 +122,20 @@ def _spoken(speaker: str, message: UserMessage | AssistantMessage) -> dict[str, 
 
 
 def _scores(models: Inference | None) -> Mapping[str, float] | None:
+    """The scores; packed, which nobody searches for secrets, if all have EVI's own names."""
     if models is None or models.prosody is None or not models.prosody.scores:
         return None
     scores: dict[str, float] = models.prosody.scores
+    if scores.keys() <= _EVIS:
+        return Scores(scores)
     if len(scores) > MAX_SCORES or any(len(name) > MAX_SCORE_NAME for name in scores):
-        return {name[:MAX_SCORE_NAME]: score for name, score in list(scores.items())[:MAX_SCORES]}
+        return {cut_name(name, MAX_SCORE_NAME): score for name, score in list(scores.items())[:MAX_SCORES]}
     return scores
 
 
 def _name(text: str | None) -> str | None:
-    return text[:MAX_NAME] if text is not None else None
+    return cut_name(text) if text is not None else None
 
 
 def _kept(text: str | None) -> str | None:
-    if text is None or len(text) <= MAX_TEXT:
-        return text
-    return f"{text[:MAX_TEXT]} [cut here: {len(text) - MAX_TEXT} more characters were not kept]"
+    return cut_text(text) if text is not None else None

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from evi_mcp.chat.events import CHAT_STATE, KNOWN, Draft, Event
-from evi_mcp.chat.facts import facts_of, facts_of_skimmed
+from evi_mcp.chat.facts import facts_of, facts_of_fast
 from evi_mcp.chat.flooding import UnknownTypes
-from evi_mcp.protocol.codec import decode
-from evi_mcp.protocol.fast_decode import Skimmed, skim
+from evi_mcp.protocol.fast_decode import FastMessage
 from evi_mcp.protocol.identity import Identities
 from evi_mcp.protocol.lifecycle import Change, Lifecycle
 from evi_mcp.protocol.messages import AudioOutput, ErrorMessage, Message
+from evi_mcp.protocol.reading import read
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.protocol.replay import History
 from evi_mcp.protocol.scores import Scores
@@ -52,31 +52,32 @@ class ChatReader:
         self.chat_id = chat_id
         self._keep_identities = keep_identities
         self._identities = Identities()
-        self._mask = mask or Mask()
+        self.mask = mask or Mask()
         self.history = History()
-        self.lifecycle = Lifecycle(self._mask)
+        self.lifecycle = Lifecycle(self.mask)
         self._unknown = UnknownTypes()
 
-    def read(self, frame: str | bytes, moment: Moment) -> Read:
-        """Takes in a frame."""
-        if isinstance(frame, str) and (skimmed := skim(frame)) is not None:
-            return self._take_in(skimmed, moment)
-        return self._take_in_other(decode(frame), moment)
+    def read(self, frame: str | bytes | Message | FastMessage, moment: Moment) -> Read:
+        """Takes in a frame, or what was read of it already."""
+        message = frame if isinstance(frame, FastMessage) else read(frame, self.mask)
+        if isinstance(message, FastMessage):
+            return self._take_in(message, moment)
+        return self._take_in_other(message, moment)
 
     def changed(self, change: Change | None, moment: Moment) -> list[Draft]:
         """The draft of a change of state, if there was one; after what was held back."""
         if change is None:
             return []
-        event = self._event(moment, type=CHAT_STATE, state=change.state.value, reason=self._mask(change.reason))
+        event = self._event(moment, type=CHAT_STATE, state=change.state.value, reason=self.mask(change.reason))
         return [*map(Draft, self._unknown.release(moment.elapsed)), Draft(event)]
 
-    def _take_in(self, message: Skimmed, moment: Moment) -> Read:
-        if not self.history.is_new(self._identities.of_skimmed(message)):
+    def _take_in(self, message: FastMessage, moment: Moment) -> Read:
+        if not self.history.is_new(self._identities.of_fast(message)):
             return Read([])
         self.lifecycle.heard(message.type)
-        if self._mask.has_secrets:
-            message = message.masked(self._mask)
-        facts = facts_of_skimmed(message)
+        if self.mask.has_secrets:
+            message = message.masked(self.mask)
+        facts = facts_of_fast(message)
         event = Event(chat_id=self.chat_id, at=moment.now, replayed=self.history.replaying or None, **facts)
         if message.data is None:
             return Read([self._draft(event)])
@@ -84,7 +85,7 @@ class ChatReader:
 
     def _take_in_other(self, decoded: Message, moment: Moment) -> Read:
         # Masked before anything is cut: half a secret would not be known for one.
-        message = decoded.masked(self._mask)
+        message = decoded.masked(self.mask)
         identity = self._identities.of(decoded)  # two ids may look alike once they are masked
         if not self.history.is_new(identity if decoded.type == message.type else identity._replace(type=message.type)):
             return Read([])

@@ -1,7 +1,8 @@
-"""Frames to messages and commands to frames. Decoding never raises.
+"""Frames to messages. Decoding never raises.
 
-A frame that is a JSON object with a string `type` is a message; all else in it is optional. A frame that is
-not becomes a `ProtocolFault`. What a known type carries in the wrong form is set aside, the rest is read.
+A frame that is a JSON object with a string `type` is a message, be it text or binary, with a byte order mark or
+without; all else in it is optional. A frame that is none becomes a `ProtocolFault`. A value of a wrong type is read as
+what it can stand for, or left out; the rest is read.
 """
 
 import hashlib
@@ -11,12 +12,25 @@ from typing import Any
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
-from evi_mcp.protocol.messages import KNOWN_TYPES, MAX_SCORE, Message, ProtocolFault, SubscribeMessage, UnknownMessage
+from evi_mcp.protocol.messages import (
+    KNOWN_TYPES,
+    MAX_SCORE,
+    Message,
+    ProtocolFault,
+    SubscribeMessage,
+    UnknownMessage,
+    shown_type,
+)
 from evi_mcp.protocol.redaction import redact
 
 MAX_FRAME_BYTES = 16 * 2**20
 """The largest frame accepted or sent, in bytes. Hume's FAQ states 16 MB."""
 
+MAX_DIGITS = 400
+"""Integers with more digits are read as text where JSON is not exactly as it should be, and in very large frames: their
+digits take time that grows with the square, and Python reads no more than 4,300."""
+
+_BYTE_ORDER_MARK = "\ufeff"
 _known: TypeAdapter[Message] = TypeAdapter(SubscribeMessage)
 
 
@@ -24,68 +38,120 @@ def decode(frame: str | bytes) -> Message:
     """The message in a frame; `ProtocolFault` if there is none.
 
     Args:
-        frame: A text frame, or the payload of a binary one, which EVI does not send and nobody here reads.
+        frame: A text frame, or the payload of a binary one.
     """
-    if isinstance(frame, bytes):
-        return _fault(frame, "a binary frame, where EVI sends text")
+    text = text_of(frame)
+    if text is None:
+        return fault(frame, "a binary frame that is not UTF-8")
     try:
-        return _known.validate_json(frame)
+        return _known.validate_json(text)
     except (ValidationError, ValueError, RecursionError):
-        return _decode_leniently(frame)
-
-
-def _decode_leniently(frame: str) -> Message:
-    """The second, slower look at a frame that is not exactly what the schema says."""
+        pass
     try:
-        value = load_json(frame)
+        value = load_json(text)
     except (ValueError, RecursionError):
-        return _fault(frame, "not JSON")
-    if not isinstance(value, dict):
-        return _fault(frame, "JSON, but not an object")
-    kind = value.get("type")
+        return fault(frame, "not JSON")
+    return message_of(value) or fault(frame, what_is_wrong_with(value))
+
+
+def text_of(frame: str | bytes) -> str | None:
+    """The text of a frame, without a byte order mark; `None` for bytes that are no UTF-8."""
+    if isinstance(frame, bytes):
+        try:
+            frame = frame.decode()
+        except UnicodeDecodeError:
+            return None
+    return frame.removeprefix(_BYTE_ORDER_MARK)
+
+
+def message_of(value: Any) -> Message | None:
+    """The message that a JSON value is; `None` if it is none."""
+    kind = value.get("type") if isinstance(value, dict) else None
     if not isinstance(kind, str) or not kind:
-        return _fault(frame, "an object without a type")
+        return None
     known = kind if kind in KNOWN_TYPES else kind.lower()  # one guide spells `assistant_PROSODY`
     if known not in KNOWN_TYPES:
-        return UnknownMessage(type=kind, payload=redact(value))
+        return UnknownMessage(type=shown_type(kind), payload=redact(value))
     return _fit(KNOWN_TYPES[known], {**value, "type": known})
 
 
-def load_json(frame: str) -> Any:
-    """The value of a JSON text, also with lone surrogates, which are replaced: they cannot be written as UTF-8 again.
+def what_is_wrong_with(value: Any) -> str:
+    """Why a JSON value is no message."""
+    return "an object without a type" if isinstance(value, dict) else "JSON, but not an object"
+
+
+def fault(frame: str | bytes | bytearray | memoryview, reason: str, *, binary: bool | None = None) -> ProtocolFault:
+    """The fault that stands for a frame.
+
+    Args:
+        binary: Whether the frame is a binary one; by default, whether it is given as bytes.
+    """
+    data = frame.encode("utf-8", "surrogatepass") if isinstance(frame, str) else frame
+    came_binary = not isinstance(frame, str) if binary is None else binary
+    digest = hashlib.blake2b(data, digest_size=8)
+    return ProtocolFault(reason=reason, size=len(data), binary=came_binary, digest=int.from_bytes(digest.digest()))
+
+
+def load_json(text: str) -> Any:
+    """The value of a JSON text. Lone surrogates, which cannot be written as UTF-8 again, are replaced; an integer that
+    is too long to be read becomes its text.
 
     Raises:
         ValueError, RecursionError: It is not JSON, or nests too deeply.
     """
     try:
-        return pydantic_core.from_json(frame)
+        return pydantic_core.from_json(text)
     except ValueError:
-        text = frame.encode("utf-8", "replace").decode()
-        return _scrub(json.loads(text))
+        return _scrub(json.loads(text.encode("utf-8", "replace").decode(), parse_int=short_integer))
+
+
+def short_integer(digits: str) -> int | str:
+    """The integer, or its text if it is too long to be one."""
+    return int(digits) if len(digits) <= MAX_DIGITS else digits
+
+
+def scrubbed(text: str) -> str:
+    """The text with lone surrogates replaced."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _scrub(value: Any) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return scrubbed(value)
     if isinstance(value, dict):
-        return {_scrub(key): _scrub(item) for key, item in value.items()}
+        return {scrubbed(key): _scrub(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_scrub(item) for item in value]
     return value
 
 
 def _fit(model: type[Message], value: dict[str, Any]) -> Message:
-    """The model from the fields that have the right form; `type` is known to."""
-    value = {**value, "models": _numeric_scores(value["models"])} if "models" in value else value
+    """The model from all values that have the right form; `type` is known to."""
+    if "models" in value:
+        value["models"] = _numeric_scores(value["models"])
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        wrong = {problem["loc"][0] for problem in error.errors(include_url=False, include_input=False)}
-        return model.model_validate({key: item for key, item in value.items() if key not in wrong})
+        for problem in error.errors(include_url=False, include_input=False):
+            value = _without(value, problem["loc"])
+        return model.model_validate(value)
+
+
+def _without(value: dict[str, Any], place: tuple[str | int, ...]) -> dict[str, Any]:
+    """The object without the innermost value on the way to a place, which may go on with what a schema calls it."""
+    name = str(place[0])
+    inner = value.get(name)
+    if len(place) > 1 and isinstance(inner, dict) and place[1] in inner:
+        return {**value, name: _without(inner, place[1:])}
+    return {key: item for key, item in value.items() if key != name}
 
 
 def _numeric_scores(models: Any) -> Any:
-    """The inference with only those scores that can be some, so that one odd score costs no other."""
+    """The inference with only those scores that can be some: a thousand errors would be slow to tell."""
     try:
         scores = models["prosody"]["scores"]
         # `true` is 1, as the schema takes it too
@@ -95,9 +161,3 @@ def _numeric_scores(models: Any) -> Any:
     except (TypeError, KeyError, AttributeError):
         return models
     return {**models, "prosody": {**models["prosody"], "scores": kept}}
-
-
-def _fault(frame: str | bytes, reason: str) -> ProtocolFault:
-    data = frame if isinstance(frame, bytes) else frame.encode("utf-8", "surrogatepass")
-    digest = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
-    return ProtocolFault(reason=reason, size=len(frame), binary=isinstance(frame, bytes), digest=digest)

@@ -10,7 +10,7 @@ import json
 from hashlib import blake2b
 from typing import NamedTuple
 
-from evi_mcp.protocol.fast_decode import Skimmed
+from evi_mcp.protocol.fast_decode import FastMessage
 from evi_mcp.protocol.messages import (
     AssistantMessage,
     AssistantProsody,
@@ -63,8 +63,8 @@ class Identities:
         interim = isinstance(message, UserMessage) and message.interim
         return Identity(INTERIM if interim else self._bounded(message.type), self._digest(text), own)
 
-    def of_skimmed(self, message: Skimmed) -> Identity:
-        """The same for a message that was skimmed: it may come back in a form that has to be decoded."""
+    def of_fast(self, message: FastMessage) -> Identity:
+        """The same for a message that was decoded fast: it may come back in a form that cannot be."""
         kind = message.type
         if kind == "user_message":
             text, own = _utterance(message.interim, message.from_text, message.begin, message.end, message.content)
@@ -178,4 +178,4 @@ def _canonical(parameters: str | None) -> str:
 _unsalted = Identities()
 identify = _unsalted.of
 """The identity of a message without a salt: to compare, not to store."""
-identify_skimmed = _unsalted.of_skimmed
+identify_fast = _unsalted.of_fast

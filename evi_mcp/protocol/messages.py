@@ -3,15 +3,47 @@
 Fields and meanings: the AsyncAPI reference of `/v0/evi/chat/{chat_id}/connect` (its `SubscribeEvent`)
 and Hume's Python and TypeScript SDKs, which are generated from it. All fields but `type` are optional
 here, also those that the schema requires: a frame with a hole in it still happened in a live chat.
-Fields that no schema names are kept (`model_extra`).
+A text field that holds JSON of another type is read as its JSON text. Fields that no schema names are
+kept (`model_extra`).
 """
 
+import json
+import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, SecretStr, model_validator
 
 from evi_mcp.protocol.prosody import SCORE_NAMES
-from evi_mcp.protocol.redaction import REDACTED, Mask, redact
+from evi_mcp.protocol.redaction import REDACTED, TOO_DEEP, Mask, redact
+
+RESERVED_TYPES = frozenset({"chat_state", "command", "protocol_fault"})
+"""Types of events that this server makes itself; see `shown_type`."""
+RESERVED_MARK = "service:"
+
+BUILTIN = "builtin"
+
+
+def shown_type(kind: str) -> str:
+    """The name of a type that no schema knows: one of ours, sent by the service, is never shown as ours."""
+    return f"{RESERVED_MARK}{kind}" if kind in RESERVED_TYPES else kind
+
+
+def json_text(value: Any) -> str:
+    """A text as it is, any other JSON value as compact JSON."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:
+        return TOO_DEEP
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else json_text(value)
+
+
+Text = Annotated[str | None, BeforeValidator(_text)]
+"""A text, or whatever stands in its place, as JSON text; `None` if it is absent or `null`."""
 
 
 class Shape(BaseModel):
@@ -45,7 +77,7 @@ class Message(Shape):
     """The base of every message. `custom_session_id` is the integrator's own correlation id."""
 
     type: str
-    custom_session_id: str | None = None
+    custom_session_id: Text = None
 
     def _masked(self, name: str, value: Any, mask: Mask) -> Any:
         # A type that a schema names is structure; any other is the service's word.
@@ -73,29 +105,48 @@ class Inference(Shape):
     prosody: Prosody | None = None
 
 
+MAX_MILLISECONDS = 2**53
+"""No time is so far away, and readers of JSON agree on no larger numbers (RFC 8259, section 6)."""
+
+
+def _rounded(value: Any) -> Any:
+    return round(value) if isinstance(value, float) and math.isfinite(value) else value
+
+
+Milliseconds = Annotated[int, Field(ge=-MAX_MILLISECONDS, le=MAX_MILLISECONDS), BeforeValidator(_rounded)]
+
+
 class Interval(Shape):
     """Where an utterance lies, in milliseconds. Inferred: since the start of the chat's audio."""
 
-    begin: int | None = None
-    end: int | None = None
+    begin: Milliseconds | None = None
+    end: Milliseconds | None = None
 
 
 class ChatMessage(Shape):
     """A transcript. `role` is an open set: `user`, `assistant`, `system`, `tool`, `all`, `context`."""
 
-    role: str | None = None
-    content: str | None = None
-    tool_call: dict[str, Any] | None = None
-    tool_result: dict[str, Any] | None = None
+    role: Text = None
+    content: Text = None
+    tool_call: Any = None
+    tool_result: Any = None
+
+
+def _said(value: Any) -> Any:
+    return value if value is None or isinstance(value, dict) else {"content": json_text(value)}
+
+
+Said = Annotated[ChatMessage | None, BeforeValidator(_said)]
+"""A transcript; words without a role around them are its content."""
 
 
 class ChatMetadata(Message):
     """The ids of the chat; expected first on a connection, which is not promised."""
 
     type: Literal["chat_metadata"]
-    chat_id: str | None = None
-    chat_group_id: str | None = None
-    request_id: str | None = None
+    chat_id: Text = None
+    chat_group_id: Text = None
+    request_id: Text = None
 
 
 class UserMessage(Message):
@@ -106,12 +157,12 @@ class UserMessage(Message):
     """
 
     type: Literal["user_message"]
-    message: ChatMessage | None = None
+    message: Said = None
     models: Inference | None = None
     time: Interval | None = None
     from_text: bool = False
     interim: bool = False
-    language: str | None = None
+    language: Text = None
 
 
 class AssistantMessage(Message):
@@ -122,19 +173,19 @@ class AssistantMessage(Message):
     """
 
     type: Literal["assistant_message"]
-    id: str | None = None
-    message: ChatMessage | None = None
+    id: Text = None
+    message: Said = None
     models: Inference | None = None
     from_text: bool = False
     is_quick_response: bool = False
-    language: str | None = None
+    language: Text = None
 
 
 class AssistantProsody(Message):
     """The expression of EVI's own voice in the message `id`; it may come late."""
 
     type: Literal["assistant_prosody"]
-    id: str | None = None
+    id: Text = None
     models: Inference | None = None
 
 
@@ -142,7 +193,7 @@ class AudioOutput(Message):
     """One chunk of EVI's voice: `data` is base64 of a small complete WAV, `index` counts within `id`."""
 
     type: Literal["audio_output"]
-    id: str | None = None
+    id: Text = None
     index: int | None = None
     data: str | None = None
 
@@ -160,25 +211,33 @@ class UserInterruption(Message):
     time: int | float | None = None
 
 
+def _is_for_clients(fields: dict[str, Any]) -> bool:
+    return str(fields.get("tool_type")).lower() != BUILTIN
+
+
 class ToolCall(Message):
-    """EVI wants a function called. `parameters` is JSON text, perhaps empty or malformed."""
+    """EVI wants a function called. `parameters` is JSON text, perhaps empty or malformed.
+
+    `tool_type` is `function` or `builtin` (a tool of EVI's own, which it answers itself). `response_required` says
+    whether a client has to answer; without it, a client has to unless the tool is built in.
+    """
 
     type: Literal["tool_call"]
-    tool_call_id: str | None = None
-    name: str | None = None
-    parameters: str | None = None
-    response_required: bool = True
-    tool_type: str = "function"
+    tool_call_id: Text = None
+    name: Text = None
+    parameters: Text = None
+    tool_type: Text = "function"
+    response_required: bool = Field(default_factory=_is_for_clients)
 
 
 class ToolResponse(Message):
     """The result of a built-in tool, or another client's answer to a function's call."""
 
     type: Literal["tool_response"]
-    tool_call_id: str | None = None
-    content: str | None = None
-    tool_name: str | None = None
-    tool_type: str | None = None
+    tool_call_id: Text = None
+    content: Text = None
+    tool_name: Text = None
+    tool_type: Text = None
 
 
 class ToolError(Message):
@@ -187,27 +246,30 @@ class ToolError(Message):
     sentences: ClassVar[frozenset[str]] = frozenset({"error"})
 
     type: Literal["tool_error"]
-    tool_call_id: str | None = None
-    error: str | None = None
-    content: str | None = None
-    code: str | None = None
-    level: str | None = None
-    tool_type: str | None = None
+    tool_call_id: Text = None
+    error: Text = None
+    content: Text = None
+    code: Text = None
+    level: Text = None
+    tool_type: Text = None
 
 
 class SessionSettings(Message):
-    """Settings that someone gave to the running chat. Its secrets are gone before anything is kept."""
+    """Settings that someone gave to the running chat, as the JSON values that came.
+
+    Its secrets are gone before anything is kept.
+    """
 
     type: Literal["session_settings"]
-    system_prompt: str | None = None
-    context: dict[str, Any] | None = None
-    variables: dict[str, Any] | None = None
-    voice_id: str | None = None
-    tools: list[Any] | None = None
-    builtin_tools: list[Any] | None = None
+    system_prompt: Any = None
+    context: Any = None
+    variables: Any = None
+    voice_id: Any = None
+    tools: Any = None
+    builtin_tools: Any = None
     language_model_api_key: SecretStr | None = None
-    metadata: dict[str, Any] | None = None
-    audio: dict[str, Any] | None = None
+    metadata: Any = None
+    audio: Any = None
 
     @model_validator(mode="before")
     @classmethod
@@ -231,24 +293,27 @@ class ErrorMessage(Message):
     sentences: ClassVar[frozenset[str]] = frozenset({"code", "slug", "message"})
 
     type: Literal["error"]
-    code: str | None = None
-    slug: str | None = None
-    message: str | None = None
-    request_id: str | None = None
+    code: Text = None
+    slug: Text = None
+    message: Text = None
+    request_id: Text = None
 
 
 class UnknownMessage(Message):
-    """A type that no schema names yet, kept as it came but for secrets; `payload` is the whole object."""
+    """A type that no schema names yet, kept as it came but for secrets; `payload` is the whole object.
+
+    `type` is as `shown_type` has it.
+    """
 
     type: str
     payload: dict[str, Any]
 
 
 class ProtocolFault(Message):
-    """A frame that is no message: not a JSON object, or binary, or without a type.
+    """A frame that is no message: not UTF-8, not a JSON object, without a type, or too long.
 
     The frame itself is not kept, for it could hold anything, a secret too: `reason` says in words what
-    was wrong, `size` is its length (characters of text, bytes if `binary`), `digest` tells equal ones.
+    was wrong, `size` is its length in bytes, `binary` how it came, `digest` tells equal ones.
     """
 
     type: Literal["protocol_fault"] = "protocol_fault"

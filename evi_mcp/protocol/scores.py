@@ -2,6 +2,9 @@
 
 from array import array
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
+from typing import Self
+
+from evi_mcp.protocol.prosody import SCORE_NAMES
 
 MOST_KNOWN = 64
 """Sets of names that are shared. EVI has one; a service of many is not worth a table without end."""
@@ -10,7 +13,7 @@ _known: dict[tuple[str, ...], tuple[str, ...]] = {}
 
 
 class Scores(Mapping[str, float]):
-    """Scores by name, in the order in which they came; read-only, and a ninth of the size of a `dict`.
+    """Scores by name, in a fixed order; read-only, and a ninth of the size of a `dict`.
 
     The names are one tuple for all that have the same.
 
@@ -27,6 +30,24 @@ class Scores(Mapping[str, float]):
             _known[names] = names
         self._names = _known.get(names, names)
         self._values = array("d", list(scores.values())).tobytes()  # a list is twice as fast as the view
+
+    @classmethod
+    def of_evi(cls, values: tuple[float, ...]) -> Self | None:
+        """The scores under EVI's 48 names, in `SCORE_NAMES` order.
+
+        Args:
+            values: NaN for each score that did not come.
+
+        Returns:
+            `None` if none came.
+        """
+        total = sum(values)
+        if total != total:  # NaN: some did not come
+            came = {name: value for name, value in zip(SCORE_NAMES, values, strict=True) if value == value}
+            return cls(came) if came else None
+        scores = cls.__new__(cls)
+        scores._names, scores._values = SCORE_NAMES, array("d", values).tobytes()
+        return scores
 
     def __getitem__(self, name: str) -> float:
         try:

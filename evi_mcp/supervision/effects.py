@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import anyio
 
 from evi_mcp.chat.events import Event
-from evi_mcp.chat.facts import MAX_TEXT
 from evi_mcp.chat.tool_calls import TrackedCall
 from evi_mcp.protocol.commands import AssistantInput, SessionSettings, ToolError, ToolResponse, UserInput
+from evi_mcp.protocol.cutting import MAX_TEXT
 from evi_mcp.protocol.redaction import REDACTED, TOO_DEEP
 
 MAX_PROOFS = 50

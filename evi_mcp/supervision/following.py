@@ -9,6 +9,7 @@ import anyio.lowlevel
 from evi_mcp.clock import Clock, sleep, timeout
 from evi_mcp.protocol.catching_up import CatchingUp, ReplayPace
 from evi_mcp.protocol.lifecycle import GONE_STATUS, State
+from evi_mcp.supervision.large_frames import read_if_large
 from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.upstream.reconnect import Patience, backoff
 from evi_mcp.upstream.transport import Closed, Connector, Refused, Transport, Unreachable
@@ -73,13 +74,13 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace, clock: Clock)
         turn = _Turn(transport, clock)
         await _catch_up(chat, transport, CatchingUp(history, lifecycle, pace, opened), turn, clock)
         while not chat.over:
-            chat.receive(await transport.receive())
+            chat.receive(await read_if_large(await transport.receive(), chat.reader.mask))
             if turn.is_over():
                 await turn.next()
         # An `error` has ended the chat. The service closes next, and may have something to say before it does.
         with timeout(clock, pace.last_words):
             while True:
-                chat.receive(await transport.receive())
+                chat.receive(await read_if_large(await transport.receive(), chat.reader.mask))
                 if turn.is_over():
                     await turn.next()
     except Closed as end:
@@ -109,7 +110,7 @@ async def _catch_up(chat: LiveChat, transport: Transport, catching_up: CatchingU
                 wakes_at = min(wakes_at, live_at)
         frame = None
         with clock.timeout_at(max(clock.elapsed() + _SHORTEST_WAIT_S, wakes_at)):
-            frame = await transport.receive()
+            frame = await read_if_large(await transport.receive(), chat.reader.mask)
         now = clock.elapsed()
         if frame is not None:
             chat.receive(frame)

@@ -22,7 +22,9 @@ from evi_mcp.errors import MaybeSent, NotSent
 from evi_mcp.ledger.journal import Journal
 from evi_mcp.ledger.ledger import CommandState, Ledger
 from evi_mcp.logs import fields
+from evi_mcp.protocol.fast_decode import FastMessage
 from evi_mcp.protocol.lifecycle import Change, State
+from evi_mcp.protocol.messages import Message
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.supervision import intents
 from evi_mcp.supervision.effects import Proof, Proofs, Verdict
@@ -170,7 +172,7 @@ class LiveChat:
         self.change(self.reader.lifecycle.caught_up())
         self._changed.tell()
 
-    def receive(self, frame: str | bytes) -> None:
+    def receive(self, frame: str | bytes | Message | FastMessage) -> None:
         """Takes in a frame and tells every listener what it brought."""
         at = moment(self.clock)
         read = self.reader.read(frame, at)

@@ -6,14 +6,15 @@ from collections import defaultdict, deque
 import anyio
 import anyio.lowlevel
 
+from evi_mcp.protocol.messages import ProtocolFault
 from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, MaybeTaken, NotTaken, Refused, Transport, Unreachable
 
 
 class MemoryTransport:
     """Both ends of one connection. The service's end is `push`, `sent` and `shut`."""
 
-    def __init__(self, frames: tuple[str | bytes, ...] = ()) -> None:
-        self._incoming: deque[str | bytes] = deque(frames)
+    def __init__(self, frames: tuple[str | bytes | ProtocolFault, ...] = ()) -> None:
+        self._incoming: deque[str | bytes | ProtocolFault] = deque(frames)
         self._news = anyio.Event()
         self._end: Closed | None = None
         self.heard_at = time.monotonic()
@@ -26,7 +27,7 @@ class MemoryTransport:
     def is_open(self) -> bool:
         return self._end is None
 
-    def push(self, frame: str | bytes) -> None:
+    def push(self, frame: str | bytes | ProtocolFault) -> None:
         """Sends a frame to the client."""
         self.heard_at = time.monotonic()
         self._incoming.append(frame)
@@ -43,7 +44,7 @@ class MemoryTransport:
             await self._news.wait()
         return self.sent
 
-    async def receive(self) -> str | bytes:
+    async def receive(self) -> str | bytes | ProtocolFault:
         await anyio.lowlevel.checkpoint()
         while not self._incoming:
             if self._end is not None:
@@ -56,7 +57,11 @@ class MemoryTransport:
             raise self._end
         self.sent.append(frame)
         self._tell()
-        await anyio.lowlevel.checkpoint()
+        try:
+            await anyio.lowlevel.checkpoint()
+        except anyio.get_cancelled_exc_class():
+            self.abort()
+            raise
 
     async def close(self) -> None:
         await anyio.lowlevel.checkpoint()
@@ -79,7 +84,7 @@ class MemoryConnector:
     exception is raised. When the script is used up, connections begin with the last frames given.
     """
 
-    def __init__(self, *script: tuple[str | bytes, ...] | Refused | Unreachable) -> None:
+    def __init__(self, *script: tuple[str | bytes | ProtocolFault, ...] | Refused | Unreachable) -> None:
         self._script = list(script) or [()]
         self.connections: defaultdict[str, list[MemoryTransport]] = defaultdict(list)
         """Every connection handed out, by chat id, oldest first."""

@@ -1,6 +1,8 @@
-"""The seam between a chat and the network: text frames in, text frames out, nothing else."""
+"""The seam between a chat and the network: frames in, text frames out, nothing else."""
 
 from typing import Protocol
+
+from evi_mcp.protocol.messages import ProtocolFault
 
 NORMAL_CLOSURE = 1000
 
@@ -58,8 +60,12 @@ class Transport(Protocol):
         """
         ...
 
-    async def receive(self) -> str | bytes:
+    async def receive(self) -> str | bytes | ProtocolFault:
         """The next frame; may be cancelled without losing one.
+
+        Returns:
+            A text frame, the payload of a binary one, or the fault that stands for one that cannot be given: text that
+            is not UTF-8, or a frame of more than `MAX_FRAME_BYTES`. No frame ends the connection.
 
         Raises:
             Closed: There are no more.
@@ -67,7 +73,8 @@ class Transport(Protocol):
         ...
 
     async def send(self, frame: str) -> None:
-        """Writes a text frame.
+        """Writes a text frame; waits while the other side is slow to read. If it is cancelled, as by a time limit, the
+        connection is aborted, so that the frame cannot arrive later: it may have arrived, or never will.
 
         Raises:
             Closed: The connection ended before or while it was written.
@@ -75,11 +82,12 @@ class Transport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Closes with 1000 if it is still open; never raises."""
+        """Closes with 1000 if it is still open, and aborts it where the other side does not take part; never raises."""
         ...
 
     def abort(self) -> None:
-        """Ends the connection at once: what was not delivered yet never will be. Plain code; never raises."""
+        """Ends the connection at once: what the other side's system has not taken by now never arrives. Plain code;
+        never raises."""
         ...
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 from websockets.asyncio import client
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import (
     ConnectionClosed,
     InvalidHandshake,
@@ -20,14 +20,15 @@ from websockets.exceptions import (
     ProxyError,
     WebSocketException,
 )
-from websockets.protocol import State
 
 from evi_mcp import __version__
-from evi_mcp.addresses import is_encrypted, is_this_machine
+from evi_mcp.addresses import is_encrypted
 from evi_mcp.errors import SendNotReached, SendRefused, SendUnknown
-from evi_mcp.protocol.codec import MAX_FRAME_BYTES
+from evi_mcp.protocol.codec import fault
 from evi_mcp.protocol.lifecycle import GONE_STATUS
+from evi_mcp.protocol.messages import ProtocolFault
 from evi_mcp.quoting import name
+from evi_mcp.upstream.connection import Connection
 from evi_mcp.upstream.environment import route_to, tls_context
 from evi_mcp.upstream.reconnect import retry_after
 from evi_mcp.upstream.rest import RestClient
@@ -63,28 +64,6 @@ class _Tunnel(client.HTTPProxyConnection):
 client.HTTPProxyConnection = _Tunnel  # type: ignore[misc]  # it has no other way in
 
 
-class _Watched(ClientConnection):
-    """Notes when bytes arrive: a large frame on a slow line takes longer than the gap that ends a replay.
-
-    It also leaves a service that has said goodbye and does not hang up, for which the library would wait for as long as
-    pings may take.
-    """
-
-    heard_at = 0.0
-    _leaving: asyncio.TimerHandle | None = None
-
-    def data_received(self, data: bytes) -> None:
-        self.heard_at = time.monotonic()
-        super().data_received(data)
-        if self._leaving is None and self.protocol.close_expected():
-            self._leaving = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._leaving is not None:
-            self._leaving.cancel()
-        super().connection_lost(exc)
-
-
 class WebSocketConnector:
     """Opens `{base}/v0/evi/chat/{chat_id}/connect` (Hume's reference of the control plane).
 
@@ -98,7 +77,6 @@ class WebSocketConnector:
         self._base = f"ws{base_url.rstrip('/')[len('http') :]}"
         self._api_key = api_key
         self._rest = rest
-        self._loopback = is_this_machine(base_url)
         self._encrypted = is_encrypted(base_url)
         self._route = route_to(base_url)
 
@@ -119,15 +97,14 @@ class WebSocketConnector:
                 uri,
                 additional_headers={"X-Hume-Api-Key": self._api_key.get_secret_value()},
                 user_agent_header=f"evi-mcp/{__version__}",
-                max_size=MAX_FRAME_BYTES,
                 open_timeout=OPEN_TIMEOUT_S,
                 ping_interval=PING_INTERVAL_S,
                 ping_timeout=PING_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
-                compression=None if self._loopback else "deflate",
+                compression=None,  # speech shrinks by a quarter, and costs five times as much to take in
                 proxy=self._route.proxy,
                 logger=_logger,
-                create_connection=_Watched,
+                create_connection=Connection,
                 **self._tls,
             )
         except InvalidStatus as error:
@@ -145,7 +122,7 @@ class WebSocketConnector:
             raise Unreachable("the answer was no WebSocket handshake; check EVI_MCP_BASE_URL") from None
         except (OSError, EOFError, ValueError, WebSocketException) as error:
             raise Unreachable(f"the service cannot be reached ({why(error) or 'the connection broke'})") from None
-        assert isinstance(connection, _Watched)
+        assert isinstance(connection, Connection)
         return WebSocketTransport(connection)
 
     async def post(self, chat_id: str, frame: str, within_s: float) -> None:
@@ -185,44 +162,58 @@ class WebSocketConnector:
 class WebSocketTransport:
     """One open socket."""
 
-    def __init__(self, connection: _Watched) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     @property
     def is_open(self) -> bool:
-        return self._connection.state is State.OPEN
+        return self._connection.is_open
 
     @property
     def heard_at(self) -> float:
         return self._connection.heard_at
 
-    async def receive(self) -> str | bytes:
+    async def receive(self) -> str | bytes | ProtocolFault:
+        message = self._connection.take() or await self._connection.next_message()
+        if message is None:
+            raise self._end()
+        if message.fault is not None:
+            return message.fault
+        if not message.is_text:
+            return bytes(message.data)
         try:
-            return await self._connection.recv()
-        except ConnectionClosed as error:
-            raise _closed(error) from None
+            return str(message.data, "utf-8")
+        except UnicodeDecodeError:
+            return fault(message.data, "text that is not UTF-8", binary=False)
 
     async def send(self, frame: str) -> None:
         try:
             await self._connection.send(frame)
-        except ConnectionClosed as error:
-            raise _closed(error) from None
-
-    def abort(self) -> None:
-        self._connection.transport.abort()
+        except ConnectionClosed:
+            raise self._end() from None
+        except BaseException:
+            self.abort()
+            raise
+        if self._connection.transport.is_closing():  # broken before or by this write, of which the library says nothing
+            raise self._end()
 
     async def close(self) -> None:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._connection.close(NORMAL_CLOSURE)
         except (TimeoutError, OSError, WebSocketException):
-            self._connection.transport.abort()  # the other side does not answer; the frame was written
+            self.abort()  # the other side does not answer, or does not read
 
+    def abort(self) -> None:
+        self._connection.abort()
 
-def _closed(error: ConnectionClosed) -> Closed:
-    """What ended it, in the terms of the seam; a failure of our own making carries our reason."""
-    if error.rcvd is not None:
-        return Closed(error.rcvd.code, error.rcvd.reason)
-    if error.sent is not None and error.sent.code != NORMAL_CLOSURE:
-        return Closed(None, error.sent.reason or f"closed from this side with {error.sent.code}")
-    return Closed(None)
+    def _end(self) -> Closed:
+        """What ended it, in the terms of the seam; a failure of our own making carries our reason."""
+        received, sent = self._connection.protocol.close_rcvd, self._connection.protocol.close_sent
+        if received is not None:
+            return Closed(received.code, received.reason)
+        if self._connection.aborted_because is not None:
+            return Closed(None, self._connection.aborted_because)
+        if sent is not None and sent.code != NORMAL_CLOSURE:
+            return Closed(None, sent.reason or f"closed from this side with {sent.code}")
+        return Closed(None)

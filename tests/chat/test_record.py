@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evi_mcp.chat import tool_calls
-from evi_mcp.chat.facts import MAX_TEXT
 from evi_mcp.chat.flooding import BURST, PER_S
 from evi_mcp.chat.memory import CHAT_BYTES, Memory
 from evi_mcp.chat.tool_calls import Answerer, Status, answer_key
 from evi_mcp.chat.turns import Turn
+from evi_mcp.protocol.cutting import MAX_TEXT
 from evi_mcp.protocol.redaction import Mask
 from tests import frames
 from tests.folding import FoldedChat

@@ -27,8 +27,10 @@ SEEDS = [
     frames.error("E0101"),
     frames.settings(system_prompt="x", language_model_api_key=SECRET, variables={"a": 1}),
     frames.frame("chat_paused", by={"who": "x"}),
+    frames.frame("chat_state", state="ended"),
+    frames.frame("command", command="pause", text=SECRET),
 ]
-"""A frame of each of the twelve types, in the forms that differ, and one that no schema names."""
+"""A frame of each of the twelve types, in the forms that differ, one that no schema names, and two of our own types."""
 
 _FIELDS = sorted(
     {name for model in KNOWN_TYPES.values() for name in model.model_fields} | {"content", "role", "scores"}
@@ -46,7 +48,9 @@ def mutated(script: bytes, rng: random.Random, most: int = MAX_SIZE) -> bytes:
     lines = script.split(b"\n")
     for _ in range(rng.randint(1, 4)):
         place = rng.randrange(len(lines))
-        match rng.randrange(8):
+        match rng.randrange(9):
+            case 8:
+                lines[place] = rng.choice([b"!", b"+", b"++", b"+++", b"\xef\xbb\xbf", b"!\xef\xbb\xbf"]) + lines[place]
             case 0:
                 lines.insert(place, rng.choice(SEEDS).encode())
             case 1:
@@ -87,11 +91,14 @@ def _field(line: bytes, rng: random.Random) -> bytes:
     while (deeper := [value for value in inside.values() if isinstance(value, dict)]) and rng.random() < 0.5:
         inside = rng.choice(deeper)
     name = rng.choice([*inside, rng.choice(_FIELDS), rng.choice(["", SECRET, "x" * 50])])
-    match rng.randrange(4):
+    match rng.randrange(5):
         case 0:
             inside.pop(name, None)
         case 1 if name in inside:
             inside[rng.choice(_FIELDS)] = inside[name]
+        case 2 if name in inside:  # of another JSON type
+            value = inside[name]
+            inside[name] = rng.choice([[value], {"a": value}, json.dumps(value), len(str(value))])
         case _:
             inside[name] = rng.choice(_ODD)
     made = json.dumps(frame, ensure_ascii=rng.random() < 0.8).replace("/", "\\/" if rng.random() < 0.2 else "/")

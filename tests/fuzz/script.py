@@ -1,7 +1,8 @@
 """A chat as a fuzzer writes it, one frame a line, and what must hold of the record and of every view of it.
 
-A line is a text frame as a socket would give it, an empty line breaks the connection, and a line that begins with `!`
-is a binary frame. All of it goes through `codec.decode`, `identify`, the reader, the record and the views.
+A line is a text frame as a socket would give it: a fault, if it is not UTF-8. An empty line breaks the connection; a
+line that begins with `!` is a binary frame, one with `+`, `++` or `+++` a frame made large, very large, or very large
+with many values. All of it goes through `reading.read`, the identities, the reader, the record and the views.
 """
 
 import json
@@ -17,8 +18,11 @@ from evi_mcp.chat.pages import Filter, Start, read_page
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.errors import UnusableAudio
 from evi_mcp.ledger.cursors import Cursors
-from evi_mcp.protocol.codec import decode
-from evi_mcp.protocol.identity import identify
+from evi_mcp.protocol.codec import fault
+from evi_mcp.protocol.fast_decode import FastMessage
+from evi_mcp.protocol.identity import Identities, Identity
+from evi_mcp.protocol.messages import ProtocolFault
+from evi_mcp.protocol.reading import LARGE_FRAME, VERY_LARGE_FRAME, read
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.times import Moment
 from evi_mcp.views import markdown, shapes, structure, text
@@ -43,15 +47,45 @@ _SHAPES: dict[Any, TypeAdapter[Any]] = {
 }
 
 
-def connections(script: bytes) -> list[list[str | bytes]]:
+Frame = str | bytes | ProtocolFault
+
+MOST_LARGE = 5
+"""Lines that are made large in one script: each costs as much as a thousand others."""
+_PADDING = (b"", b"x" * LARGE_FRAME, b"x" * VERY_LARGE_FRAME, b'x", "' * VERY_LARGE_FRAME)
+
+
+def connections(script: bytes) -> list[list[Frame]]:
     """The frames of a script, connection by connection."""
-    found: list[list[str | bytes]] = [[]]
+    found: list[list[Frame]] = [[]]
+    large = 0
     for line in script.split(b"\n"):
         if not line:
             found.append([])
-        else:
-            found[-1].append(line[1:] if line.startswith(b"!") else line.decode("utf-8", "replace"))
+            continue
+        binary, line = line.startswith(b"!"), line.removeprefix(b"!")
+        level = min(len(line) - len(line.lstrip(b"+")), len(_PADDING) - 1)
+        line = line[level:]
+        large += level > 0
+        if level and large <= MOST_LARGE:
+            line = line.removesuffix(b"}") + b', "much": ["' + _PADDING[level] + b'"]}'
+        found[-1].append(line if binary else _text(line))
     return found
+
+
+def _text(line: bytes) -> str | ProtocolFault:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return fault(line, "text that is not UTF-8", binary=False)
+
+
+_IDENTITIES = Identities()
+
+
+def identity(frame: Frame) -> Identity:
+    """What makes a frame the same as another one."""
+    message = read(frame, Mask())
+    return _IDENTITIES.of_fast(message) if isinstance(message, FastMessage) else _IDENTITIES.of(message)
 
 
 def run(script: bytes) -> ChatRecord:
@@ -72,7 +106,7 @@ def run(script: bytes) -> ChatRecord:
             now += 0.1
             if place % 8 == 7:
                 chat.caught_up()
-            assert identify(decode(frame)) == identify(decode(frame)), "a frame is the same as itself"
+            assert identity(frame) == identity(frame), "a frame is the same as itself"
             for event in chat.receive(frame, now):
                 assert event.seq > told, "numbers grow"
                 told = event.seq

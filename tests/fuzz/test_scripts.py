@@ -29,6 +29,11 @@ any_line = (
     | st.builds(lambda kind, value: json.dumps({"type": kind, "message": value}).encode(), st.text(), any_json)
     | any_json.map(lambda value: json.dumps(value).encode())
     | st.binary(max_size=100)
+    | st.builds(
+        bytes.__add__,
+        st.sampled_from([b"!", b"+", b"++", b"+++", b"\xef\xbb\xbf", b"!\xef\xbb\xbf"]),
+        st.sampled_from(SEEDS).map(str.encode),
+    )
     | st.just(b"")
 )
 

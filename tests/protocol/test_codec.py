@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evi_mcp.chat.events import CHAT_STATE, COMMAND, PROTOCOL_FAULT
+from evi_mcp.chat.facts import facts_of
 from evi_mcp.protocol import messages
 from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.identity import identify
@@ -60,6 +62,100 @@ def test_no_value_in_any_field_of_a_known_type_costs_the_message(kind: str, fiel
     identify(message)
 
 
+TEXT_FIELDS = sorted(
+    (kind, name)
+    for kind, model in messages.KNOWN_TYPES.items()
+    for name, field in model.model_fields.items()
+    if field.annotation == str | None and name != "data"
+)
+
+
+@pytest.mark.parametrize(("kind", "name"), TEXT_FIELDS)
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"place": "Lyon", "n": [1, None]}, '{"place":"Lyon","n":[1,null]}'),
+        (["é"], '["é"]'),
+        (7, "7"),
+        (0, "0"),
+        (1.5, "1.5"),
+        (True, "true"),
+        ("text", "text"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_another_json_type_in_a_text_field_is_its_json_text(
+    kind: str, name: str, value: Any, shown: str | None
+) -> None:
+    """It used to vanish without a word: a tool's parameters, an answer's content, an id."""
+    assert getattr(decode(json.dumps({"type": kind, name: value})), name) == shown
+
+
+def test_words_without_a_role_around_them_are_what_was_said() -> None:
+    for words, content in (("Hello", "Hello"), (["a", 1], '["a",1]'), ({"content": {"a": 1}}, '{"a":1}')):
+        message = decode(json.dumps({"type": "assistant_message", "id": "m", "message": words}))
+        assert isinstance(message, messages.AssistantMessage)
+        assert message.message is not None and message.message.content == content
+
+
+def test_a_wrong_value_costs_no_other() -> None:
+    """Not even those beside it in one field."""
+    message = decode(
+        '{"type": "user_message", "time": {"begin": 1000.4, "end": "late"}, "from_text": [], "language": "fr",'
+        ' "message": {"content": "hi", "tool_call": 7}, "models": {"prosody": {"scores": {"Joy": 0.5, "Awe": []}}}}'
+    )
+    assert isinstance(message, messages.UserMessage)
+    assert message.time == messages.Interval(begin=1000, end=None)
+    assert message.message is not None and message.message.content == "hi"
+    assert message.models is not None and message.models.prosody is not None
+    assert message.models.prosody.scores == {"Joy": 0.5}
+    assert (message.from_text, message.language) == (False, "fr")
+
+
+@pytest.mark.parametrize("frame", [frame for frame, _ in EXAMPLES])
+def test_a_binary_frame_and_a_byte_order_mark_change_nothing(frame: str) -> None:
+    """JSON is UTF-8, and readers may ignore a mark (RFC 8259, section 8.1); as a fault, all speech would be gone."""
+    for same in (frame.encode(), f"\ufeff{frame}", f"\ufeff{frame}".encode()):
+        assert decode(same) == decode(frame)
+
+
+@pytest.mark.parametrize(
+    ("fields", "required"),
+    [
+        ({}, True),
+        ({"tool_type": "function"}, True),
+        ({"tool_type": None}, True),
+        ({"tool_type": "builtin"}, False),
+        ({"tool_type": "BUILTIN"}, False),
+        ({"tool_type": "builtin", "response_required": None}, False),
+        ({"tool_type": "builtin", "response_required": True}, True),
+        ({"tool_type": "function", "response_required": False}, False),
+    ],
+)
+def test_a_builtin_tool_needs_no_answer_unless_the_call_says_so(fields: dict[str, Any], required: bool) -> None:
+    """EVI answers its own tools (Hume's guide on tool use): taken for a function, one would be answered twice."""
+    message = decode(json.dumps({"type": "tool_call", "tool_call_id": "t", **fields}))
+    assert isinstance(message, messages.ToolCall)
+    assert message.response_required is required
+
+
+@pytest.mark.parametrize("kind", [CHAT_STATE, COMMAND, PROTOCOL_FAULT])
+def test_a_type_of_ours_that_the_service_sends_is_never_taken_for_ours(kind: str) -> None:
+    """Agents would read it as the state of the chat, or as what another agent did."""
+    assert kind in messages.RESERVED_TYPES
+    message = decode(json.dumps({"type": kind, "state": "ended", "reason": "made up"}))
+    assert isinstance(message, messages.UnknownMessage)
+    assert message.type == f"service:{kind}"
+    assert facts_of(message).keys() == {"type", "content"}
+
+
+def test_a_long_number_costs_no_message() -> None:
+    """Python reads some 4,300 digits at most, by default."""
+    message = decode('{"type": "assistant_message", "id": "m", "new": ' + "9" * 5000 + "}")
+    assert isinstance(message, messages.AssistantMessage) and message.id == "m"
+
+
 @given(st.text() | st.binary() | json_values.map(json.dumps))
 def test_no_frame_raises(frame: str | bytes) -> None:
     """What cannot be read becomes a fault in the log, never a crash."""
@@ -69,7 +165,8 @@ def test_no_frame_raises(frame: str | bytes) -> None:
 @pytest.mark.parametrize(
     ("frame", "reason"),
     [
-        (b"\x00", "a binary frame, where EVI sends text"),
+        (b"\x00", "not JSON"),
+        (b"\xff", "a binary frame that is not UTF-8"),
         ("", "not JSON"),
         ("{", "not JSON"),
         ("7", "JSON, but not an object"),
@@ -85,7 +182,7 @@ def test_a_frame_that_is_no_message_becomes_a_fault_that_says_why(frame: str | b
     message = decode(frame)
     if reason is not None:
         assert isinstance(message, messages.ProtocolFault)
-        assert (message.reason, message.size) == (reason, len(frame))
+        assert (message.reason, message.size) == (reason, len(frame.encode() if isinstance(frame, str) else frame))
 
 
 def test_unknown_types_and_unknown_fields_are_kept() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from evi_mcp.chat.events import Event
-from evi_mcp.chat.facts import MAX_TEXT
 from evi_mcp.chat.tool_calls import Status, TrackedCall
 from evi_mcp.protocol.commands import AssistantInput, SessionSettings, ToolResponse, UserInput
+from evi_mcp.protocol.cutting import MAX_TEXT
 from evi_mcp.supervision.effects import HeardAsUser, ShownBack, SpokenByEvi, TakenByEvi, Verdict
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evi_mcp.chat.facts import MAX_TEXT
 from evi_mcp.cli.terminal import Line, Lines, Screen
 from evi_mcp.cli.terminal.screen import INDENT
+from evi_mcp.protocol.cutting import MAX_TEXT
 
 AT = "2026-01-02T03:04:05.678Z"
 NASTY = st.text(

@@ -1,0 +1,216 @@
+"""From a frame as it came to a message of which everything is kept, be it small or large.
+
+Reading a large frame takes many steps, and no step takes long, whatever is in there: a thread that reads it lets go of
+the interpreter between them. What would take long is not done: of a very large frame no value is made but of the fields
+that are kept, and of those only as much as is kept. A step over 16 MiB takes some 30 ms at most; millions of small
+values, made at once, would take seconds.
+"""
+
+import json
+from itertools import islice
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from evi_mcp.protocol.codec import (
+    decode,
+    fault,
+    load_json,
+    message_of,
+    scrubbed,
+    short_integer,
+    text_of,
+    what_is_wrong_with,
+)
+from evi_mcp.protocol.cutting import MAX_TEXT, cut_name, cut_text, with_note
+from evi_mcp.protocol.fast_decode import FastMessage, decode_audio, decode_fast
+from evi_mcp.protocol.messages import KNOWN_TYPES, ChatMessage, Message, SessionSettings, json_text
+from evi_mcp.protocol.redaction import MAX_DEPTH, TOO_DEEP, Mask, redact
+
+LARGE_FRAME = 32 * 1024
+"""A longer frame, unless it is audio, is better read in a thread; in characters, or bytes of a binary frame."""
+VERY_LARGE_FRAME = MAX_TEXT
+"""Of a longer one only the fields that are kept are read."""
+MAX_VALUES = 20_000
+"""The most JSON values that are made of a very large frame."""
+MAX_FIELDS, MAX_FIELD = 100, 2048
+"""How many fields of a very large message of an unknown type are kept, and how many characters of each."""
+
+LEFT_OUT = "left_out"
+"""The field that says what of such a message was not kept."""
+
+_MARGIN = 16 * 1024  # for a secret that begins where a text is cut, as long as it may be with its escapes
+_MOST_KEPT = MAX_TEXT + _MARGIN
+_MOST_READ = 6 * _MOST_KEPT  # a character takes up to six bytes of JSON
+
+
+def is_large(frame: str | bytes | Message) -> bool:
+    """Whether reading a frame could take so long that others would notice."""
+    return isinstance(frame, (str, bytes)) and len(frame) > LARGE_FRAME
+
+
+def read(frame: str | bytes | Message, mask: Mask) -> FastMessage | Message:
+    """The message of a frame; never raises.
+
+    Args:
+        frame: A text frame, the payload of a binary one, or what has been read already.
+        mask: Takes known secrets out of what is cut here: half a secret would not be known for one. What is not cut
+            is given as it came.
+    """
+    if isinstance(frame, Message):
+        return frame
+    text = text_of(frame)
+    if text is None:
+        return decode(frame)
+    if (voice := decode_audio(text)) is not None:
+        return voice
+    if len(text) > LARGE_FRAME:
+        return _read_large(text, mask)
+    return decode_fast(text) or decode(frame)
+
+
+def _read_large(text: str, mask: Mask) -> Message:
+    is_very_large = len(text) > VERY_LARGE_FRAME
+    try:
+        if not is_very_large:
+            value = load_json(text)
+        elif _has_few_values(text):
+            value = json.loads(text, parse_int=short_integer)
+        else:
+            value = _outline(text)
+        kept = _kept_fields(value, mask, is_very_large) if isinstance(value, dict) else value
+        message = message_of(kept)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return fault(text, "not JSON, or too much to be read")
+    return _with_texts_cut(message) if message is not None else fault(text, what_is_wrong_with(value))
+
+
+def _has_few_values(text: str) -> bool:
+    """Whether there is no room in a JSON text for more than `MAX_VALUES` values: each but the first of an array or
+    object follows a comma. What stands in texts is counted as well."""
+    return sum(map(text.count, ",[{")) <= MAX_VALUES
+
+
+def _kept_fields(value: dict[str, Any], mask: Mask, is_very_large: bool) -> dict[str, Any]:
+    """As much of an object as is kept."""
+    if _is_known(value):
+        fields = KNOWN_TYPES[value["type"]].model_fields
+        return {name: _kept(item, mask) for name, item in value.items() if name in fields}
+    if not is_very_large:
+        return {_kept_text(name, mask): _kept(item, mask) for name, item in value.items()}
+    kept = {
+        cut_name(_kept_text(name, mask)): _beginning(item, mask) for name, item in islice(value.items(), MAX_FIELDS)
+    }
+    return kept if len(value) <= MAX_FIELDS else {**kept, LEFT_OUT: f"{len(value) - MAX_FIELDS} more fields"}
+
+
+def _is_known(value: dict[str, Any]) -> bool:
+    """Whether a schema names all fields that are shown of a message. Of settings, others are shown as well."""
+    kind = value.get("type")
+    return isinstance(kind, str) and kind in KNOWN_TYPES and KNOWN_TYPES[kind] is not SessionSettings
+
+
+def _kept(value: Any, mask: Mask, depth: int = 0) -> Any:
+    """A copy of plain data without secrets and without what is too long or too deep to be kept."""
+    if isinstance(value, str):
+        return _kept_text(value, mask)
+    if depth > MAX_DEPTH and isinstance(value, (dict, list)):
+        return TOO_DEEP
+    if isinstance(value, dict):
+        return {_kept_text(name, mask): _kept(item, mask, depth + 1) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_kept(item, mask, depth + 1) for item in value]
+    return value
+
+
+def _kept_text(text: str, mask: Mask) -> str:
+    unread = text.unread if isinstance(text, _Begun) else 0
+    begun: str = mask(scrubbed(text[:_MOST_KEPT]))
+    if not unread and len(text) <= MAX_TEXT:
+        return cut_text(begun)
+    if unread or len(text) > _MOST_KEPT:
+        begun = begun[:-_MARGIN]  # where half a secret may stand
+    kept = begun[:MAX_TEXT]
+    return with_note(kept, len(text) + unread - len(kept))
+
+
+def _beginning(item: Any, mask: Mask) -> Any:
+    """A value of a message that nobody asked for, or the beginning of its JSON text."""
+    kept = redact(_kept(item, mask))
+    text = json_text(kept)
+    return kept if len(text) <= MAX_FIELD else with_note(text[:MAX_FIELD], len(text) - MAX_FIELD)
+
+
+def _with_texts_cut(message: Message) -> Message:
+    cut = _texts_cut(message)
+    said = getattr(message, "message", None)
+    if isinstance(said, ChatMessage):
+        cut["message"] = said.model_copy(update=_texts_cut(said))
+    return message.model_copy(update=cut)
+
+
+def _texts_cut(fields: Message | ChatMessage) -> dict[str, Any]:
+    return {name: cut_text(value) for name, value in fields.__dict__.items() if isinstance(value, str)}
+
+
+# Frames with too many values to make them all
+
+
+class _Begun(str):
+    """The beginning of a text, of which `unread` bytes were not read."""
+
+    unread = 0
+
+
+def _outline(text: str) -> dict[str, Any]:
+    """The fields of a JSON object that a schema of EVI's names; a large one that is no text as its JSON text.
+
+    Raises:
+        MsgspecError, ValueError: It is no JSON object, or only almost.
+    """
+    value = _values_of(_outline_of.decode(text.encode()))
+    return value if _is_known(value) else {**value, LEFT_OUT: f"most of {len(text)} characters"}
+
+
+def _values_of(found: Struct) -> dict[str, Any]:
+    return {name: _value(name, raw) for name, raw in msgspec.structs.asdict(found).items() if raw is not UNSET}
+
+
+def _value(name: str, raw: Raw) -> Any:
+    data = memoryview(raw)
+    begun = str(data[:_MOST_READ], "utf-8", "ignore")
+    if len(data) <= LARGE_FRAME:
+        return load_json(begun)
+    if name == "message" and begun.startswith("{"):
+        return _values_of(_transcript_of.decode(data))
+    kept = _Begun(_begun_text(begun) if begun.startswith('"') else begun)
+    kept.unread = max(0, len(data) - _MOST_READ)
+    return kept
+
+
+def _begun_text(begun: str) -> str:
+    """The text that a JSON text begins with, be it complete or cut anywhere."""
+    for end in range(len(begun), len(begun) - len("\\u0000"), -1):
+        for closing in ("", '"'):
+            try:
+                return str(load_json(begun[:end] + closing))
+            except ValueError:  # in the middle of an escape
+                pass
+    raise ValueError("no JSON text")
+
+
+class _Transcript(Struct):
+    role: Raw | UnsetType = UNSET
+    content: Raw | UnsetType = UNSET
+
+
+_Outline = msgspec.defstruct(
+    "_Outline",
+    [
+        (name, Raw | UnsetType, UNSET)
+        for name in sorted({name for model in KNOWN_TYPES.values() for name in model.model_fields})
+    ],
+)
+_outline_of = msgspec.json.Decoder(_Outline)
+_transcript_of = msgspec.json.Decoder(_Transcript)
