@@ -189,6 +189,7 @@ def build(routes: Sequence[BaseRoute]) -> ASGIApp:
         return problem(500, "the service failed on this request; see its log")
 
     app = Starlette(routes=[*routes, WebSocketRoute("/{path:path}", _no_socket)])
+    app.router.redirect_slashes = False
     app.add_exception_handler(HTTPException, failed)
     app.add_exception_handler(Exception, failed)
     return app
