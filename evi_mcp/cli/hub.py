@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import anyio
 import click
@@ -31,13 +32,14 @@ async def _run(host: str, port: int, keys: Sequence[str]) -> int:
     """Runs until a signal comes."""
     from evi_mcp.hub import Hub
 
-    try:
-        async with Hub(host, port, keys=keys) as served:
-            click.echo(served.base_url)
-            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
-                async for _ in received:
-                    return 0
-    except OSError as error:
-        click.echo(f"evi-mcp: cannot listen on {host} port {port}: {error.strerror or error}", err=True)
-        return 1
+    async with AsyncExitStack() as stack:
+        try:
+            served = await stack.enter_async_context(Hub(host, port, keys=keys))
+        except OSError as error:
+            click.echo(f"evi-mcp: cannot listen on {host} port {port}: {error.strerror or error}", err=True)
+            return 1
+        received = stack.enter_context(anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
+        click.echo(served.base_url)
+        async for _ in received:
+            return 0
     return 0
