@@ -102,8 +102,9 @@ PURE_MODULES = {
         "history",
         "json_frames",
         "links",
-    }
-    | {"rest"},
+        "mirrors",
+        "rest",
+    },
     "simulator": {"assistant", "processes", "responder", "scenario", "scripted_user"},
 }
 """Of layers that are not pure as a whole."""

@@ -4,7 +4,6 @@ No sockets, no clock, no awaiting: times are arguments. `now` is seconds of a cl
 milliseconds for showing.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -12,23 +11,21 @@ from typing import Any, Protocol
 from pydantic import ValidationError
 
 from evi_mcp.hub.closes import Ending
-from evi_mcp.hub.commands import SPOKEN, CommandRefused, Delivery, NotDelivered, Pending, check
+from evi_mcp.hub.commands import SPOKEN, CommandRefused, Delivery, NotDelivered, OutcomeUnknown, Pending, check
 from evi_mcp.hub.consumers import Consumer
 from evi_mcp.hub.history import History
 from evi_mcp.hub.json_frames import LARGE, NotJson, Unreadable, read, write
+from evi_mcp.hub.mirrors import MIRRORED, Mirrors
 from evi_mcp.protocol.redaction import redact
 
 NOT_JSON = ("E0100", "invalid_json")
 NOT_A_MESSAGE = ("E0101", "invalid_message")
 """Codes as on Hume's page of errors; it could not be read which slugs belong to them."""
 
-MIRRORED = frozenset({"tool_response", "tool_error", "session_settings"})
-"""Commands that the other consumers see, once the bot has carried them out."""
 NOTED = frozenset({"pause_assistant_message", "resume_assistant_message"})
 """Commands that only the REST history shows, as EVI's does."""
 
 MAX_CONSUMERS = 100
-MAX_ANSWERS = 1000
 MAX_TYPE = 100
 
 
@@ -38,6 +35,11 @@ class TooManyConsumers(Exception):
 
 class Source(Protocol):
     """Where the messages of a chat come from, and its commands go."""
+
+    @property
+    def max_command_bytes(self) -> int:
+        """The largest command that it takes, as JSON."""
+        ...
 
     @property
     def away(self) -> bool:
@@ -54,14 +56,15 @@ class Facts:
     """What is known of a chat from its opening on.
 
     `source` is a name, or an object with a `name` and versions. `supports` are the types of the commands that it
-    takes; `None` for all of EVI's. `metadata` is the source's own. `config_id` and `allow_connection` are EVI's.
+    takes; `None` for all of EVI's. `metadata` is the source's own, an object or text. `config_id` and
+    `allow_connection` are EVI's.
     """
 
     chat_id: str
     chat_group_id: str
     source: str | Mapping[str, Any] = "custom"
     supports: frozenset[str] | None = None
-    metadata: Mapping[str, Any] | None = None
+    metadata: str | Mapping[str, Any] | None = None
     config_id: str | None = None
     allow_connection: bool = True
     more: dict[str, Any] = field(default_factory=dict)
@@ -107,7 +110,7 @@ class HubChat:
         self.pending = Pending()
         self.source: Source | None = None
         self.consumers: dict[Consumer, None] = {}
-        self._answers: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+        self._mirrors = Mirrors()
         self._new_id = new_id
 
     def __repr__(self) -> str:
@@ -142,7 +145,7 @@ class HubChat:
             return
         if kind == "chat_metadata":
             self._describe(message)
-        elif not self._repeats_an_answer(message):
+        elif self._mirrors.bot_shows(message, expected=len(self.pending) > 0):
             self._add(redact(message) if kind == "session_settings" else message, at_ms)
 
     def _add(self, message: Mapping[str, Any], at_ms: int, sender: Consumer | None = None) -> None:
@@ -167,16 +170,6 @@ class HubChat:
         self.facts.more = more
         for consumer in tuple(self.consumers):
             consumer.push(self.facts.chat_metadata(self._new_id()))
-
-    def _repeats_an_answer(self, message: Mapping[str, Any]) -> bool:
-        """Whether it is the answer of a supervisor, which everybody has seen when the bot took it."""
-        call = message.get("tool_call_id")
-        if not isinstance(call, str):
-            return False
-        if message["type"] == "tool_call":
-            self._answers.pop(call, None)  # ids are used again by some providers
-        answer = self._answers.get(call)
-        return answer is not None and all(answer.get(name) == message.get(name) for name in ("type", "content"))
 
     # From consumers
 
@@ -227,7 +220,7 @@ class HubChat:
         if sender is None and self.away and message["type"] in SPOKEN:
             raise NotDelivered(message["type"], "the bot cannot be reached at the moment; try again")
         delivery = Delivery(self._new_id(), message, sender, now)
-        self.pending.add(delivery)
+        self.pending.add(delivery, self.source.max_command_bytes)
         self.source.deliver(delivery)
 
     # What became of commands
@@ -238,9 +231,9 @@ class HubChat:
         if delivery is None or self.ending is not None:
             return delivery is not None
         if delivery.type in MIRRORED:
-            message = {name: item for name, item in delivery.message.items() if item is not None or name == "context"}
-            self._add(redact(message), at_ms, delivery.sender)  # its own socket does not get it back (React SDK, #388)
-            self._remember_answer(delivery.message)
+            if self._mirrors.hub_shows(delivery.message):
+                # Its sender's own socket does not get it back (issue 388 of the React SDK).
+                self._add(redact(delivery.message), at_ms, delivery.sender)
         elif delivery.type in NOTED:
             self.history.append(delivery.type, at_ms, write(delivery.message), shown=False)
         return True
@@ -253,17 +246,18 @@ class HubChat:
             tell(delivery.sender, CommandRefused(delivery.type, reason), delivery.message)
         return delivery is not None
 
+    def give_up(self, delivery: Delivery) -> None:
+        """The link breaks whenever the bot is given this command. Its sender is told that it may have taken effect."""
+        if self.pending.settle(delivery.id) is not None and delivery.sender is not None:
+            tell(
+                delivery.sender, OutcomeUnknown(delivery.type, "the link broke each time it was sent"), delivery.message
+            )
+
     def forget_late(self, now: float) -> None:
         """Gives up commands that can no longer be delivered in time, and tells their senders."""
         for delivery, refusal in self.pending.forget_late(now, away=self.away):
             if refusal is not None and delivery.sender is not None:
                 tell(delivery.sender, refusal, delivery.message)
-
-    def _remember_answer(self, message: Mapping[str, Any]) -> None:
-        if call := message.get("tool_call_id"):
-            self._answers[call] = {name: message.get(name) for name in ("type", "content")}
-            if len(self._answers) > MAX_ANSWERS:
-                self._answers.popitem(last=False)
 
     # Its end
 

@@ -4,16 +4,18 @@ A bot whose link was cut gets them when it is back. What would be spoken is the 
 seconds or not at all, for a line that comes half a minute late is spoken over somebody.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from evi_mcp.hub.consumers import Consumer
+from evi_mcp.hub.json_frames import write
 from evi_mcp.protocol.commands import publish_adapter
 
 MAX_PENDING = 1000
 MAX_PENDING_BYTES = 16 * 2**20
+MAX_WRITES = 3
+"""On so many connections a command is tried; one at which each of them breaks would keep the bot away for good."""
 SPOKEN_WITHIN_S = 5.0
 FORGOTTEN_AFTER_S = 60.0
 """For how long the hub remembers a command of which the bot does not say what became of it."""
@@ -73,7 +75,7 @@ class Delivery:
     """A command that was accepted.
 
     `message` may hold a secret (`language_model_api_key`). `sender` is `None` for one that came without a socket.
-    `written_on` is the connection to the bot on which it was last written; `None` if it was on none.
+    `written_on` is the connection to the bot on which it was last written, of so many `writes`; `None` if on none.
     """
 
     id: str
@@ -82,6 +84,7 @@ class Delivery:
     accepted_at: float
     size: int = 0
     written_on: object = None
+    writes: int = 0
 
     @property
     def type(self) -> str:
@@ -126,13 +129,15 @@ class Pending:
     def __contains__(self, delivery: Delivery) -> bool:
         return delivery.id in self._deliveries
 
-    def add(self, delivery: Delivery) -> None:
-        """Keeps a command.
+    def add(self, delivery: Delivery, max_bytes: int) -> None:
+        """Keeps a command of at most so many bytes.
 
         Raises:
-            NotDelivered: Too many wait already.
+            NotDelivered: It is too large, or too many wait already.
         """
-        delivery.size = len(json.dumps(delivery.message))
+        delivery.size = len(write(delivery.message))
+        if delivery.size > max_bytes:
+            raise NotDelivered(delivery.type, f"it takes {delivery.size} bytes, and its source {max_bytes} at most")
         if len(self) >= MAX_PENDING or self._bytes + delivery.size > MAX_PENDING_BYTES:
             raise NotDelivered(delivery.type, "too many commands wait for the bot")
         self._deliveries[delivery.id] = delivery

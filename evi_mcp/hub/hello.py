@@ -38,7 +38,7 @@ class Hello:
     chat_group_id: str | None
     source: str | Mapping[str, Any]
     supports: frozenset[str] | None
-    metadata: Mapping[str, Any] | None
+    metadata: str | Mapping[str, Any] | None
     resume: Resume | None
 
 
@@ -94,11 +94,11 @@ def _supports(value: Any) -> frozenset[str] | None:
     return frozenset(value)
 
 
-def _metadata(value: Any) -> Mapping[str, Any] | None:
+def _metadata(value: Any) -> str | Mapping[str, Any] | None:
     if value is None:
         return None
-    if not isinstance(value, dict) or len(write({"metadata": value})) > MAX_METADATA_BYTES:
-        raise HelloRefused(f"metadata must be an object of at most {MAX_METADATA_BYTES} bytes")
+    if not isinstance(value, dict | str) or len(write({"metadata": value})) > MAX_METADATA_BYTES:
+        raise HelloRefused(f"metadata must be an object, or text, of at most {MAX_METADATA_BYTES} bytes")
     return value
 
 

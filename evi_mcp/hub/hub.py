@@ -101,7 +101,7 @@ class Hub:
         supports: Sequence[str] | None = None,
         chat_id: str | None = None,
         chat_group_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
+        metadata: str | Mapping[str, Any] | None = None,
         config_id: str | None = None,
         allow_connection: bool = True,
         on_command: Callable[[SourceCommand], None] | None = None,

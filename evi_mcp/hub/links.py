@@ -14,7 +14,7 @@ from typing import Any
 from evi_mcp.hub.chat import HubChat
 from evi_mcp.hub.chats import ChatIdTaken, Chats, TooManyChats
 from evi_mcp.hub.closes import GOING_AWAY, NORMAL_CLOSURE, POLICY_VIOLATION, TRY_AGAIN_LATER, Close
-from evi_mcp.hub.commands import Delivery
+from evi_mcp.hub.commands import MAX_WRITES, Delivery
 from evi_mcp.hub.hello import Hello, HelloRefused, count_of, read_hello
 from evi_mcp.hub.json_frames import Unreadable, read, write
 
@@ -28,6 +28,9 @@ MAX_REASON = 500
 DROPPED = "messages_dropped"
 """The type of the message that stands in the chat for numbers that the bot left out."""
 
+MAX_COMMAND_BYTES = 2**20 - 2**10
+"""With what is around it, a mebibyte: a bot reads it while it is to speak."""
+
 _MOST_TAKEN = 64
 
 
@@ -38,6 +41,8 @@ class LinkSession:
         chat: Its chat.
         token: What the bot has to show when it comes back.
     """
+
+    max_command_bytes = MAX_COMMAND_BYTES
 
     def __init__(self, chat: HubChat, token: str) -> None:
         self.chat = chat
@@ -120,6 +125,7 @@ class LinkConnection:
         frames: list[bytes] = []
         for delivery in islice(self._unwritten(), _MOST_TAKEN):
             delivery.written_on = self
+            delivery.writes += 1
             frames.append(write({"command": delivery.message, "id": delivery.id}))
         if self.session is not None and self.session.connection is self and self.session.received > self._acknowledged:
             self._acknowledged = self.session.received
@@ -153,7 +159,10 @@ class LinkConnection:
         if self._closing is None and self.session is not None and self.session.connection is self:
             for delivery in self.session.chat.pending:
                 if delivery.written_on is not self:
-                    yield delivery
+                    if delivery.writes >= MAX_WRITES:
+                        self.session.chat.give_up(delivery)
+                    else:
+                        yield delivery
 
     def _welcome(self, session: LinkSession) -> None:
         if session.connection is not None:

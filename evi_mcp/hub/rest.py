@@ -80,7 +80,7 @@ def _chat(chat: HubChat) -> dict[str, Any]:
         "start_timestamp": chat.started_ms,
         "end_timestamp": chat.ended_ms,
         "event_count": chat.history.event_count + 1 + (chat.ending is not None),
-        "metadata": None if facts.metadata is None else json.dumps(facts.metadata),
+        "metadata": facts.metadata if isinstance(facts.metadata, str | None) else json.dumps(facts.metadata),
         "config": None if facts.config_id is None else {"id": facts.config_id, "version": 0},
     }
 

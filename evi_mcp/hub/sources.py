@@ -16,6 +16,7 @@ from evi_mcp.hub.chats import Chats
 from evi_mcp.hub.closes import NORMAL_CLOSURE, Close
 from evi_mcp.hub.commands import Delivery
 from evi_mcp.logs import fields
+from evi_mcp.protocol.codec import MAX_FRAME_BYTES
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +59,7 @@ class ChatSource:
     """
 
     away = False
+    max_command_bytes = MAX_FRAME_BYTES
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from evi_mcp.hub.chat import TooManyConsumers
 from evi_mcp.hub.commands import NotDelivered, NotSupported
 from evi_mcp.hub.consumers import MAX_WAITING, Consumer
 from evi_mcp.hub.json_frames import MAX_VALUES, Unreadable, read, write
-from tests.hub.rig import AT_MS, Rig, frames_of, line, texts_of
+from tests.hub.rig import AT_MS, Message, Rig, frames_of, line, texts_of
 
 
 def test_a_late_consumer_gets_the_past_and_then_the_present() -> None:
@@ -73,7 +73,8 @@ def test_a_command_that_is_not_evis_passes_if_the_chat_names_it() -> None:
     bot = rig.bot(supports=["user_input", "end_chat"])
     rig.chat().command({"type": "end_chat", "reason": "done"}, None, rig.now)
     assert [frame["command"] for frame in bot.listen()] == [{"type": "end_chat", "reason": "done"}]
-    for other in ({"type": "transfer_chat"}, {"type": ["end_chat"]}, [], None):
+    wrong: list[object] = [{"type": "transfer_chat"}, {"type": ["end_chat"]}, [], None]
+    for other in wrong:
         with pytest.raises(ValidationError):
             rig.chat().command(other, None, rig.now)
 
@@ -110,20 +111,43 @@ def test_a_refused_command_is_mirrored_to_nobody_and_its_sender_is_told_why() ->
     assert len(frames_of(other)) == 1
 
 
-def test_an_answer_that_the_bot_repeats_is_not_shown_twice() -> None:
+ANSWER = {"type": "tool_response", "tool_call_id": "call_0", "content": "in Lyon"}
+FAILURE = {"type": "tool_error", "tool_call_id": "call_0", "error": "503", "content": "It is down."}
+SETTINGS = {"type": "session_settings", "language_model_api_key": "sk-hidden-key", "context": {"text": "x"}}
+
+
+@pytest.mark.parametrize("command", [ANSWER, FAILURE, SETTINGS], ids=["answer", "failure", "settings"])
+@pytest.mark.parametrize("bot_first", [True, False])
+def test_what_a_bot_shows_itself_is_not_shown_twice(command: Message, bot_first: bool) -> None:
     """Outside a replay every event is new to a supervisor: the same answer twice would be two answers."""
     rig = Rig()
     bot = rig.bot()
     sender, other = rig.chat().attach(), rig.chat().attach()
-    rig.send(sender, "tool_response", tool_call_id="call_0", content="in Lyon")
+    frames_of(other)
+    rig.chat().command(command, sender, rig.now)
+    bot.listen()
+    shown = {**command, "tool_type": "function", "custom_session_id": "7"} if "tool_call_id" in command else command
+    for step in ("show", "done") if bot_first else ("done", "show"):
+        if step == "show":
+            bot.say(shown)
+        else:
+            bot.write({"done": bot.commands[0]["id"]})
+    assert len(frames_of(other)) == 1
+    bot.say(shown)
+    assert len(frames_of(other)) == 1, "a second time it is news"
+
+
+def test_an_id_that_is_used_again_is_another_call() -> None:
+    """Providers reuse ids; an equal answer to another call is another answer."""
+    rig = Rig()
+    bot = rig.bot()
+    sender, other = rig.chat().attach(), rig.chat().attach()
+    rig.chat().command(ANSWER, sender, rig.now)
     bot.listen()
     bot.write({"done": bot.commands[0]["id"]})
-    bot.say({"type": "tool_response", "tool_call_id": "call_0", "content": "in Lyon", "tool_name": "look_up"})
-    bot.say({"type": "tool_response", "tool_call_id": "call_0", "content": "something else"})
     bot.say({"type": "tool_call", "tool_call_id": "call_0", "name": "look_up", "parameters": "{}"})
-    bot.say({"type": "tool_response", "tool_call_id": "call_0", "content": "in Lyon"})
-    answers = [frame["content"] for frame in frames_of(other) if frame["type"] == "tool_response"]
-    assert answers == ["in Lyon", "something else", "in Lyon"], "an id that is used again is another call"
+    bot.say(ANSWER)
+    assert [frame["type"] for frame in frames_of(other)[1:]] == ["tool_response", "tool_call", "tool_response"]
 
 
 def test_pauses_are_noted_for_rest_and_shown_on_no_socket() -> None:

@@ -41,6 +41,7 @@ def test_a_bot_is_welcomed_with_its_id_and_a_token() -> None:
         ({"supports": ["User Input"]}, "supports"),
         ({"supports": ["x"] * 51}, "supports"),
         ({"metadata": []}, "metadata"),
+        ({"metadata": 7}, "metadata"),
         ({"metadata": {"x": "y" * 70_000}}, "metadata"),
         ({"resume": "token"}, "resume"),
         ({"resume": {"chat_id": "a", "token": "b", "sent": -1}}, "resume"),
@@ -289,6 +290,30 @@ def test_a_command_is_delivered_at_most_once_by_its_id() -> None:
     bot.cut()
     bot.resume()
     assert len(bot.commands) == 3 and first["id"] != second["id"]
+
+
+def test_a_command_at_which_the_link_breaks_each_time_is_given_up() -> None:
+    """Else one command would keep the bot away for good; its sender learns that it may have taken effect."""
+    rig = Rig()
+    bot = rig.bot()
+    consumer = rig.chat().attach()
+    rig.send(consumer, "tool_response", tool_call_id="call_1", content="x")
+    for _ in range(5):
+        bot.listen()
+        bot.cut()
+        bot.resume()
+    assert len(bot.commands) == 3
+    assert [frame["slug"] for frame in frames_of(consumer)[1:]] == ["command_outcome_unknown"]
+
+
+def test_a_command_that_no_bot_can_read_in_time_is_refused() -> None:
+    """A mebibyte holds a bot up for some milliseconds, while it is to speak."""
+    rig = Rig()
+    bot = rig.bot()
+    consumer = rig.chat().attach()
+    rig.send(consumer, "tool_response", tool_call_id="call_1", content="x" * 2**20)
+    assert [frame["slug"] for frame in frames_of(consumer)[1:]] == ["command_not_delivered"]
+    assert not bot.listen()
 
 
 def test_a_command_for_a_bot_that_is_away_waits_for_it() -> None:

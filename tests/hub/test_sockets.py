@@ -75,7 +75,18 @@ async def test_garbage_on_a_link_ends_that_link_alone() -> None:
     """Ten frames that cannot be read, with a goodbye that says what is wrong; the bot may come back."""
     async with hub() as served, bot(served.base_url, "other") as other, consumer(served, "other") as watching:
         async with bot(served.base_url, "call-1") as broken:
-            for garbage in ["{", "[]", "\x00", "{}", b"\x00\xff", "null", "[" * 10_000, '{"n": -1}', '"', "x" * 10_000]:
+            unreadable: list[str | bytes] = [
+                "{",
+                "[]",
+                "\x00",
+                "{}",
+                b"\x00\xff",
+                "null",
+                "[" * 10_000,
+                '{"n": -1}',
+                '"',
+            ]
+            for garbage in [*unreadable, "x" * 10_000]:
                 await broken.connection.send(garbage)
             frames, code, _ = await the_rest(broken.connection)
         assert code == 1008 and "10 frames could not be read" in frames[-1]["reason"]

@@ -58,20 +58,18 @@ async def test_without_keys_it_serves_this_machine_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "status", "said"),
+    ("arguments", "status", "said"),
     [
-        (["--host", "0.0.0.0"], {}, 2, "EVI_MCP_HUB_KEYS"),
-        (["--hub-keys", "short"], {}, 2, "at least 8 characters"),
-        ([], {"EVI_MCP_HUB_KEYS": "long-enough,"}, 2, "at least 8 characters"),
-        (["--port", "70000"], {}, 2, "70000"),
-        (["--host", "192.0.2.1", "--hub-keys", "long-enough"], {}, 1, "cannot listen on 192.0.2.1"),
+        (["--host", "0.0.0.0"], 2, "EVI_MCP_HUB_KEYS"),
+        (["--hub-keys", "short"], 2, "at least 8 characters"),
+        (["--hub-keys", "long-enough,"], 2, "at least 8 characters"),
+        (["--port", "70000"], 2, "70000"),
+        (["--host", "192.0.2.1", "--hub-keys", "long-enough"], 1, "cannot listen on 192.0.2.1"),
     ],
 )
-async def test_what_cannot_be_served_is_one_line(
-    arguments: list[str], environment: dict[str, str], status: int, said: str
-) -> None:
+async def test_what_cannot_be_served_is_one_line(arguments: list[str], status: int, said: str) -> None:
     """Status 2 for misuse, 1 for a system that does not let it; the keys are not repeated."""
-    async with evi_mcp("hub", *arguments, **environment) as hub:
+    async with evi_mcp("hub", *arguments) as hub:
         code, log = await hub.ended()
     assert (code, said in log, log.count("\n")) == (status, True, 1)
     assert "short" not in log and "long-enough" not in log
