@@ -6,7 +6,7 @@ status EVI refuses a handshake on `/connect` is not documented; here it is 404 f
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -89,7 +89,7 @@ class Addresses:
             await (await Socket.accept(websocket, self._clock)).serve(consumer, receive)
 
     @contextmanager
-    def _counted(self) -> Any:
+    def _counted(self) -> Iterator[None]:
         self._sockets += 1
         try:
             yield

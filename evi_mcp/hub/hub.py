@@ -169,11 +169,14 @@ class Hub:
         """Ends what has waited for too long."""
         while True:
             await sleep(self.clock, TICK_S)
-            now, at_ms = self.clock.elapsed(), int(self.clock.now() * 1000)
-            self._links.expire(now, at_ms)
-            for chat in self.chats.live_chats:
-                if chat.pending:
-                    chat.forget_late(now)
+            now = self.clock.elapsed()
+            try:
+                self._links.expire(now, int(self.clock.now() * 1000))
+                for chat in self.chats.live_chats:
+                    if chat.pending:
+                        chat.forget_late(now)
+            except Exception:
+                _log.exception("giving up what is late failed; it is tried again in a second")
 
     async def _drain(self) -> None:
         """Tells everybody that the hub goes, and waits a moment until they have heard it. No chat ends by it."""

@@ -29,6 +29,9 @@ from evi_mcp.protocol.codec import MAX_FRAME_BYTES
 
 CLOSE_TIMEOUT_S = 1.0
 """How long a peer may take to answer a close frame."""
+PING_INTERVAL_S = 20.0
+PING_TIMEOUT_S = 20.0
+"""A peer that answers no ping within this time is gone."""
 FLUSH_TIMEOUT_S = 30.0
 """How long a peer that is closed may take to read what was written before."""
 REQUEST_TIMEOUT_S = 30.0
@@ -194,6 +197,8 @@ async def serving(
         http=_Http,
         ws=_WebSocket,
         ws_max_size=MAX_FRAME_BYTES,
+        ws_ping_interval=PING_INTERVAL_S,
+        ws_ping_timeout=PING_TIMEOUT_S,
         ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,

@@ -208,6 +208,13 @@ async def test_other_addresses_are_refused(method: str, path: str, status: int) 
     assert (answer.status_code, answer.json().keys()) == (status, {"code", "error", "message"})
 
 
+async def test_a_hub_that_goes_lets_nobody_in() -> None:
+    """503: the next one will."""
+    async with desk() as at:
+        await at.hub.addresses.drain()
+        assert (await at.client.get("/v0/evi/chats")).status_code == 503
+
+
 async def test_a_failure_of_the_hub_is_a_500_and_not_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """What went wrong is in the log; the client learns nothing of it."""
     monkeypatch.setattr("evi_mcp.hub.app.chats_page", lambda *_: 1 / 0)
