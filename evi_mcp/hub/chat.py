@@ -5,6 +5,7 @@ milliseconds for showing.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -22,7 +23,8 @@ NOT_JSON = ("E0100", "invalid_json")
 NOT_A_MESSAGE = ("E0101", "invalid_message")
 """Codes as on Hume's page of errors; it could not be read which slugs belong to them."""
 
-NOTED = frozenset({"pause_assistant_message", "resume_assistant_message"})
+PAUSE, RESUME = "pause_assistant_message", "resume_assistant_message"
+NOTED = frozenset({PAUSE, RESUME})
 """Commands that only the REST history shows, as EVI's does."""
 
 MAX_CONSUMERS = 100
@@ -111,6 +113,7 @@ class HubChat:
         self.source: Source | None = None
         self.consumers: dict[Consumer, None] = {}
         self._mirrors = Mirrors()
+        self._paused = False
         self._new_id = new_id
 
     def __repr__(self) -> str:
@@ -225,26 +228,25 @@ class HubChat:
 
     # What became of commands
 
-    def done(self, id_: str, at_ms: int) -> bool:
-        """The bot has carried a command out; the others see what they are to see of it. Whether it was known."""
+    def done(self, id_: str, at_ms: int) -> None:
+        """The bot has carried a command out; the others see what they are to see of it."""
         delivery = self.pending.settle(id_)
         if delivery is None or self.ending is not None:
-            return delivery is not None
+            return
         if delivery.type in MIRRORED:
             if self._mirrors.hub_shows(delivery.message):
                 # Its sender's own socket does not get it back (issue 388 of the React SDK).
                 self._add(redact(delivery.message), at_ms, delivery.sender)
         elif delivery.type in NOTED:
+            self._paused = delivery.type == PAUSE
             self.history.append(delivery.type, at_ms, write(delivery.message), shown=False)
-        return True
 
-    def refused(self, id_: str, reason: str | None) -> bool:
+    def refused(self, id_: str, reason: str | None) -> None:
         """The bot does not carry a command out. Its sender is told, unless there is no reason: then the bot has told
-        everybody. Whether the command was known."""
+        everybody."""
         delivery = self.pending.settle(id_)
         if delivery is not None and reason is not None and delivery.sender is not None:
             tell(delivery.sender, CommandRefused(delivery.type, reason), delivery.message)
-        return delivery is not None
 
     def give_up(self, delivery: Delivery) -> None:
         """The link breaks whenever the bot is given this command. Its sender is told that it may have taken effect."""
@@ -266,9 +268,18 @@ class HubChat:
         if self.ending is not None:
             return
         self.ending, self.ended_ms = ending, at_ms
+        self.pending.drop_all_but(RESUME)
         self.history.drop_audio()
         for consumer in tuple(self.consumers):
             consumer.finish(ending.close)
+
+    def promise_resume(self, now: float) -> None:
+        """The chat is about to be given up. If its bot is paused and comes back later, it may speak again: who paused
+        it was told that the chat is over, and will not do it."""
+        if self._paused:
+            self._paused = False
+            with suppress(CommandRefused):
+                self.command({"type": RESUME}, None, now)
 
     def reopen(self) -> None:
         """The source of a chat that was given up is back."""

@@ -150,6 +150,12 @@ class Pending:
             self._bytes -= delivery.size
         return delivery
 
+    def drop_all_but(self, kind: str) -> None:
+        """Forgets every command of another type."""
+        for delivery in self:
+            if delivery.type != kind:
+                self.settle(delivery.id)
+
     def forget_late(self, now: float, *, away: bool) -> list[tuple[Delivery, CommandRefused | None]]:
         """Forgets what is too late; returns it with what its sender is to be told, if anything.
 

@@ -282,6 +282,7 @@ class Links:
                 del self._sessions[chat_id]
             elif session.away_since is not None and now >= session.away_since + self.grace_s:
                 session.away_since, session.given_up = None, True
+                session.chat.promise_resume(now)
                 reason = f"the bot was gone for {self.grace_s:g} s without a goodbye"
                 self.chats.end(session.chat, "ERROR", Close(NORMAL_CLOSURE, reason), at_ms)
 

@@ -62,6 +62,30 @@ def test_a_command_for_a_bot_that_is_away_waits_for_it() -> None:
     assert [command["command"]["type"] for command in bot.commands] == ["resume_assistant_message"]
 
 
+def test_a_bot_that_was_given_up_while_paused_may_speak_again_when_it_is_back() -> None:
+    """Who paused it was told that the chat is over, and will not resume it: the caller would stay with a mute bot."""
+    rig = Rig()
+    bot = rig.bot()
+    consumer = rig.chat().attach()
+    rig.send(consumer, "pause_assistant_message")
+    bot.listen()
+    bot.write({"done": bot.commands[0]["id"]})
+    bot.cut()
+    rig.wait(61)
+    assert rig.chat().status == "ERROR"
+    bot.resume()
+    assert [command["command"]["type"] for command in bot.commands[1:]] == ["resume_assistant_message"]
+
+
+def test_commands_of_a_chat_that_is_over_are_forgotten() -> None:
+    """One may hold a key, and nobody is left to carry it out."""
+    rig = Rig()
+    bot = rig.bot()
+    rig.chat().command({"type": "session_settings", "language_model_api_key": "sk-hidden-key"}, None, rig.now)
+    bot.write({"type": "end"})
+    assert len(rig.chat().pending) == 0
+
+
 def test_a_line_is_spoken_within_five_seconds_or_not_at_all() -> None:
     """Later it would be spoken over somebody. The sender knows whether it may have been heard."""
     rig = Rig()
