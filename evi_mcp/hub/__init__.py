@@ -14,9 +14,13 @@ Where the contract leaves something open, the hub decides:
   chat and opens a new one: most likely the bot was started anew.
 - **Holes** in the numbers are taken as messages that the bot dropped: one `messages_dropped` says how many. A number
   whose message cannot be read is taken, and counted as a fault; the tenth fault ends the connection with 1008.
-- **Commands** are validated by the hub. Those that are not EVI's pass if `supports` names them. What is not done or
-  refused yet is sent again after a resume, but what would be spoken only within 5 s; `done` is what mirrors tool
-  answers and settings to the other consumers.
+- **hello**: `source` is text or an object with a `name`; `metadata` is an object or text.
+- **Commands** are validated by the hub. Those that are not EVI's pass if `supports` names them. A link gets at most
+  1 MiB. What is not done or refused yet is sent again after a resume, on three connections at most, and what would be
+  spoken within 5 s only.
+- **Mirrors**: `done` shows tool answers and settings to the other consumers. A bot that shows them itself, before or
+  after `done`, does not show them a second time.
+- **A chat that is given up** while its bot was paused: the bot gets a `resume_assistant_message` if it comes back.
 - **Errors to the sender of a command** have the slugs `command_not_supported`, `command_refused`,
   `command_not_delivered` and `command_outcome_unknown`, and a field `command`.
 - **Goodbye** comes before every close of a link from the hub's side: 1008 for what will not heal by itself, 1013 and

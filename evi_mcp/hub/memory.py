@@ -13,7 +13,6 @@ from evi_mcp.hub.chats import Chats
 from evi_mcp.hub.closes import NORMAL_CLOSURE, Close
 from evi_mcp.hub.commands import CommandRefused
 from evi_mcp.hub.json_frames import read
-from evi_mcp.protocol.commands import Command
 from evi_mcp.upstream.rest import ServiceChat
 from evi_mcp.upstream.transport import Closed, Refused, Transport
 
@@ -49,12 +48,16 @@ class HubTransport:
         if (close := self._consumer.close) is not None:
             raise Closed(close.code, close.reason)
         self._chat.receive(frame, self._consumer, self._clock.elapsed())
-        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.cancel_shielded_checkpoint()  # it has arrived: nothing can be called off any more
 
     async def close(self) -> None:
+        self.abort()
+        await anyio.lowlevel.checkpoint()
+
+    def abort(self) -> None:
+        """Ends it at once, without waiting."""
         self._chat.detach(self._consumer)
         self._consumer.cut(Close(NORMAL_CLOSURE, ""))
-        await anyio.lowlevel.checkpoint()
 
     def _tell(self) -> None:
         self.heard_at = time.monotonic()
@@ -114,20 +117,26 @@ class HubDirectory:
         found.sort(key=lambda chat: -(chat.started_ms or 0))
         return found[:MAX_LISTED], len(found) > MAX_LISTED
 
-    async def send(self, chat_id: str, command: Command) -> None:
+    async def send(self, chat_id: str, command_frame: str, *, within_s: float = 0.0) -> None:
         """Hands a command to the bot, without a connection of one's own.
+
+        Args:
+            chat_id: Of a live chat; it need not allow connections.
+            command_frame: The JSON text of one message, as it would be written to a socket.
+            within_s: As for `RestClient.send`; here nothing takes time.
 
         Raises:
             NotSent: There is no such live chat, or the command does not reach the bot; nothing was handed over.
         """
         await anyio.lowlevel.checkpoint()
+        command = read(command_frame)
         chat = self._chats.live(chat_id)
         if chat is None:
-            raise NotSent(command.type, "the hub has no live chat with this id")
+            raise NotSent(str(command.get("type")), "the hub has no live chat with this id")
         try:
-            chat.command(read(command.frame()), None, self._clock.elapsed())
+            chat.command(command, None, self._clock.elapsed())
         except CommandRefused as refusal:
-            raise NotSent(command.type, refusal.why) from None
+            raise NotSent(refusal.command, refusal.why) from None
 
     async def aclose(self) -> None:
         """Nothing is kept open."""

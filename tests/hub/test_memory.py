@@ -103,15 +103,15 @@ async def test_the_directory_answers_what_rest_would() -> None:
         hub.open_chat(chat_id="second")
         chats, more = await hub.directory.active_chats()
         assert ([chat.chat_id for chat in chats], more) == (["second", "first"], False)
-        await hub.directory.send("first", UserInput.of(text="Hello"))
+        await hub.directory.send("first", UserInput.of(text="Hello").frame(), within_s=1)
         assert told == ["Hello"]
         with pytest.raises(NotSent, match="takes user_input"):
-            await hub.directory.send("first", AssistantInput.of(text="Hello"))
+            await hub.directory.send("first", AssistantInput.of(text="Hello").frame(), within_s=1)
         first.end("done")
         assert await hub.directory.chat_status("first") == "USER_ENDED"
         assert await hub.directory.chat_status("nobody") is None
         with pytest.raises(NotSent, match="no live chat"):
-            await hub.directory.send("first", UserInput.of(text="Hello"))
+            await hub.directory.send("first", UserInput.of(text="Hello").frame(), within_s=1)
         await hub.directory.aclose()
 
 
