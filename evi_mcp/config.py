@@ -91,6 +91,11 @@ class Settings(BaseSettings):
         description="File to which every command is appended before it is sent, and its outcome after; see"
         " docs/audit.md. One server for each file. While it cannot be written, commands are refused.",
     )
+    hub_keys: SecretStr | None = Field(
+        default=None,
+        description="Comma-separated keys of the hub: bots that dial in and clients of the hub show one of them in"
+        " X-Hume-Api-Key. Without any the hub serves this machine only.",
+    )
     claude_channel: bool = Field(
         default=False,
         json_schema_extra={"shown": "off"},
@@ -152,6 +157,15 @@ class Settings(BaseSettings):
             raise ValueError("has characters that an HTTP header cannot carry")
         return value
 
+    @field_validator("hub_keys")
+    @classmethod
+    def _usable_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        # An empty entry too: a list that was meant to lock must not end up open.
+        for key in value.get_secret_value().split(",") if value is not None else ():
+            if len(key.strip()) < SHORTEST_SECRET or not (key.isascii() and key.isprintable()):
+                raise ValueError(f"each key in it needs at least {SHORTEST_SECRET} characters that a header can carry")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _level_in_any_case(cls, value: Any) -> Any:
@@ -187,10 +201,16 @@ class Settings(BaseSettings):
         return frozenset(self.allowed_chats.split(",")) if self.allowed_chats else None
 
     @property
+    def hub_key_list(self) -> tuple[str, ...]:
+        """The keys of the hub, each by itself."""
+        keys = self.hub_keys.get_secret_value() if self.hub_keys is not None else ""
+        return tuple(key.strip() for key in keys.split(",")) if keys else ()
+
+    @property
     def mask(self) -> Mask:
-        """Takes out every value that must not be seen: the API key and the named secrets."""
+        """Takes out every value that must not be seen: the API key, the hub's keys and the named secrets."""
         secrets = [*self.secrets.values(), *([self.hume_api_key] if self.hume_api_key else [])]
-        return Mask(secret.get_secret_value() for secret in secrets)
+        return Mask([*(secret.get_secret_value() for secret in secrets), *self.hub_key_list])
 
 
 class Row(NamedTuple):

@@ -1,4 +1,4 @@
-"""The command `evi-mcp`: serve, watch, simulate, demo, doctor, audit."""
+"""The command `evi-mcp`: serve, watch, hub, simulate, demo, doctor, audit."""
 
 import asyncio
 import gc
@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from evi_mcp import __version__, logs
 from evi_mcp.cli import limits
+from evi_mcp.cli.hub import hub
 from evi_mcp.config import Settings, load, rows
 from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting
 from evi_mcp.protocol.chat_id import check_chat_id
@@ -169,6 +170,9 @@ def doctor(**flags: str | None) -> int:
     from evi_mcp.cli.doctor import run
 
     return run(_settings(flags))
+
+
+_evi_mcp.add_command(hub)
 
 
 @_evi_mcp.group()

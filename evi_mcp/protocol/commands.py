@@ -221,7 +221,7 @@ PublishMessage = Annotated[
     Discriminator("type"),
 ]
 publish_adapter: TypeAdapter[Command] = TypeAdapter(PublishMessage)
-"""Reads any of the seven from JSON; the simulator is its user."""
+"""Reads any of the seven from JSON, for those who serve EVI's control plane: the hub, and the simulator on it."""
 
 
 def _sentence(kind: str, error: ValidationError) -> str:

@@ -1,8 +1,8 @@
-"""A stand-in for EVI: a loopback service with live chats, for trying things out and for tests.
+"""A stand-in for EVI: a hub with scripted bots on it, for trying things out and for tests.
 
-`Simulator` is the whole of it. What it says is decided by code without I/O: scripts (`scenario`), one chat
-(`engine`), all chats (`service`), the addresses (`api`). It shares the messages of `evi_mcp.protocol` with
-the client and nothing else, so that a mistake in the one cannot hide in the other.
+`Simulator` is the whole of it. What is said is decided by code without I/O: scripts (`scenario`), one call
+(`scripted_call`, with EVI in `assistant` and the caller in `scripted_user`). Consumers, histories and addresses are
+the hub's; the chat's own socket is here (`primary`), for the hub's chats have none.
 """
 
 from evi_mcp.simulator.simulator import Simulator

@@ -1,6 +1,6 @@
 """Scripted calls as data. The scripts are `scenarios/*.json`; this is what may stand in them.
 
-A script is a series of turns: what the user says, and how EVI replies. A reply is kept together with the
+A script is a series of exchanges: what the user says, and how EVI replies. A reply is kept together with the
 words it answers, since a pause may silence EVI while the user goes on: after it, EVI answers to the last words.
 All durations are seconds at speed 1.
 """
@@ -81,7 +81,7 @@ Step = Annotated[
 Reply = tuple[Step, ...]
 
 
-class User(Part):
+class UserLine(Part):
     """What the user says, `after_s` of silence after EVI has finished.
 
     `cuts_in_after_s` is set instead of waiting for EVI: how long EVI has been speaking when the user interrupts.
@@ -93,10 +93,10 @@ class User(Part):
     cuts_in_after_s: Seconds | None = None
 
 
-class Turn(Part):
+class Exchange(Part):
     """The user's words and EVI's reply to them."""
 
-    user: User
+    user: UserLine
     evi: Annotated[Reply, Field(min_length=1)]
 
 
@@ -130,7 +130,7 @@ class Scenario(Part):
     name: str
     config_id: UUID
     greeting: Say | None = None
-    turns: tuple[Turn, ...]
+    exchanges: tuple[Exchange, ...]
     ending: Annotated[UserLeaves | HangUp | Inactivity, Discriminator("kind")]
 
 

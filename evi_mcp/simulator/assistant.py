@@ -1,4 +1,4 @@
-"""EVI's side of a simulated chat: replies, tool calls, words put into its mouth, and silence while paused.
+"""EVI's side of a simulated call: replies, tool calls, words put into its mouth, and silence while paused.
 
 Hume's guides leave open some of what happens here; what this simulator does instead of guessing twice:
 an `assistant_input` is spoken at once, also over a reply and also while paused (it is nobody's generated message);
@@ -13,10 +13,10 @@ from typing import Literal
 
 from evi_mcp.protocol.commands import ToolError, ToolResponse
 from evi_mcp.simulator import audio, expression
+from evi_mcp.simulator.call_state import CallState
+from evi_mcp.simulator.processes import Process, Wait
 from evi_mcp.simulator.responder import lines_after
 from evi_mcp.simulator.scenario import CallFunction, Reply, Say, SearchWeb
-from evi_mcp.simulator.stage import Stage
-from evi_mcp.simulator.track import Track, Wait
 
 THINKING_S = 0.7
 """From the end of the user's words to EVI's first."""
@@ -28,35 +28,35 @@ _INPUT_EXPRESSION = {"Calmness": 0.4, "Interest": 0.24, "Determination": 0.16}
 
 
 @dataclass
-class _Call:
+class _FunctionCall:
     """A function that was asked for. It is `dropped` if the user moves on before there is an answer."""
 
     state: Literal["waiting", "answered", "late", "dropped"] = "waiting"
     answer: ToolResponse | ToolError | None = None
 
 
-class Voice:
-    """Speaks replies, one after the other, on two tracks: `replying`, and `speaking_input` beside it.
+class Assistant:
+    """Speaks replies, one after the other, in two processes: `replying`, and `speaking_input` beside it.
 
     Args:
-        stage: Shared with the caller.
+        state: Shared with the user.
         tool_timeout_s: How long a client may take to answer a tool call, in real seconds. Hume states that there is
             a limit and not how long it is.
     """
 
-    def __init__(self, stage: Stage, tool_timeout_s: float) -> None:
+    def __init__(self, state: CallState, tool_timeout_s: float) -> None:
         self.paused = False
-        self._stage = stage
+        self._state = state
         self._tool_timeout_s = tool_timeout_s
         self._replies: deque[Reply] = deque(maxlen=_MAX_QUEUED)
         self._inputs: deque[tuple[str, str]] = deque(maxlen=_MAX_QUEUED)
-        self._calls: dict[str, _Call] = {}
+        self._calls: dict[str, _FunctionCall] = {}
         self._in_reply = False
         self._held = False
         self._awaits_tool = False
         self._in_input = False
-        self.replying = Track(self._reply_to_all(), stage.now)
-        self.speaking_input = Track(self._speak_inputs(), stage.now)
+        self.replying = Process(self._reply_to_all(), state.now)
+        self.speaking_input = Process(self._speak_inputs(), state.now)
 
     @property
     def speaking(self) -> bool:
@@ -97,7 +97,7 @@ class Voice:
         self._drop_reply()
         self._inputs.clear()
         self._in_input = False
-        self.speaking_input = Track(self._speak_inputs(), self._stage.now)
+        self.speaking_input = Process(self._speak_inputs(), self._state.now)
         return was_speaking
 
     def take_answer(self, answer: ToolResponse | ToolError) -> str | None:
@@ -123,23 +123,23 @@ class Voice:
             if call.state == "waiting":
                 call.state = "dropped"
         self._in_reply = self._held = self._awaits_tool = False
-        self.replying = Track(self._reply_to_all(), self._stage.now)
+        self.replying = Process(self._reply_to_all(), self._state.now)
 
     def _reply_to_all(self) -> Iterator[Wait]:
         while True:
             yield Wait(when=lambda: bool(self._replies) and not self.paused and not self._in_input)
             reply = self._replies.popleft()
             self._in_reply = True
-            yield self._stage.after(THINKING_S)
+            yield self._state.after(THINKING_S)
             for step in reply:
                 match step:
                     case Say():
                         yield from self._say_lines(step.says, step.expression, quick=step.quick)
                     case CallFunction():
-                        yield from self._call(step)
+                        yield from self._call_function(step)
                     case SearchWeb():
                         yield from self._search(step)
-            self._stage.emit("assistant_end")
+            self._state.emit("assistant_end")
             self._in_reply = False
 
     def _speak_inputs(self) -> Iterator[Wait]:
@@ -147,39 +147,39 @@ class Voice:
             yield Wait(when=lambda: bool(self._inputs))
             self._in_input = True
             while self._inputs:
-                yield from self._voice(*self._inputs.popleft(), _INPUT_EXPRESSION)
+                yield from self._speak(*self._inputs.popleft(), _INPUT_EXPRESSION)
             self._in_input = False
             if not self._in_reply or self._held:  # else the reply's own end ends both
-                self._stage.emit("assistant_end")
+                self._state.emit("assistant_end")
 
     def _say_lines(self, lines: tuple[str, ...], peaks: Mapping[str, float], *, quick: bool = False) -> Iterator[Wait]:
         for line in lines:
             yield from self._unless_paused()
-            yield from self._voice(self._message(line, quick=quick), line, peaks)
+            yield from self._speak(self._message(line, quick=quick), line, peaks)
 
-    def _voice(self, message_id: str, text: str, peaks: Mapping[str, float]) -> Iterator[Wait]:
+    def _speak(self, message_id: str, text: str, peaks: Mapping[str, float]) -> Iterator[Wait]:
         """The audio and the prosody of a message. What has begun is sent to its end, paused or not."""
         tones = audio.tones(text)
         for index, tone in enumerate(tones):
-            self._stage.emit("audio_output", id=message_id, index=index, tone=tone)
+            self._state.emit("audio_output", id=message_id, index=index, data=audio.wav_base64(tone))
             if index == len(tones) // 2:
-                models = {"prosody": {"scores": expression.scores(peaks, self._stage.chance)}}
-                self._stage.emit("assistant_prosody", id=message_id, models=models)
-            yield self._stage.after(_WORD_S)
+                models = {"prosody": {"scores": expression.scores(peaks, self._state.chance)}}
+                self._state.emit("assistant_prosody", id=message_id, models=models)
+            yield self._state.after(_WORD_S)
 
-    def _call(self, step: CallFunction) -> Iterator[Wait]:
+    def _call_function(self, step: CallFunction) -> Iterator[Wait]:
         yield from self._unless_paused()
         call_id = self._tool_call(step.calls, step.parameters, builtin=False)
-        call = self._calls[call_id] = _Call()
+        call = self._calls[call_id] = _FunctionCall()
         if len(self._calls) > _MAX_CALLS:
             del self._calls[next(iter(self._calls))]
         self._awaits_tool = True
-        yield Wait(until=self._stage.now + self._tool_timeout_s, when=lambda: call.answer is not None)
+        yield Wait(until=self._state.now + self._tool_timeout_s, when=lambda: call.answer is not None)
         self._awaits_tool = False
         yield from self._unless_paused()
         if call.answer is None:
             call.state = "late"
-            self._stage.emit(
+            self._state.emit(
                 "tool_error",
                 tool_call_id=call_id,
                 tool_type="function",
@@ -188,19 +188,19 @@ class Voice:
                 code="timeout",
                 content=" ".join(step.fallback),
             )
-        yield self._stage.after(THINKING_S)
+        yield self._state.after(THINKING_S)
         yield from self._say_lines(lines_after(step, call.answer), step.expression)
 
     def _search(self, step: SearchWeb) -> Iterator[Wait]:
         yield from self._unless_paused()
         call_id = self.use_builtin("web_search", {"query": step.searches})
-        yield self._stage.after(step.after_s)
+        yield self._state.after(step.after_s)
         yield from self._unless_paused()
         content = json.dumps(dict(step.finds), ensure_ascii=False)
-        self._stage.emit(
+        self._state.emit(
             "tool_response", tool_call_id=call_id, tool_name="web_search", tool_type="builtin", content=content
         )
-        yield self._stage.after(THINKING_S)
+        yield self._state.after(THINKING_S)
 
     def _unless_paused(self) -> Iterator[Wait]:
         """Holds back what comes next until EVI may speak."""
@@ -212,8 +212,8 @@ class Voice:
             self._held = False
 
     def _message(self, text: str, *, from_text: bool = False, quick: bool = False) -> str:
-        message_id = self._stage.new_id()
-        self._stage.emit(
+        message_id = self._state.new_id()
+        self._state.emit(
             "assistant_message",
             id=message_id,
             message={"role": "assistant", "content": text},
@@ -224,8 +224,8 @@ class Voice:
         return message_id
 
     def _tool_call(self, name: str, parameters: Mapping[str, object], *, builtin: bool) -> str:
-        call_id = self._stage.new_tool_call_id()
-        self._stage.emit(
+        call_id = self._state.new_tool_call_id()
+        self._state.emit(
             "tool_call",
             tool_call_id=call_id,
             name=name,

@@ -1,7 +1,7 @@
-"""Things that go on at the same time in a chat, without tasks or a clock.
+"""Processes of a simulated call, without tasks or a clock.
 
-A track is a generator that does something and then yields what it waits for. Whoever owns the tracks steps
-the one that is due first: the user speaks while EVI thinks, and every run of it is the same.
+A process is a generator that does something and then yields what it waits for. Whoever owns the processes steps the
+one that is due first: the user speaks while EVI thinks, and every run of it is the same.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ class Wait:
     when: Callable[[], bool] | None = None
 
 
-class Track:
+class Process:
     """One activity. It is due at once, and then when the last `Wait` it yielded is over."""
 
     def __init__(self, steps: Iterator[Wait], now: float) -> None:
@@ -25,7 +25,7 @@ class Track:
         self.over = False
 
     def due(self, now: float) -> float | None:
-        """When the next step is due, in seconds of the chat's clock; `None` if only an event can bring it."""
+        """When the next step is due, in seconds of the call's clock; `None` if only an event can bring it."""
         if self.over:
             return None
         if self._wait.when is not None and self._wait.when():

@@ -10,7 +10,7 @@ from tests.simulator.play import Play, read
 def test_a_connection_starts_with_chat_metadata_of_its_own() -> None:
     """Hume's reference: the first message after a connection is made; `request_id` names the connection."""
     play = Play("support")
-    others = [read(play.engine.attach())[0] for _ in range(2)]
+    others = [read(play.chat.attach())[0] for _ in range(2)]
     assert {event["type"] for event in others} == {"chat_metadata"}
     assert {event["chat_id"] for event in others} == {"chat-1"}
     assert len({event["request_id"] for event in others}) == 2
@@ -20,7 +20,7 @@ def test_a_late_connection_gets_the_whole_history_and_then_what_is_live() -> Non
     """Hume's control-plane guide: history, then live; here nothing is left out, audio and interims neither."""
     play = Play("support", tool_timeout_s=1)
     play.until("user_interruption")
-    late = play.engine.attach()
+    late = play.chat.attach()
     replayed = read(late)
     assert replayed[1:] == play.events[1:]
     live = play.wait(10)
@@ -251,7 +251,7 @@ def test_a_late_a_second_and_a_foreign_answer_bring_a_tool_error() -> None:
 def test_a_tool_answer_is_mirrored_to_all_but_its_sender() -> None:
     """Issue 388 of Hume's React SDK: the sender's own socket does not get it back."""
     play = Play("support")
-    other = play.engine.attach()
+    other = play.chat.attach()
     call = play.until("tool_call")
     read(other)
     play.send("tool_response", tool_call_id=call["tool_call_id"], content="found")
@@ -262,11 +262,11 @@ def test_a_tool_answer_is_mirrored_to_all_but_its_sender() -> None:
 def test_session_settings_are_mirrored_without_their_secret() -> None:
     """Inbound `session_settings` exist since late 2025; a key in one must not travel to every observer."""
     play = Play()
-    other = play.engine.attach()
+    other = play.chat.attach()
     play.send("session_settings", language_model_api_key="sk-hidden", system_prompt="Be brief.")
     (settings,) = [event for event in read(other) if event["type"] == "session_settings"]
     assert settings["system_prompt"] == "Be brief."
-    assert "sk-hidden" not in "".join(record.frame for record in play.engine.recording)
+    assert "sk-hidden" not in "".join(entry.frame.decode() for entry in play.chat.history)
     assert not play.of("session_settings")
 
 
@@ -303,12 +303,11 @@ def test_a_function_given_by_session_settings_is_called_when_the_user_names_it()
     assert play.spoken()[-1] == "This is what I found: in Lyon"
 
 
-def test_audio_input_is_refused_on_the_control_plane_and_ignored_on_the_chats_own_socket() -> None:
+def test_audio_input_is_refused_on_the_control_plane() -> None:
     """Hume's guide: it must not be sent there. What happens if it is, is not stated; here it is an `error`."""
-    observer, primary = Play(), Play(primary=True)
-    for play in (observer, primary):
-        play.send("audio_input", data="AAAA")
-    assert observer.of("error") and not primary.of("error")
+    play = Play()
+    play.send("audio_input", data="AAAA")
+    assert "own connection" in play.of("error")[0]["message"]
 
 
 @pytest.mark.parametrize(
@@ -316,7 +315,7 @@ def test_audio_input_is_refused_on_the_control_plane_and_ignored_on_the_chats_ow
     [
         ("not json", "E0100"),
         (b"\x00\x01", "E0100"),
-        ('{"type": "user_input", "text": NaN}', "E0100"),
+        ('{"type": "user_input", "text": NaN}', "E0101"),
         ('{"type": "user_input"}', "E0101"),
         ('{"type": "user_input", "text": 3}', "E0101"),
         ('{"type": "user_input", "text": "  "}', "E0101"),
@@ -331,7 +330,7 @@ def test_a_frame_that_cannot_be_used_is_answered_with_an_error_to_its_sender_alo
 ) -> None:
     """Codes of Hume's page on errors: E0100 is not JSON, E0101 a field that is missing or malformed."""
     play = Play()
-    other = play.engine.attach()
+    other = play.chat.attach()
     play.raw(frame)
     assert [event["code"] for event in play.of("error")] == [code]
     assert len(read(other)) == 1
@@ -342,10 +341,10 @@ def test_ten_identical_errors_close_the_connection_and_not_the_chat() -> None:
     play = Play()
     for _ in range(9):
         play.raw("{")
-    assert play.connection.close is None
+    assert play.consumer.close is None
     play.raw("{")
-    assert play.connection.close is not None and play.connection.close.code == 1008
-    assert play.engine.ended is None
+    assert play.consumer.close is not None and play.consumer.close.code == 1008
+    assert play.call.ending is None
 
 
 def test_an_error_does_not_show_what_was_sent() -> None:
@@ -355,17 +354,13 @@ def test_an_error_does_not_show_what_was_sent() -> None:
     assert "sk-hidden" not in json.dumps(play.of("error"))
 
 
-def test_the_chat_ends_with_its_primary_and_with_no_other_connection() -> None:
-    """Hume documents 1000 for a user who left; that an observer has no effect is inferred."""
-    play = Play(primary=True)
-    observer = play.engine.attach()
-    play.engine.detach(observer, 1.0)
-    assert play.engine.ended is None
-    play.engine.detach(play.connection, 2.0)
-    assert play.engine.status == "USER_ENDED"
-    assert play.engine.ended is not None and play.engine.ended.close.code == 1000
+def test_after_the_end_nothing_happens() -> None:
+    """Hume documents 1000 for a user who left."""
+    play = Play()
+    play.call.leave(1.0)
+    assert play.call.ending is not None and play.call.ending.status == "USER_ENDED"
     play.send("user_input", text="Anyone?")
-    assert not play.of("user_message"), "nothing happens after the end"
+    assert not play.of("user_message")
 
 
 def test_a_typed_chat_ends_when_nobody_types() -> None:
@@ -384,26 +379,15 @@ def test_every_chat_has_a_longest_duration() -> None:
     play = Play(inactivity_timeout_s=None)
     assert play.until("error", most_s=2000)["code"] == "E0715"
     assert play.now == pytest.approx(1800)
-    assert play.engine.status == "MAX_DURATION_TIMEOUT"
-
-
-def test_a_chat_that_is_flooded_ends_instead_of_growing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every buffer is bounded."""
-    monkeypatch.setattr("evi_mcp.simulator.recording.MAX_RECORDS", 50)
-    play = Play()
-    for number in range(100):
-        play.send("tool_response", tool_call_id=f"call_{number}", content="x")
-    assert len(play.engine.recording) <= 50
-    assert play.engine.status == "ERROR"
-    assert play.engine.ended is not None and play.engine.ended.close.code == 1011
+    assert play.call.ending is not None and play.call.ending.status == "MAX_DURATION_TIMEOUT"
 
 
 def test_time_that_passes_in_one_leap_plays_the_same_as_in_small_steps() -> None:
     """The clock only says how far to play; a machine that slept changes nothing."""
     leap, steps = Play("quiet"), Play("quiet")
-    leap.engine.advance(500.0)
+    leap.call.advance(500.0)
     leap.collect()
     for number in range(5000):
-        steps.engine.advance(number / 10)
+        steps.call.advance(number / 10)
     steps.collect()
     assert leap.events == steps.events
