@@ -24,7 +24,7 @@ from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.feed import Batch
 from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.supervision.service import open_service
-from evi_mcp.upstream.rest import ServiceChat
+from evi_mcp.upstream.directory import ServiceChat
 from evi_mcp.views import structure
 from evi_mcp.views.text import counted
 

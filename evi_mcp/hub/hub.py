@@ -75,7 +75,7 @@ class Hub:
         self.base_url: str | None = None
         """Where it listens; `None` while it does not."""
         self.connector = HubConnector(self.chats, self.clock)
-        self.directory = HubDirectory(self.chats, self.clock)
+        self.directory = HubDirectory(self.chats)
         self._exit: AsyncExitStack | None = None
 
     @property

@@ -7,14 +7,13 @@ import anyio
 import anyio.lowlevel
 
 from evi_mcp.clock import Clock
-from evi_mcp.errors import NotSent
 from evi_mcp.hub.chat import HubChat, TooManyConsumers
 from evi_mcp.hub.chats import Chats
 from evi_mcp.hub.closes import NORMAL_CLOSURE, Close
 from evi_mcp.hub.commands import CommandRefused
 from evi_mcp.hub.json_frames import read
-from evi_mcp.upstream.rest import ServiceChat
-from evi_mcp.upstream.transport import Closed, Refused, Transport
+from evi_mcp.upstream.directory import ServiceChat
+from evi_mcp.upstream.transport import Closed, NotTaken, Refused, Transport
 
 MAX_LISTED = 1000
 
@@ -83,6 +82,16 @@ class HubConnector:
         except TooManyConsumers:
             raise Refused(429) from None
 
+    async def post(self, chat_id: str, frame: str, within_s: float) -> None:
+        await anyio.lowlevel.checkpoint()
+        chat = self._chats.live(chat_id)
+        if chat is None:
+            raise NotTaken("the hub has no live chat with this id", gone=True)
+        try:
+            chat.command(read(frame), None, self._clock.elapsed())
+        except CommandRefused as refusal:
+            raise NotTaken(refusal.why) from None
+
     async def explain_refusal(self, chat_id: str, status: int) -> str:
         await anyio.lowlevel.checkpoint()
         if status == 403:
@@ -96,10 +105,13 @@ class HubConnector:
 
 
 class HubDirectory:
-    """Answers what a supervisor would ask of the REST API, as `RestClient` does."""
+    """The chats of the hub, as a `Directory`."""
 
-    def __init__(self, chats: Chats, clock: Clock) -> None:
-        self._chats, self._clock = chats, clock
+    def __init__(self, chats: Chats) -> None:
+        self._chats = chats
+
+    def check_route(self) -> None:
+        """There is always a way: the hub is here."""
 
     async def chat_status(self, chat_id: str) -> str | None:
         """The status of a chat, such as `ACTIVE` or `USER_ENDED`; `None` if there is no such chat."""
@@ -116,28 +128,3 @@ class HubDirectory:
         ]
         found.sort(key=lambda chat: -(chat.started_ms or 0))
         return found[:MAX_LISTED], len(found) > MAX_LISTED
-
-    async def send(self, chat_id: str, command_frame: str, *, within_s: float = 0.0) -> None:
-        """Hands a command to the bot, without a connection of one's own.
-
-        Args:
-            chat_id: Of a live chat; it need not allow connections.
-            command_frame: The JSON text of one message, as it would be written to a socket.
-            within_s: As for `RestClient.send`; here nothing takes time.
-
-        Raises:
-            NotSent: There is no such live chat, or the command does not reach the bot; nothing was handed over.
-        """
-        await anyio.lowlevel.checkpoint()
-        command = read(command_frame)
-        chat = self._chats.live(chat_id)
-        if chat is None:
-            raise NotSent(str(command.get("type")), "the hub has no live chat with this id")
-        try:
-            chat.command(command, None, self._clock.elapsed())
-        except CommandRefused as refusal:
-            raise NotSent(refusal.command, refusal.why) from None
-
-    async def aclose(self) -> None:
-        """Nothing is kept open."""
-        await anyio.lowlevel.checkpoint()

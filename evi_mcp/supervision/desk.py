@@ -28,7 +28,7 @@ from evi_mcp.supervision.intents import Receipt
 from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.supervision.registry import ChatRegistry
 from evi_mcp.supervision.waiting import Wait
-from evi_mcp.upstream.rest import RestClient, ServiceChat
+from evi_mcp.upstream.directory import Directory, ServiceChat
 
 
 class Desk:
@@ -37,14 +37,14 @@ class Desk:
     Args:
         caller: Who sits there.
         registry: All chats that are followed.
-        rest: Asks the service; `None` where there is no key.
+        directory: Knows the chats of the service; `None` where there is no key to ask with.
         ceiling: The most that any caller may do.
     """
 
-    def __init__(self, caller: Caller, registry: ChatRegistry, rest: RestClient | None, ceiling: Rights) -> None:
+    def __init__(self, caller: Caller, registry: ChatRegistry, directory: Directory | None, ceiling: Rights) -> None:
         self.caller = caller
         self._registry = registry
-        self._rest = rest
+        self._directory = directory
         self._ceiling = ceiling
 
     @property
@@ -107,9 +107,9 @@ class Desk:
     def follow(self, chat_id: str) -> LiveChat:
         """Begins to attach to a chat and returns at once; raises as `attach`, but for what only the service can say."""
         self._permit(chat_id)
-        if self._rest is None:
+        if self._directory is None:
             raise MissingApiKey
-        self._rest.check_route()
+        self._directory.check_route()
         return self._registry.follow(chat_id)
 
     async def attach(self, chat_id: str) -> LiveChat:
@@ -136,9 +136,9 @@ class Desk:
         Raises:
             MissingApiKey, ServiceUnavailable: The service cannot be asked.
         """
-        if self._rest is None:
+        if self._directory is None:
             raise MissingApiKey
-        found, more = await self._rest.active_chats()
+        found, more = await self._directory.active_chats()
         allowed = [chat for chat in found if self.sees(chat.chat_id)]
         return allowed, len(found) - len(allowed), more
 

@@ -22,6 +22,7 @@ from evi_mcp.supervision.feed import Feed, Scope
 from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.live_chat import House
 from evi_mcp.supervision.registry import ChatRegistry
+from evi_mcp.upstream.directory import Directory
 from evi_mcp.upstream.rest import RestClient
 from evi_mcp.upstream.transport import Connector, NotTaken, Transport
 
@@ -45,16 +46,18 @@ class Service:
     Args:
         settings: The operator's.
         registry: The chats that are followed.
-        rest: Asks the service; `None` where there is no key.
+        directory: Knows the chats of the service; `None` where there is no key to ask with.
         journal: What commands are recorded in.
     """
 
-    def __init__(self, settings: Settings, registry: ChatRegistry, rest: RestClient | None, journal: Journal) -> None:
+    def __init__(
+        self, settings: Settings, registry: ChatRegistry, directory: Directory | None, journal: Journal
+    ) -> None:
         self.settings = settings
         self.registry = registry
         self.journal = journal
         self.mask: Mask = registry.house.mask
-        self._rest = rest
+        self._directory = directory
 
     @property
     def rights(self) -> Rights:
@@ -63,13 +66,14 @@ class Service:
 
     def desk(self, caller: Caller) -> Desk:
         """All that this caller may see and do."""
-        return Desk(caller, self.registry, self._rest, self.rights)
+        return Desk(caller, self.registry, self._directory, self.rights)
 
 
 @asynccontextmanager
 async def open_service(
     settings: Settings,
     connector: Connector | None = None,
+    directory: Directory | None = None,
     *,
     clock: Clock | None = None,
     pace: Pace | None = None,
@@ -77,7 +81,8 @@ async def open_service(
     """A running server; leaving the block lets paused chats speak again and closes every socket with 1000.
 
     Args:
-        connector: Instead of the real one, for tests and embedding.
+        connector: Reaches the chats, instead of the sockets of the settings: the hub's, for one.
+        directory: Knows the chats, instead of the REST API of the settings.
         clock: Instead of this machine's.
         pace: How patient it is with a service, but for `reconnect_for`, which is a setting; `None` for the usual.
 
@@ -94,8 +99,9 @@ async def open_service(
         if settings.audit_log is not None:
             facts = {"version": __version__, "epoch": epoch, "base_url": settings.base_url, "access": settings.access}
             journal = await stack.enter_async_context(open_log(Path(settings.audit_log), mask, clock, **facts))
-        rest = RestClient(settings.base_url, settings.hume_api_key, mask) if settings.hume_api_key else None
-        if rest is not None:
+        rest = None
+        if directory is None and settings.hume_api_key is not None:
+            rest = RestClient(settings.base_url, settings.hume_api_key, mask)
             stack.push_async_callback(rest.aclose)
         house = House(
             connector=connector or _connector(settings, rest),
@@ -114,7 +120,7 @@ async def open_service(
         if settings.tool_call_fallback is not None:
             feed = Feed(Scope(registry, lambda _: True), {"tool_call"})
             registry.start(answer_after, feed, registry.find, clock, settings.tool_call_fallback)
-        yield Service(settings, registry, rest, journal)
+        yield Service(settings, registry, directory or rest, journal)
 
 
 def _connector(settings: Settings, rest: RestClient | None) -> Connector:

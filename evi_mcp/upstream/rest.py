@@ -4,7 +4,7 @@ Shapes: Hume's OpenAPI reference of `GET /v0/evi/chats`, `GET /v0/evi/chats/{id}
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import SecretStr
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from evi_mcp.clock import Clock, SystemClock
 from evi_mcp.errors import SendNotReached, SendRefused, SendUnknown, ServiceUnavailable
 from evi_mcp.protocol.redaction import Mask
+from evi_mcp.upstream.directory import ServiceChat
 from evi_mcp.upstream.http_client import Answer, HttpClient, NoAnswer
 
 TIMEOUT_S = 5.0
@@ -20,15 +21,6 @@ LIST_TIMEOUT_S = 10.0
 """How long the pages of a list may take together; no page is asked for later."""
 PAGE_SIZE = 100
 MAX_PAGES = 10
-
-
-class ServiceChat(NamedTuple):
-    """A chat as the service lists it. `started_ms` is Unix milliseconds (as in every sample of Hume's)."""
-
-    chat_id: str
-    chat_group_id: str | None
-    status: str
-    started_ms: int | None
 
 
 class RestClient:

@@ -5,10 +5,10 @@ import json
 import anyio
 import pytest
 
-from evi_mcp.errors import InvalidSetting, NotSent
+from evi_mcp.errors import InvalidSetting
 from evi_mcp.hub import Hub, SourceCommand
 from evi_mcp.protocol.commands import AssistantInput, UserInput
-from evi_mcp.upstream.transport import Closed, Refused
+from evi_mcp.upstream.transport import Closed, NotTaken, Refused, Transport
 from tests.clocks import HandClock
 from tests.harness import agent_on, supervising
 from tests.hub.rig import line
@@ -43,14 +43,14 @@ async def test_frames_come_in_order_and_then_the_close() -> None:
         source.publish(line("before"))
         transport = await hub.connector.connect("chat-1")
         source.publish(line("after"))
-        frames = [json.loads(await transport.receive()) for _ in range(3)]
+        frames = [json.loads(await text(transport)) for _ in range(3)]
         assert [frame["type"] for frame in frames] == ["chat_metadata", "assistant_message", "assistant_message"]
         await transport.send('{"type": "user_input", "text": "Hello"}')
         commands = source.commands()
         command = await anext(commands)
         assert command.message == {"type": "user_input", "text": "Hello"}
         command.refuse("not now")
-        assert json.loads(await transport.receive())["slug"] == "command_refused"
+        assert json.loads(await text(transport))["slug"] == "command_refused"
         async with anyio.create_task_group() as group:
             group.start_soon(_expect_close, transport, 1000, "over")
             source.end("over")
@@ -61,9 +61,15 @@ async def test_frames_come_in_order_and_then_the_close() -> None:
             await anext(commands)
 
 
-async def _expect_close(transport: object, code: int, reason: str) -> None:
+async def text(transport: Transport) -> str:
+    frame = await transport.receive()
+    assert isinstance(frame, str)
+    return frame
+
+
+async def _expect_close(transport: Transport, code: int, reason: str) -> None:
     with pytest.raises(Closed) as end:
-        await transport.receive()  # type: ignore[attr-defined]
+        await transport.receive()
     assert (end.value.code, end.value.reason) == (code, reason)
 
 
@@ -103,16 +109,16 @@ async def test_the_directory_answers_what_rest_would() -> None:
         hub.open_chat(chat_id="second")
         chats, more = await hub.directory.active_chats()
         assert ([chat.chat_id for chat in chats], more) == (["second", "first"], False)
-        await hub.directory.send("first", UserInput.of(text="Hello").frame(), within_s=1)
+        await hub.connector.post("first", UserInput.of(text="Hello").frame(), 1)
         assert told == ["Hello"]
-        with pytest.raises(NotSent, match="takes user_input"):
-            await hub.directory.send("first", AssistantInput.of(text="Hello").frame(), within_s=1)
+        with pytest.raises(NotTaken, match="takes user_input"):
+            await hub.connector.post("first", AssistantInput.of(text="Hello").frame(), 1)
         first.end("done")
         assert await hub.directory.chat_status("first") == "USER_ENDED"
         assert await hub.directory.chat_status("nobody") is None
-        with pytest.raises(NotSent, match="no live chat"):
-            await hub.directory.send("first", UserInput.of(text="Hello").frame(), within_s=1)
-        await hub.directory.aclose()
+        with pytest.raises(NotTaken, match="no live chat") as refusal:
+            await hub.connector.post("first", UserInput.of(text="Hello").frame(), 1)
+        assert refusal.value.gone
 
 
 async def test_a_listener_that_fails_costs_nobody_else_anything() -> None:
@@ -139,7 +145,7 @@ async def test_a_source_that_fails_on_a_command_refuses_it() -> None:
         source = hub.open_chat(chat_id="chat-1", on_command=fail)
         transport = await hub.connector.connect("chat-1")
         await transport.send('{"type": "user_input", "text": "Hello"}')
-        assert [json.loads(await transport.receive())["type"] for _ in range(2)] == ["chat_metadata", "error"]
+        assert [json.loads(await text(transport))["type"] for _ in range(2)] == ["chat_metadata", "error"]
         assert not source.ended and not len(source.chat.pending)
 
 
@@ -153,7 +159,7 @@ async def test_a_command_that_waited_too_long_for_its_source_is_not_handed_over(
         await clock.advance(7)
         command = await anext(source.commands())
         assert command.message["type"] == "pause_assistant_message"
-        slugs = [json.loads(await transport.receive()).get("slug") for _ in range(2)]
+        slugs = [json.loads(await text(transport)).get("slug") for _ in range(2)]
         assert slugs == [None, "command_not_delivered"]
 
 
