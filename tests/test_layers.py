@@ -12,7 +12,9 @@ OURS = {
     "times": set(),
     "clock": set(),
     "errors": {"quoting"},
-    "logs": {"quoting", "times"},
+    "writer": set(),
+    "logs": {"quoting", "times", "writer"},
+    "ending": {"logs"},
     "protocol": {"errors", "quoting"},
     "config": {"access", "protocol", "quoting", "errors"},
     "access": {"errors", "quoting"},
@@ -43,9 +45,12 @@ OURS = {
         "chat",
         "protocol",
         "config",
+        "ending",
         "errors",
+        "logs",
         "quoting",
         "times",
+        "writer",
     },
     "simulator": {"protocol", "errors", "quoting"},
     "cli": {
@@ -58,12 +63,14 @@ OURS = {
         "chat",
         "protocol",
         "config",
+        "ending",
         "errors",
         "logs",
         "quoting",
+        "writer",
     },
     "__init__": set(),
-    "__main__": {"cli"},
+    "__main__": {"cli", "ending"},
 }
 """Layer to the layers of ours that it may import. A layer is a package or a module directly under `evi_mcp`."""
 
@@ -77,6 +84,7 @@ THEIRS = {
     "rich": {"cli/terminal/", "cli/demo/"},
     "anyio": {"clock.py", "audit/log.py", "ledger/", "supervision/", "upstream/", "server/", "simulator/", "cli/"},
     "asyncio": {
+        "ending.py",
         "upstream/websocket.py",
         "server/stdio.py",
         "server/pipes.py",
