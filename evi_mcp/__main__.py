@@ -2,12 +2,13 @@
 
 import signal
 
+# Loading takes half a second. A Ctrl-C in it ends the process as any signal does, without a traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 
 def main() -> None:
     """Runs the command line; see `evi_mcp.cli.main`."""
-    # Loading takes half a second. A Ctrl-C in it ends the process as any signal does, without a traceback.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from evi_mcp.ending import open_standard_streams
 
     stdout_was_open = open_standard_streams()

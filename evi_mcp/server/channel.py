@@ -24,6 +24,9 @@ CUES = frozenset({"user_message", "tool_call", "error", CHAT_STATE})
 """Types that are worth a turn of the model; what else has happened is counted along with them."""
 MAX_CHATS = 20
 """Chats named in one cue; of more only the number is told."""
+MAX_COUNTED = 1000
+"""Chats that are counted for a client that does not read; what happens in others is told without their ids."""
+OTHERS = "other chats"
 
 
 class _Client:
@@ -33,6 +36,11 @@ class _Client:
         self.counts: dict[str, Counter[str]] = {}
         self.due = anyio.Event()
         self.scope = anyio.CancelScope()
+
+    def count(self, chat_id: str, kind: str) -> None:
+        """Counts an event in."""
+        place = chat_id if chat_id in self.counts or len(self.counts) < MAX_COUNTED else OTHERS
+        self.counts.setdefault(place, Counter())[kind] += 1
 
 
 class Channel:
@@ -55,7 +63,7 @@ class Channel:
             return
         kind = event.type if event.type in KNOWN_EVENTS else "other"
         for client in self._clients.values():
-            client.counts.setdefault(event.chat_id, Counter())[kind] += 1
+            client.count(event.chat_id, kind)
             if kind in CUES:
                 client.due.set()
 
