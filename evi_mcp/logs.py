@@ -26,7 +26,7 @@ FLUSH_S = 1.0
 REPEAT_S = 60.0
 """How often a line that a client can cause is logged; what comes between is counted."""
 MAX_REPEATED = 256
-"""Different lines that are counted; beyond, the count of the oldest is logged and forgotten."""
+"""Different lines that are counted; beyond, the oldest is forgotten with its count."""
 MAX_STRAY = 64 * 1024
 """Bytes of a line that somebody else printed; a longer one is broken."""
 

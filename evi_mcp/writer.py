@@ -8,13 +8,16 @@ it is a daemon, and a process may end while it is stuck.
 import os
 import select
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
 MOST = 2**20
 """Bytes that wait to be written; what comes beyond is dropped and counted."""
-_AT_ONCE = 64 * 1024
+STUCK_S = 0.1
+"""A reader that has taken nothing for so long is taken for one that does not read."""
+_AT_ONCE = 4 * 1024
 
 
 class Writer:
@@ -48,10 +51,17 @@ class Writer:
             self._append(data)
 
     def flush(self, seconds: float) -> bool:
-        """Waits until all is written, at most so long; whether it is."""
+        """Waits until all is written, at most so long, and no longer than `STUCK_S` for the next bit of it; whether it
+        is."""
         with self._changed:
             self._account_for_dropped()
-            return self._changed.wait_for(lambda: not self._waiting, seconds)
+            ends = time.monotonic() + seconds
+            while self._waiting and (left := ends - time.monotonic()) > 0:
+                before = self._waiting
+                self._changed.wait(min(left, STUCK_S))
+                if self._waiting == before:
+                    break
+            return not self._waiting
 
     def _account_for_dropped(self) -> None:
         if self._dropped:

@@ -32,8 +32,12 @@ MAX_TOKENS = 50_000
 """and tokens; beyond, at the very end of the line, where some clients put it."""
 END = 4096
 """How many of its last bytes those are."""
+LARGE = 64 * 1024
+"""Bytes of a batch that is not even looked into, but for ids."""
 MAX_ID = 64 * 1024
 """The longest id that is repeated, in bytes."""
+
+NO_BATCHES = "JSON-RPC batches are not read (MCP has none since 2025-06-18): send each message as a line of its own"
 
 _BOM = b"\xef\xbb\xbf"
 _FRAMING = re.compile(rb"content-(length|type)\s*:", re.IGNORECASE)
@@ -59,6 +63,8 @@ def read(line: bytes) -> JSONRPCMessage | Unreadable | None:
     text = line.removeprefix(_BOM).strip()
     if not text:
         return None
+    if text.startswith(b"[") and len(text) > LARGE:
+        return _refused(text, INVALID_REQUEST, NO_BATCHES)  # to read all of it first would hold everybody up
     try:
         message = jsonrpc_message_adapter.validate_json(text, by_name=False)
     except ValidationError as error:
@@ -92,7 +98,7 @@ def written(message: JSONRPCMessage) -> bytes:
 
 def _salvaged(message: JSONRPCMessage) -> bytes:
     try:
-        given = json.dumps(message.model_dump(mode="json", by_alias=True, exclude_unset=True))
+        given = json.dumps(message.model_dump(by_alias=True, exclude_unset=True))
         plain = json.loads(given, parse_constant=lambda _: None)
         return json.dumps(plain, ensure_ascii=False).encode("utf-8", "replace")
     except (ValueError, TypeError, RecursionError):
@@ -127,9 +133,7 @@ def _fault(given: Any) -> str:
     """What keeps a JSON value from being a message."""
     match given:
         case list():
-            return (
-                "JSON-RPC batches are not read (MCP has none since 2025-06-18): send each message as a line of its own"
-            )
+            return NO_BATCHES
         case {"jsonrpc": "2.0"}:
             pass
         case dict():
