@@ -1,6 +1,21 @@
-"""`python -m evi_mcp` is the console script `evi-mcp`."""
+"""The console script `evi-mcp`, and `python -m evi_mcp`: makes the process quiet before anything else is loaded."""
 
-from evi_mcp.cli.main import main
+import signal
+
+# Loading takes half a second. A Ctrl-C in it ends the process as any signal does, without a traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def main() -> None:
+    """Runs the command line; see `evi_mcp.cli.main`."""
+    from evi_mcp.ending import open_standard_streams
+
+    stdout_was_open = open_standard_streams()
+    from evi_mcp.cli.main import main
+
+    main(stdout_is_closed=not stdout_was_open)
+
 
 if __name__ == "__main__":
     main()

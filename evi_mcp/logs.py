@@ -3,18 +3,36 @@
     time=2026-11-22T14:03:07.123Z level=INFO logger=evi_mcp.supervision msg="chat state" chat_id=c-1 state=live
 
 Nothing that is said in a chat goes into it, at any level; what a service says stands in quotes.
+
+stderr belongs to whoever started the process, and many never read it. So nothing here waits for it: all that goes to
+stderr is posted to one `Writer`. Also what others print, once `take_strays` was called.
 """
 
 import logging
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from evi_mcp.quoting import name
 from evi_mcp.times import iso
+from evi_mcp.writer import Writer
+
+STDOUT, STDERR = 1, 2
+FLUSH_S = 1.0
+"""How long the end of the process waits for whoever reads the last lines."""
+REPEAT_S = 60.0
+"""How often a line that a client can cause is logged; what comes between is counted."""
+MAX_REPEATED = 256
+"""Different lines that are counted; beyond, the oldest is forgotten with its count."""
+MAX_STRAY = 64 * 1024
+"""Bytes of a line that somebody else printed; a longer one is broken."""
 
 _FIELDS = "evi_mcp_fields"
 _CHATTY = ("mcp", "httpx", "httpcore", "websockets")
+_CAUSED_BY_CLIENTS = ("mcp", "evi_mcp.server.sdk")
 
 
 def fields(**values: Any) -> dict[str, Any]:
@@ -40,14 +58,125 @@ class KeyValueFormatter(logging.Formatter):
         return self._mask(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
 
 
+class Repeats(logging.Filter):
+    """Lets a line that a client can cause pass once in `REPEAT_S`, with `repeated`: how many were left out before it.
+
+    Two records are of one kind if logger, level and message are the same but for their arguments and fields.
+
+    Args:
+        elapsed: Seconds since some moment.
+    """
+
+    def __init__(self, elapsed: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._elapsed = elapsed
+        self._kinds: dict[tuple[str, int, str], _Kind] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(_CAUSED_BY_CLIENTS):
+            return True
+        key, now = (record.name, record.levelno, str(record.msg)), self._elapsed()
+        kind = self._kinds.get(key)
+        if kind is not None and now - kind.passed_at < REPEAT_S:
+            kind.left_out += 1
+            return False
+        if kind is not None and kind.left_out:
+            record.__dict__[_FIELDS] = {**getattr(record, _FIELDS, {}), "repeated": kind.left_out}
+        elif kind is None and len(self._kinds) == MAX_REPEATED:
+            del self._kinds[next(iter(self._kinds))]
+        self._kinds[key] = _Kind(now)
+        return True
+
+    def left_out(self) -> list[logging.LogRecord]:
+        """A record for each kind of which some were left out since; they count as said."""
+        told = []
+        for (logger, level, message), kind in self._kinds.items():
+            if kind.left_out:
+                record = logging.LogRecord(logger, level, "", 0, message, None, None)
+                record.__dict__.update(fields(repeated=kind.left_out))
+                told.append(record)
+                kind.left_out = 0
+        return told
+
+
+class _Kind:
+    def __init__(self, passed_at: float) -> None:
+        self.passed_at = passed_at
+        self.left_out = 0
+
+
+class _Handler(logging.Handler):
+    """Posts each record to the writer of stderr."""
+
+    def __init__(self, formatter: KeyValueFormatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self.repeats = Repeats()
+        self.addFilter(self.repeats)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            say(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """The logging module calls it at the end of the process."""
+        flush()
+
+
 def configure(level: str, mask: Callable[[str], str] = str) -> None:
     """Logs to stderr from this level on, without what `mask` takes out; before the SDK would set up a handler."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(KeyValueFormatter(mask))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=level, handlers=[_Handler(KeyValueFormatter(mask))], force=True)
     # These repeat requests, and so what callers said, at INFO.
     for library in _CHATTY:
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def say(text: str) -> None:
+    """Writes a line to stderr, after all that was logged before."""
+    _stderr.post(text.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def flush(seconds: float = FLUSH_S) -> None:
+    """Waits until stderr has taken all, at most so long."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _Handler):
+            for record in handler.repeats.left_out():
+                say(handler.format(record))
+    _stderr.flush(seconds)
+
+
+def take_strays(mask: Callable[[str], str] = str) -> None:
+    """From now on what anybody prints goes the way of the log: neither into stdout, nor where it could block.
+
+    File descriptor 1, `sys.stdout` and `sys.stderr` become a pipe that this module reads. File descriptor 2 stays as it
+    is, so that the last words of an interpreter that crashes get out.
+    """
+    read, write = os.pipe()
+    os.dup2(write, STDOUT)
+    os.close(write)
+    threading.Thread(target=_pass_on, args=(read, mask), name="strays", daemon=True).start()
+    sys.stdout = sys.stderr = _text(STDOUT)
+
+
+def _pass_on(descriptor: int, mask: Callable[[str], str]) -> None:
+    with open(descriptor, "rb") as pipe:
+        for line in iter(lambda: pipe.readline(MAX_STRAY), b""):
+            say(mask(line.decode("utf-8", "backslashreplace").rstrip("\n")))
+
+
+def _text(descriptor: int) -> TextIO:
+    return open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _dropped(count: int) -> bytes:
+    record = logging.LogRecord(__name__, logging.WARNING, "", 0, "stderr was not read, lines were dropped", None, None)
+    record.__dict__.update(fields(lines=count))
+    return KeyValueFormatter().format(record).encode() + b"\n"
+
+
+_stderr = Writer(STDERR, _dropped)
 
 
 def _value(value: Any) -> str:

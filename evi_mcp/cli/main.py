@@ -2,22 +2,24 @@
 
 import asyncio
 import gc
-import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, BinaryIO
 
 import anyio
 import click
 from pydantic import SecretStr
 
-from evi_mcp import __version__, logs
+from evi_mcp import __version__, ending, logs
 from evi_mcp.cli import limits
 from evi_mcp.cli.hub import hub
 from evi_mcp.config import Settings, load, rows
+from evi_mcp.ending import Ending
 from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.quoting import plain
+from evi_mcp.writer import discard
 
 MISUSE = 2
 SIMULATED_CALL = "support"
@@ -63,7 +65,7 @@ def serve(simulate: bool, **flags: str | None) -> int:
     """Serve MCP over stdin and stdout (the default)."""
     settings = _settings(flags, simulate=simulate)
     if sys.stdin.isatty():
-        click.echo("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.", err=True)
+        logs.say("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.")
     limits.raise_open_files()
     gc.disable()  # until it serves: what loading makes stays, and looking through it takes a tenth of the start
     from evi_mcp.server import stdio
@@ -99,11 +101,7 @@ def watch(chat_id: str | None, simulate: bool, **flags: str | None) -> int:
     settings = _settings(flags, simulate=simulate, quiet=True)
     if chat_id is not None:
         check_chat_id(chat_id)
-    try:
-        return asyncio.run(_watch(settings, chat_id, simulate))
-    except OSError as error:
-        click.echo(f"evi-mcp: stdout takes no more: {error.strerror or error}", err=True)
-        return 1
+    ending.now(asyncio.run(_watch(settings, chat_id, simulate)))
 
 
 async def _watch(settings: Settings, chat_id: str | None, simulate: bool) -> int:
@@ -136,15 +134,15 @@ async def _simulate(host: str, port: int, speed: float, api_key: str | None) -> 
     """Runs until a signal comes."""
     from evi_mcp.simulator import Simulator
 
-    try:
-        async with Simulator(host, port, api_key=api_key, speed=speed) as simulator:
-            click.echo(simulator.base_url)
-            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
-                async for _ in received:
-                    return 0
-    except OSError as error:
-        click.echo(f"evi-mcp: cannot listen on {host} port {port}: {error.strerror or error}", err=True)
-        return 1
+    told = anyio.Event()
+    Ending(told.set).catch_signals()
+    async with AsyncExitStack() as stack:
+        try:
+            simulator = await stack.enter_async_context(Simulator(host, port, api_key=api_key, speed=speed))
+        except OSError as error:
+            return _failed(f"cannot listen on {host} port {port}: {error.strerror or error}", 1)
+        click.echo(simulator.base_url)
+        await told.wait()
     return 0
 
 
@@ -212,14 +210,32 @@ def _settings(flags: dict[str, str | None], *, simulate: bool = False, quiet: bo
     return settings
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits: 0 if all went well, 1 if not, 2 and one line on stderr for misuse."""
+def main(argv: Sequence[str] | None = None, *, stdout_is_closed: bool = False) -> None:
+    """Runs the command line and exits: 0 if all went well, 1 if not, 2 and one line on stderr for misuse.
+
+    Args:
+        argv: `None` takes the arguments of the process.
+        stdout_is_closed: Nothing can be shown or answered.
+    """
+    status = _failed("stdout is closed", 1) if stdout_is_closed else _main(argv)
+    logs.flush()
+    sys.exit(status)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
-        status = _evi_mcp.main(args=None if argv is None else list(argv), standalone_mode=False)
+        return _evi_mcp.main(args=None if argv is None else list(argv), standalone_mode=False) or 0
     except (click.ClickException, EviMcpError) as error:
         said = error.format_message() if isinstance(error, click.ClickException) else str(error)
-        click.echo(f"evi-mcp: {plain(' '.join(said.split()))}", err=True)
-        sys.exit(MISUSE if isinstance(error, click.ClickException | InvalidSetting | InvalidChatId) else 1)
+        is_misuse = isinstance(error, click.ClickException | InvalidSetting | InvalidChatId)
+        return _failed(said, MISUSE if is_misuse else 1)
+    except OSError as error:  # all others are the business of whoever made the call
+        discard(logs.STDOUT)
+        return _failed(f"stdout takes no more: {error.strerror or error}", 1)
     except (KeyboardInterrupt, click.Abort, asyncio.CancelledError):
-        sys.exit(130)
-    sys.exit(status or 0)
+        return 130
+
+
+def _failed(why: str, status: int) -> int:
+    logs.say(f"evi-mcp: {plain(' '.join(why.split()))}")
+    return status

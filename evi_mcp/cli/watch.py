@@ -1,14 +1,8 @@
 """`evi-mcp watch`: follows a chat in the terminal, through the same registry as the server, and sends nothing."""
 
-import asyncio
-import logging
-import os
-import signal
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from typing import NoReturn
 
 import anyio
 from anyio import to_thread
@@ -17,6 +11,7 @@ from evi_mcp.access.callers import Caller, CallerKind
 from evi_mcp.chat.events import Event
 from evi_mcp.cli.terminal import Line, Lines, Screen, note
 from evi_mcp.config import Settings
+from evi_mcp.ending import Ending
 from evi_mcp.errors import AttachRefused, EviMcpError, InvalidArgument
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.quoting import name
@@ -34,7 +29,8 @@ FAREWELL_S = 0.5
 
 async def watch(settings: Settings, chat_id: str | None) -> int:
     """Follows the chat until it is over or a signal comes. The exit status: 0 if the chat has ended, or if whoever
-    read stdout has; 1 if it cannot be followed any more; 128 and the signal's number.
+    read stdout has; 1 if it cannot be followed any more; 128 and the signal's number. A thread may be left behind, on a
+    stdout that nobody reads.
 
     Args:
         chat_id: `None` takes the chat that is active, if it is the only one.
@@ -44,17 +40,9 @@ async def watch(settings: Settings, chat_id: str | None) -> int:
         OSError: stdout takes no more.
     """
     screen, scope = Screen(), anyio.CancelScope()
-    received = 0
     trouble: EviMcpError | OSError | None = None
-
-    def leave(signum: int) -> None:
-        nonlocal received
-        received = 128 + signum
-        scope.cancel()
-
-    if sys.platform != "win32":
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(signum, leave, signum)
+    end = Ending(scope.cancel)
+    end.catch_signals()
     # The server answers tool calls that nobody has answered, if it is told to: who watches does not. Who sends nothing
     # has nothing to record, and must not keep the server from its file.
     settings = settings.model_copy(update={"tool_call_fallback": None, "audit_log": None})
@@ -68,16 +56,19 @@ async def watch(settings: Settings, chat_id: str | None) -> int:
                 await watching.follow(chat_id)
             except (EviMcpError, OSError) as error:  # here, since a group would be made of it further out
                 trouble = error
-        status = received or watching.status
+        status = end.status or watching.status
         last_words = watching.last_words()
     if isinstance(trouble, BrokenPipeError):
         return 0
     if trouble is not None:
         raise trouble
-    with anyio.move_on_after(FAREWELL_S) as farewell:
-        await _show(screen, last_words)
-    if farewell.cancelled_caught:
-        _end_now(status)
+    with anyio.move_on_after(FAREWELL_S):
+        try:
+            await _show(screen, last_words)
+        except OSError:
+            if end.status is None:
+                raise
+            # else its terminal may be what has gone (SIGHUP)
     return status
 
 
@@ -172,10 +163,3 @@ def _listed(chat: ServiceChat) -> Line:
 async def _show(screen: Screen, lines: Sequence[Line]) -> None:
     """In a thread: a pipe that is full, or a terminal that was stopped, must not keep the socket from its pings."""
     await to_thread.run_sync(screen.show, lines, abandon_on_cancel=True)
-
-
-def _end_now(status: int) -> NoReturn:
-    """Ends the process although a thread still sits on a stdout that nobody reads."""
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(status)

@@ -25,6 +25,9 @@ CUES = frozenset({"user_message", "tool_call", "error", CHAT_STATE})
 """Types that are worth a turn of the model; what else has happened is counted along with them."""
 MAX_CHATS = 20
 """Chats named in one cue; of more only the number is told."""
+MAX_COUNTED = 1000
+"""Chats that are counted for a client that does not read; what happens in others is told without their ids."""
+OTHERS = "other chats"
 
 
 class Channel:
@@ -56,7 +59,7 @@ class Channel:
             async for batch in feed:
                 for event in filter(_counts, batch.events):
                     kind = event.type if event.type in KNOWN_EVENTS else "other"
-                    counts.setdefault(event.chat_id, Counter())[kind] += 1
+                    count_in(counts, event.chat_id, kind)
                     due = due or kind in CUES
                 if due and not feed.is_behind:
                     cue = {"content": cue_text(counts), "meta": {"cursor": desk.cursors.at(desk.cursors.last_seq)}}
@@ -69,6 +72,12 @@ def _counts(event: Event) -> bool:
     """Whether an event is news. Of what comes with a history most is none; but a tool call that came during an outage
     may still wait."""
     return not event.hidden and (not event.replayed or bool(event.response_required))
+
+
+def count_in(counts: dict[str, Counter[str]], chat_id: str, kind: str) -> None:
+    """Counts an event of a chat, by type."""
+    place = chat_id if chat_id in counts or len(counts) < MAX_COUNTED else OTHERS
+    counts.setdefault(place, Counter())[kind] += 1
 
 
 def cue_text(counts: dict[str, Counter[str]]) -> str:

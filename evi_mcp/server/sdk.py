@@ -5,15 +5,24 @@ connection object (SDK 2.3.0); `MCPServer._lowlevel_server` and `ServerSession._
 conformance server uses. Tests cover each use, and the dependency is pinned below 3.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import mcp_types as types
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server import MCPServer, NotificationOptions
-from mcp.server.stdio import stdio_server
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
 
+from evi_mcp.logs import fields
 from evi_mcp.quoting import visible
+from evi_mcp.server import lines
+from evi_mcp.server.pipes import MAX_LINE, Output, TooLong
+
+_log = logging.getLogger(__name__)
 
 
 class Connection:
@@ -108,13 +117,82 @@ def report_listening(server: MCPServer[Any], listening: Callable[[list[str]], Ab
     server.middleware.append(middleware)
 
 
-async def run_on_stdio(server: MCPServer[Any], stdin: Any | None, stdout: Any | None) -> None:
-    """Serves until the client closes stdin.
+MAX_UNANSWERED = 256
+"""Requests that wait for an answer to be taken; beyond, a client that does not read is not read either."""
 
-    Args:
-        stdin: An async iterable of lines; `None` is the SDK's own reader.
-        stdout: What has an async `write` and `flush`; `None` is the SDK's own writer.
-    """
-    async with stdio_server(stdin=stdin, stdout=stdout) as (read, write):
+
+async def run_on_stdio(server: MCPServer[Any], stdin: AsyncIterator[bytes | TooLong], stdout: Output) -> None:
+    """Serves until stdin ends. In place of the SDK's `stdio_server`, which leaves unreadable requests unanswered."""
+    receiving, received = anyio.create_memory_object_stream[SessionMessage | Exception]()
+    sending, sent = anyio.create_memory_object_stream[SessionMessage]()
+    traffic = _Traffic()
+    async with anyio.create_task_group() as group:
+        group.start_soon(_read, stdin, stdout, receiving, traffic)
+        group.start_soon(_write, sent, stdout, traffic)
         low = server._lowlevel_server
-        await low.run(read, write, low.create_initialization_options())
+        await low.run(received, sending, low.create_initialization_options())
+
+
+class _Traffic:
+    """How many requests wait for an answer, and whether one is on its way out."""
+
+    def __init__(self) -> None:
+        self._unanswered = 0
+        self._writing = False
+        self._news = anyio.Event()
+
+    async def asked(self) -> None:
+        """A request was read. Returns when the next one may be."""
+        self._unanswered += 1
+        while self._writing and self._unanswered > MAX_UNANSWERED:
+            self._news = anyio.Event()
+            await self._news.wait()
+
+    async def settled(self) -> None:
+        """It has its answer, or will have none since it was cancelled."""
+        self._unanswered -= 1
+        self._news.set()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around the writing of a line."""
+        self._writing = True
+        try:
+            yield
+        finally:
+            self._writing = False
+            self._news.set()
+
+
+async def _read(
+    stdin: AsyncIterator[bytes | TooLong],
+    stdout: Output,
+    receiving: MemoryObjectSendStream[SessionMessage | Exception],
+    traffic: _Traffic,
+) -> None:
+    with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the server has stopped reading
+        async with receiving:
+            async for line in stdin:
+                match lines.too_long(*line, MAX_LINE) if isinstance(line, TooLong) else lines.read(line):
+                    case None:
+                        await anyio.lowlevel.checkpoint()
+                    case lines.Unreadable(why, answers):
+                        _log.warning("a line on stdin is no message", extra=fields(reason=why))
+                        for answer in answers:
+                            await stdout.write(answer)
+                        await anyio.lowlevel.checkpoint()
+                    case types.JSONRPCRequest() as request:
+                        metadata = ServerMessageMetadata(on_request_unanswered=traffic.settled)
+                        await receiving.send(SessionMessage(request, metadata))
+                        await traffic.asked()
+                    case message:
+                        await receiving.send(SessionMessage(message))
+
+
+async def _write(sent: MemoryObjectReceiveStream[SessionMessage], stdout: Output, traffic: _Traffic) -> None:
+    async with sent:
+        async for out in sent:
+            with traffic.writing():
+                await stdout.write(lines.written(out.message))
+            if isinstance(out.message, types.JSONRPCResponse | types.JSONRPCError):
+                await traffic.settled()

@@ -1,27 +1,30 @@
-"""MCP over stdin and stdout: clean until the last byte, and gone in well under 2 s when told to go.
+"""MCP over stdin and stdout: clean until the last byte, and gone in time when told to go, with every chat resumed.
 
-Where they are pipes, the event loop reads and writes them (`pipes`). Elsewhere (a terminal, a file, Windows) the SDK
-does, in threads that nothing can interrupt, and the process ends itself after cleaning up.
+How the process ends, whoever wants it: the chats are left first (paused ones resumed, sockets closed with 1000), then
+what is asked gets its last answers, then the process goes. `evi_mcp.ending` keeps the time.
 """
 
 import asyncio
 import gc
 import logging
-import os
-import signal
-import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
 import anyio
 
+from evi_mcp import ending, logs
 from evi_mcp.config import Settings
+from evi_mcp.ending import Ending
+from evi_mcp.errors import EviMcpError
 from evi_mcp.server import sdk
 from evi_mcp.server.pipes import open_stdin, open_stdout
 from evi_mcp.server.server import EviServer
 from evi_mcp.supervision.service import open_service
 
-LAST_RESORT_S = 1.9
+GRACE_S = 0.2
+"""What was asked before stdin ended may still be done so long, before the chats are left."""
+LAST_ANSWERS_S = 0.1
+"""How long a client has to take its last answers, once the chats are left."""
 GC_THRESHOLDS = 1_000, 10, 1_000
 """Hardly anything here is a cycle, while a pass over all that is kept of 1,000 chats stops everybody for 0.2 s. So
 these are rare, and the passes over what is young are short: of 10,000 objects, some 4 ms."""
@@ -30,61 +33,60 @@ _log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings) -> int:
-    """Serves until stdin ends or a signal comes; the exit status."""
-    status = 0
+    """Serves until stdin ends, stdout breaks, or a signal comes; the exit status."""
+    told, served = anyio.Event(), anyio.Event()
+    end = Ending(told.set)
+    end.catch_signals()
     async with open_service(settings) as service, anyio.create_task_group() as group:
         server = EviServer(service)
+        stdin = await open_stdin(lambda: end.begin(0, "stdin has ended"))
+        stdout = await open_stdout(lambda: end.begin(0, "the client has gone"))
+        logs.take_strays(settings.mask)
 
-        async def end_on_signal() -> None:
-            nonlocal status
-            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
-                async for signum in received:
-                    status = 128 + signum
-                    _last_resort(status)
-                    _log.info("%s received, closing", signal.Signals(signum).name)
-                    await service.registry.stop()
-                    if stdin is None:
-                        _end_now(status)  # the SDK's reader cannot be stopped, and holds nothing that needs closing
-                    group.cancel_scope.cancel()
-                    return
+        async def leave() -> None:
+            await told.wait()
+            _log.info("%s, closing", end.reason)
+            if end.status == 0:
+                with anyio.move_on_after(GRACE_S):
+                    await served.wait()
+            with anyio.CancelScope(shield=True):  # whatever else fails now, no caller is left with a mute assistant
+                await service.registry.stop()
+            stdin.end()
+            with anyio.move_on_after(LAST_ANSWERS_S):
+                await served.wait()
+            group.cancel_scope.cancel()
 
-        def on_eof() -> None:
-            # What was asked before may still be done. But neither a call that goes on nor a client that does not read
-            # its answer may hold the chats, and clients wait for 2 s only before they kill.
-            _last_resort(status)
-            asyncio.get_running_loop().call_later(LAST_RESORT_S / 2, stop_following)
-
-        def stop_following() -> None:
-            if not group.cancel_scope.cancel_called:
-                group.start_soon(service.registry.stop)
-
-        stdin = await open_stdin(on_eof)
-        if sys.platform != "win32":
-            group.start_soon(end_on_signal)
+        group.start_soon(leave)
         # What start-up has made stays for good: no pass has to look at it again.
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         gc.enable()
         try:
-            await sdk.run_on_stdio(server, stdin, await open_stdout())
-        except* (BrokenPipeError, ConnectionResetError):
-            _log.info("the client has gone")
-        _last_resort(status)
-        group.cancel_scope.cancel()
-    return status
-
-
-def _last_resort(status: int) -> None:
-    """Ends the process even if a thread of the SDK's still sits on stdin or on a stdout that nobody reads."""
-    asyncio.get_running_loop().call_later(LAST_RESORT_S, _end_now, status)
-
-
-def _end_now(status: int) -> NoReturn:
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(status)
+            await sdk.run_on_stdio(server, stdin, stdout)
+        except Exception:
+            end.begin(1, "the server has failed")
+            raise
+        end.begin(0, "stdin has ended")
+        served.set()
+    return end.status or 0
 
 
 def run(serving: Coroutine[Any, Any, int]) -> NoReturn:
-    """Runs `serve`, or what is wrapped around it, and ends the process, whatever threads are left."""
-    _end_now(asyncio.run(serving))
+    """Runs `serve`, or what is wrapped around it, and ends the process, whatever threads are left.
+
+    Raises:
+        EviMcpError: It could not begin.
+    """
+    asyncio.run(_run(serving))
+    raise AssertionError("it has ended the process")
+
+
+async def _run(serving: Coroutine[Any, Any, int]) -> NoReturn:
+    try:
+        status = await serving
+    except EviMcpError:
+        raise
+    except Exception:
+        _log.exception("the server failed")
+        status = 1
+    ending.now(status)  # within the loop: closing it would give the signals back

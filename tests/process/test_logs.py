@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from evi_mcp.logs import KeyValueFormatter, fields
+from evi_mcp.logs import MAX_REPEATED, REPEAT_S, KeyValueFormatter, Repeats, fields
 from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.process.conftest import evi_mcp
@@ -40,11 +40,51 @@ async def test_state_changes_are_a_line_each_and_events_are_not_above_debug(evi:
     assert "MARK" not in log
 
 
+def record(logger: str, message: str, *arguments: object) -> logging.LogRecord:
+    return logging.LogRecord(logger, logging.WARNING, "", 0, message, arguments, None)
+
+
+def said(record: logging.LogRecord) -> dict[str, str]:
+    return dict(PAIRS.findall(KeyValueFormatter().format(record)))
+
+
+def test_what_a_client_can_cause_is_logged_once_and_then_counted() -> None:
+    """Issue: one client's noise must not be a line of log each time. No count is lost, nor logged twice."""
+    now = 0.0
+    repeats = Repeats(lambda: now)
+    assert repeats.filter(record("mcp.server.runner", "dropped %r", "a"))
+    assert not any(repeats.filter(record("mcp.server.runner", "dropped %r", str(n))) for n in range(699))
+    assert repeats.filter(record("mcp.server.runner", "something else"))
+    now = REPEAT_S - 1
+    assert not repeats.filter(record("mcp.server.runner", "dropped %r", "b"))
+    now = REPEAT_S
+    again = record("mcp.server.runner", "dropped %r", "c")
+    assert repeats.filter(again) and said(again)["repeated"] == "700"
+    assert not repeats.filter(record("mcp.server.runner", "dropped %r", "d"))
+    [left] = repeats.left_out()
+    assert said(left)["msg"] == '"dropped %r"' and said(left)["repeated"] == "1"
+    assert not repeats.left_out()
+
+
+def test_what_concerns_a_chat_is_logged_each_time() -> None:
+    """A thousand chats that are lost at once are a thousand lines: each is news to somebody."""
+    repeats = Repeats(lambda: 0.0)
+    assert all(repeats.filter(record("evi_mcp.supervision.live_chat", "chat state")) for _ in range(1000))
+
+
+def test_the_kinds_of_lines_that_are_counted_are_bounded() -> None:
+    """A library may put what a client sent into its message, and so make each another kind."""
+    repeats = Repeats(lambda: 0.0)
+    for number in range(10 * MAX_REPEATED):
+        repeats.filter(record("mcp.server", f"odd {number}"))
+        assert len(repeats._kinds) <= MAX_REPEATED
+
+
 def test_a_record_is_one_line_whatever_is_in_it() -> None:
     """A service could write lines of its own into the log otherwise."""
-    record = logging.LogRecord("evi_mcp.x", logging.INFO, "", 0, "chat\nstate", None, None)
-    record.__dict__.update(fields(reason='x" state=live\ntime=1', chat_id="c-1", none=None))
-    line = KeyValueFormatter().format(record)
+    odd = record("evi_mcp.x", "chat\nstate")
+    odd.__dict__.update(fields(reason='x" state=live\ntime=1', chat_id="c-1", none=None))
+    line = KeyValueFormatter().format(odd)
     assert len(line.splitlines()) == 1 and "none=" not in line
     assert dict(PAIRS.findall(line))["chat_id"] == "c-1"
     assert [key for key, _ in PAIRS.findall(line)] == ["time", "level", "logger", "msg", "reason", "chat_id"]

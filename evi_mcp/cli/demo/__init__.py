@@ -1,7 +1,6 @@
 """`evi-mcp demo`: a supervised call in the terminal, with a real client, server process and sockets."""
 
 import asyncio
-import sys
 
 from evi_mcp.cli.demo.screen import Screen
 from evi_mcp.cli.demo.supervise import Steps, supervise
@@ -13,6 +12,13 @@ def run() -> int:
     """Shows the call; 0 if each of its steps really happened, else 1."""
     screen = Screen()
     try:
+        return _run(screen)
+    finally:
+        screen.close()
+
+
+def _run(screen: Screen) -> int:
+    try:
         steps = asyncio.run(_within_the_limit(screen))
     except TimeoutError:
         screen.failed(f"the call did not come to its end within {TIME_LIMIT_S:g} s")
@@ -21,7 +27,6 @@ def run() -> int:
         screen.failed("; ".join(_leaves(group)))
         return 1
     screen.summary(steps)
-    sys.stdout.flush()
     return 0 if all(steps.happened().values()) else 1
 
 

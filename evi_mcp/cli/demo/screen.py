@@ -11,10 +11,11 @@ from evi_mcp.cli.demo.supervise import Steps
 
 
 class Screen:
-    """The terminal."""
+    """The terminal. The demo's client runs in the loop that shows, so nothing here waits for whoever reads stdout."""
 
     def __init__(self) -> None:
-        self._screen = terminal.Screen()
+        self._stdout = terminal.Posted()
+        self._screen = terminal.Screen(self._stdout.text)
         self._console = self._screen.console
         self._lines = terminal.Lines()
 
@@ -38,3 +39,7 @@ class Screen:
         self._console.print(table)
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(steps.events.items()))
         self._console.print(f"{sum(steps.events.values())} events: {counts}", soft_wrap=True)
+
+    def close(self) -> None:
+        """Gives the last lines a moment."""
+        self._stdout.farewell()

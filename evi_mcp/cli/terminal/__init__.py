@@ -4,6 +4,7 @@
 """
 
 from evi_mcp.cli.terminal.lines import Line, Lines, note
+from evi_mcp.cli.terminal.posted import Posted
 from evi_mcp.cli.terminal.screen import Screen
 
-__all__ = ["Line", "Lines", "Screen", "note"]
+__all__ = ["Line", "Lines", "Posted", "Screen", "note"]

@@ -1,6 +1,5 @@
 """The screen: lines on a terminal, with what is being said rewritten in place; plain lines for a pipe or a file."""
 
-import os
 import sys
 import threading
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from evi_mcp.cli.terminal.lines import CHAT, Line
+from evi_mcp.writer import discard
 
 INDENT = 20
 NARROWEST = 10
@@ -93,10 +93,9 @@ class Screen:
         return _head(line).append("…" if len(shown) < len(whole) else " ").append(shown, style=line.body.style)
 
     def _discard_the_rest(self) -> None:
-        # What is left in the buffers would be tried again when the process ends, and fail with a traceback.
         self.console.quiet = True
-        with suppress(OSError), open(os.devnull, "wb") as null:
-            os.dup2(null.fileno(), self._file.fileno())
+        with suppress(OSError):  # there is no descriptor behind it
+            discard(self._file.fileno())
 
 
 def _head(line: Line) -> Text:

@@ -1,0 +1,126 @@
+"""How the process ends: in time, whatever hangs.
+
+Whoever has started it waits for about 2 s after it has closed stdin or sent a signal, and then kills (the MCP Python
+SDK does). By then every paused chat is to be resumed and every socket closed. So the first reason to end starts a
+clock that nothing can hold up: neither an event loop that is stuck, nor a thread that sits on a pipe.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from queue import SimpleQueue
+from types import FrameType
+from typing import NoReturn
+
+from evi_mcp import logs
+
+LIMIT_S = 1.9
+"""From the first reason to end until the process is gone, in seconds."""
+LAST_LINES_S = 0.05
+"""What of it is kept for the last lines of the log."""
+
+_LEFT_ALONE = {
+    *("SIGKILL", "SIGSTOP"),  # cannot be caught
+    *("SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGCONT"),  # stop a process and let it go on
+    *("SIGCHLD", "SIGURG", "SIGWINCH", "SIGINFO"),  # do nothing
+    *("SIGPIPE", "SIGXFSZ"),  # Python ignores them; the write fails
+    *("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"),  # a fault, after which nothing can go on
+}
+SIGNALS = signal.valid_signals() - {getattr(signal, name) for name in _LEFT_ALONE if hasattr(signal, name)}
+"""Signals that would end the process at once, and need not."""
+
+
+class Ending:
+    """The end of this process. Make it in the event loop and in the main thread.
+
+    Args:
+        on_begin: Called in the event loop when the end begins.
+    """
+
+    def __init__(self, on_begin: Callable[[], None]) -> None:
+        self._on_begin = on_begin
+        self._loop = asyncio.get_running_loop()
+        self._statuses: SimpleQueue[int] = SimpleQueue()  # `put` is allowed in a signal handler that interrupts `put`
+        self._clock = threading.Thread(target=self._end_in_time, name="end in time", daemon=True)
+        self._clock.start()
+        self.status: int | None = None
+        """The exit status, once the end has begun: that of the first reason."""
+        self.reason = ""
+        """In words, for the log."""
+
+    def catch_signals(self) -> None:
+        """From now on a signal begins the end; the status is 128 and its number.
+
+        SIGHUP stays ignored where it was (`nohup`), and one that somebody else handles stays theirs. Nothing ever
+        gives the signals back: one that comes while all is being closed must not interrupt that.
+        """
+        for signum in SIGNALS:
+            now = signal.getsignal(signum)
+            is_hangup = signum == getattr(signal, "SIGHUP", None)
+            if now in (signal.SIG_DFL, signal.default_int_handler) or (now is signal.SIG_IGN and not is_hangup):
+                signal.signal(signum, self._receive)
+
+    def _receive(self, signum: int, frame: FrameType | None) -> None:
+        self.begin(128 + signum, f"{_name(signum)} received")
+
+    def begin(self, status: int, reason: str) -> None:
+        """Begins the end, if it has not begun. Any thread may call it, and a signal handler too."""
+        if self.status is None:
+            self.status, self.reason = status, reason
+            self._statuses.put(status)
+            with suppress(RuntimeError):  # the loop is closed: nothing is left to do
+                self._loop.call_soon_threadsafe(self._on_begin)
+
+    def _end_in_time(self) -> None:
+        status = self._statuses.get()
+        time.sleep(LIMIT_S - LAST_LINES_S)
+        now(status, LAST_LINES_S)
+
+
+def now(status: int, patience_s: float = logs.FLUSH_S) -> NoReturn:
+    """Ends the process, whatever its threads do.
+
+    Args:
+        patience_s: What the last lines of the log may take where nobody reads them.
+    """
+    logs.flush(patience_s)
+    os._exit(status)
+
+
+def _name(signum: int) -> str:
+    try:
+        return signal.Signals(signum).name
+    except ValueError:  # one of the real-time signals
+        return f"signal {signum}"
+
+
+def open_standard_streams() -> bool:
+    """Opens the standard streams that were closed before the process began; whether stdout was open.
+
+    Else the next file or socket would be taken for one of them. A closed stdin is at its end, a closed stderr takes
+    everything.
+    """
+    was_open = [_is_open(descriptor) for descriptor in range(3)]
+    for descriptor, found in enumerate(was_open):
+        if not found:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != descriptor:
+                os.dup2(null, descriptor)
+                os.close(null)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)
+    return was_open[1]
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
