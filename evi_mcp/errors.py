@@ -2,6 +2,7 @@
 
     EviMcpError
     ├── InvalidSetting        a setting that cannot be used
+    ├── CannotListen          an address is taken, or not ours
     ├── MissingApiKey         the call needs HUME_API_KEY
     ├── InvalidChatId         not an id that could name a chat
     ├── ChatNotAttached       no connection to this chat is held
@@ -22,6 +23,7 @@
     ├── UserSpoke             the conversation moved on
     ├── NoAudio               nothing is kept of what is to be heard
     ├── UnusableAudio         what came cannot be made one WAV
+    ├── NotSupported          the chat does not take such a command
     ├── NotSent               the command was not written to the socket
     │   └── Unrecorded        since it could not be recorded in the audit log
     └── MaybeSent             the connection broke while it was being written
@@ -30,9 +32,9 @@ The text of each is one sentence that says what is wrong and what to do next: it
 what a model reads. Text that came from a chat or a caller's argument is quoted in it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from evi_mcp.quoting import quote
+from evi_mcp.quoting import name, quote
 
 
 class EviMcpError(Exception):
@@ -46,13 +48,26 @@ class InvalidSetting(EviMcpError):
     """A setting that cannot be used; the process ends with status 2."""
 
 
+class CannotListen(EviMcpError):
+    """There is no listening on an address; `why` is what the system says."""
+
+    def __init__(self, host: str, port: int, why: str) -> None:
+        super().__init__(host, port)
+        self.host, self.port, self.why = host, port, why
+
+    def __str__(self) -> str:
+        return f"cannot listen on {quote(self.host, 80)} port {self.port}: {self.why}"
+
+
 class MissingApiKey(EviMcpError):
     """The call has to reach the service and no key is set."""
 
     def __str__(self) -> str:
         return (
-            "HUME_API_KEY is not set, so EVI cannot be reached; set it in the environment (for an MCP client: in the"
-            " `env` of this server's entry, and restart it), or try without one: --simulate brings an EVI along."
+            "HUME_API_KEY is not set, so there is no service to reach. To supervise voice agents of your own, start"
+            " this server with --hub 127.0.0.1:8770, which they dial in to; to try it out, with --simulate. For an"
+            " EVI-compatible service set EVI_MCP_BASE_URL and HUME_API_KEY (for an MCP client: in the `env` of this"
+            " server's entry)."
         )
 
 
@@ -293,6 +308,19 @@ class NotSent(EviMcpError):
 
     def __str__(self) -> str:
         return f"{self.command} was not sent, and nothing reached the chat: {self.why}."
+
+
+class NotSupported(EviMcpError):
+    """The chat does not take such a command; `source` is what it comes from, `None` if it does not say."""
+
+    def __init__(self, command: str, source: str | None, supports: Sequence[str]) -> None:
+        super().__init__(command)
+        self.command, self.source, self.supports = command, source, supports
+
+    def __str__(self) -> str:
+        source = f"this chat comes from {quote(self.source, 64)}, which" if self.source else "this chat"
+        takes = ", ".join(name(kind) for kind in self.supports) or "no commands"
+        return f"{self.command} was not sent: {source} does not take it. It takes: {takes}."
 
 
 class Unrecorded(NotSent):

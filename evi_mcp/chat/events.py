@@ -17,6 +17,7 @@ from evi_mcp.protocol.entries import Entry
 from evi_mcp.protocol.messages import KNOWN_TYPES
 
 CHAT_STATE = "chat_state"
+CHAT_METADATA = "chat_metadata"
 COMMAND = "command"
 PROTOCOL_FAULT = "protocol_fault"
 OURS = frozenset({CHAT_STATE, COMMAND, PROTOCOL_FAULT})
@@ -55,6 +56,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     begin_ms: int | None = None
     end_ms: int | None = None
     chat_group_id: str | None = None
+    source: str | None = None
+    supports: tuple[str, ...] | None = None
     message_id: str | None = None
     tool_call_id: str | None = None
     name: str | None = None

@@ -45,7 +45,11 @@ def facts_of(message: Message) -> dict[str, Any]:
             facts |= _spoken("assistant", message)
             facts |= {"message_id": _name(message.id), "quick": message.is_quick_response or None}
         case ChatMetadata():
-            facts["chat_group_id"] = _name(message.chat_group_id)
+            facts |= {
+                "chat_group_id": _name(message.chat_group_id),
+                "source": _name(message.source),
+                "supports": None if message.supports is None else tuple(map(cut_name, message.supports)),
+            }
         case AssistantProsody():
             facts |= {"speaker": "assistant", "message_id": _name(message.id), "scores": _scores(message.models)}
         case AudioOutput():

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from evi_mcp.chat.audio import AudioStore
-from evi_mcp.chat.events import CHAT_STATE, COMMAND, SPEECH, Event
+from evi_mcp.chat.events import CHAT_METADATA, CHAT_STATE, COMMAND, SPEECH, Event
 from evi_mcp.chat.log import EventLog
 from evi_mcp.chat.memory import Memory
 from evi_mcp.chat.pause import Pause
@@ -44,6 +44,10 @@ class ChatRecord:
         self.chat_id = chat_id
         self.attached_at = moment.now
         self.chat_group_id: str | None = None
+        self.source: str | None = None
+        """What the chat comes from, if its service says so."""
+        self.supports: tuple[str, ...] | None = None
+        """The types of the commands that it takes; `None` for all."""
         self.state = State.CONNECTING
         self.reason: str | None = None
         """Why it is in this state, in our own words; what a service said stands in quotes in it."""
@@ -106,7 +110,9 @@ class ChatRecord:
             self._stands(event)
         elif event.command is None:
             self.last_event_at = event.at
+        if event.type == CHAT_METADATA:
             self.chat_group_id = event.chat_group_id or self.chat_group_id
+            self.source, self.supports = event.source, event.supports
         if event.type in SPEECH:
             self.spoke_at = max(elapsed, self._voice_ends)
         if event.type == "user_interruption":

@@ -1,15 +1,30 @@
 """The command `evi-mcp hub`: bots dial in, supervisors attach."""
 
 import asyncio
-import signal
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from typing import Any
 
 import anyio
 import click
 
 from evi_mcp import logs
 from evi_mcp.config import load
+from evi_mcp.ending import Ending
+
+
+class Address(click.ParamType[tuple[str, int]]):
+    """`HOST:PORT`, with an IPv6 address in brackets."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value
+        host, colon, port = value.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        if not (colon and host and port.isdecimal() and port.isascii() and int(port) <= 65535):
+            self.fail("is to be HOST:PORT, such as 127.0.0.1:8770", param, ctx)
+        return host, int(port)
 
 
 @click.command()
@@ -32,14 +47,9 @@ async def _run(host: str, port: int, keys: Sequence[str]) -> int:
     """Runs until a signal comes."""
     from evi_mcp.hub import Hub
 
-    async with AsyncExitStack() as stack:
-        try:
-            served = await stack.enter_async_context(Hub(host, port, keys=keys))
-        except OSError as error:
-            click.echo(f"evi-mcp: cannot listen on {host} port {port}: {error.strerror or error}", err=True)
-            return 1
-        received = stack.enter_context(anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
+    told = anyio.Event()
+    Ending(told.set).catch_signals()
+    async with Hub(host, port, keys=keys) as served:
         click.echo(served.base_url)
-        async for _ in received:
-            return 0
+        await told.wait()
     return 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -13,10 +14,10 @@ from pydantic import SecretStr
 
 from evi_mcp import __version__, ending, logs
 from evi_mcp.cli import limits
-from evi_mcp.cli.hub import hub
+from evi_mcp.cli.hub import Address, hub
 from evi_mcp.config import Settings, load, rows
 from evi_mcp.ending import Ending
-from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting
+from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting, MissingApiKey
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.quoting import plain
 from evi_mcp.writer import discard
@@ -24,6 +25,9 @@ from evi_mcp.writer import discard
 MISUSE = 2
 SIMULATED_CALL = "support"
 """The script that `watch --simulate` shows: it has an angry caller, an interruption and a tool call."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class _ServeByDefault(click.Group):
@@ -60,9 +64,18 @@ def _evi_mcp() -> None:
 
 @_evi_mcp.command()
 @click.option("--simulate", is_flag=True, help="Run a simulated EVI inside: no key, live scripted chats at once.")
+@click.option(
+    "--hub",
+    "hub_at",
+    type=Address(),
+    metavar="HOST:PORT",
+    help="Run the hub inside: your voice agents dial in here, and are the chats. 127.0.0.1:8770 is where they look.",
+)
 @_with_settings
-def serve(simulate: bool, **flags: str | None) -> int:
+def serve(simulate: bool, hub_at: tuple[str, int] | None, **flags: str | None) -> int:
     """Serve MCP over stdin and stdout (the default)."""
+    if hub_at and (simulate or flags["base_url"]):
+        raise click.UsageError("--hub, --simulate and --base-url each say where the chats are; take one of them.")
     settings = _settings(flags, simulate=simulate)
     if sys.stdin.isatty():
         logs.say("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.")
@@ -70,8 +83,22 @@ def serve(simulate: bool, **flags: str | None) -> int:
     gc.disable()  # until it serves: what loading makes stays, and looking through it takes a tenth of the start
     from evi_mcp.server import stdio
 
-    stdio.run(_simulated(settings) if simulate else stdio.serve(settings))
-    return 0
+    if simulate:
+        stdio.run(_simulated(settings))
+    elif hub_at:
+        stdio.run(_with_hub(settings, *hub_at))
+    if settings.hume_api_key is None:
+        _log.warning("%s", MissingApiKey())
+    stdio.run(stdio.serve(settings))
+
+
+async def _with_hub(settings: Settings, host: str, port: int) -> int:
+    from evi_mcp.hub import Hub
+    from evi_mcp.server import stdio
+
+    async with Hub(host, port, keys=settings.hub_key_list) as hub:
+        _log.info("voice agents dial in at %s", hub.base_url)
+        return await stdio.serve(settings, hub.connector, hub.directory)
 
 
 async def _simulated(settings: Settings) -> int:

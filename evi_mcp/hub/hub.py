@@ -12,7 +12,7 @@ import anyio
 from starlette.routing import BaseRoute, Mount
 
 from evi_mcp.clock import Clock, SystemClock, sleep
-from evi_mcp.errors import InvalidSetting
+from evi_mcp.errors import CannotListen, InvalidSetting
 from evi_mcp.hub.app import Addresses, Authorize, build
 from evi_mcp.hub.chats import Chats, Limits
 from evi_mcp.hub.closes import GOING_AWAY, Close
@@ -47,6 +47,7 @@ class Hub:
 
     Raises:
         InvalidSetting: The address can be reached from other machines, and there is no key.
+        CannotListen: On entering: the address is taken, or not one of this machine's.
     """
 
     def __init__(
@@ -137,7 +138,10 @@ class Hub:
         return ChatSource(self.chats, chat, self.clock, on_command)
 
     async def __aenter__(self) -> Self:
-        listener = None if self._host is None else listen(self._host, self._port)
+        try:
+            listener = None if self._host is None else listen(self._host, self._port)
+        except OSError as error:
+            raise CannotListen(self._host or "", self._port, error.strerror or str(error)) from None
         async with AsyncExitStack() as stack:
             group = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(group.cancel_scope.cancel)

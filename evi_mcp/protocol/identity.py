@@ -141,7 +141,8 @@ def _identifying(message: Message) -> tuple[str, bool]:
             return f"user_interruption {message.time}", bool(message.time)
         case ChatMetadata():
             # `request_id` names the connection, not the event
-            return f"chat_metadata {_last(message.chat_id)}", bool(message.chat_id)
+            said = f"{_part(message.chat_id)}{_part(message.source)}{_sorted(message.supports)}"
+            return f"chat_metadata {said}", bool(message.chat_id)
         case ErrorMessage():
             return f"error {_part(message.code)}{_part(message.slug)}{_last(message.message)}", False
         case SessionSettings():

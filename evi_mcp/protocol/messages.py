@@ -46,6 +46,14 @@ Text = Annotated[str | None, BeforeValidator(_text)]
 """A text, or whatever stands in its place, as JSON text; `None` if it is absent or `null`."""
 
 
+MAX_SUPPORTS = 50
+"""Types of commands that a chat may name; EVI has 7."""
+
+
+def _names(value: Any) -> list[str] | None:
+    return [item for item in value if isinstance(item, str)][:MAX_SUPPORTS] if isinstance(value, list) else None
+
+
 class Shape(BaseModel):
     """The base of every shape on the wire: immutable, and unknown fields are kept."""
 
@@ -141,12 +149,18 @@ Said = Annotated[ChatMessage | None, BeforeValidator(_said)]
 
 
 class ChatMetadata(Message):
-    """The ids of the chat; expected first on a connection, which is not promised."""
+    """The ids of the chat; expected first on a connection, which is not promised.
+
+    `source` and `supports` are a hub's: what the chat comes from, and the types of the commands that it takes; without
+    `supports` it takes all of EVI's.
+    """
 
     type: Literal["chat_metadata"]
     chat_id: Text = None
     chat_group_id: Text = None
     request_id: Text = None
+    source: Text = None
+    supports: Annotated[list[str] | None, BeforeValidator(_names)] = None
 
 
 class UserMessage(Message):

@@ -18,7 +18,7 @@ from evi_mcp.chat.reader import ChatReader
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.chat.triggers import Reminders
 from evi_mcp.clock import Clock, moment, timeout
-from evi_mcp.errors import MaybeSent, NotSent
+from evi_mcp.errors import MaybeSent, NotSent, NotSupported
 from evi_mcp.ledger.journal import Journal
 from evi_mcp.ledger.ledger import CommandState, Ledger
 from evi_mcp.logs import fields
@@ -216,6 +216,7 @@ class LiveChat:
             NotSent: The chat is over, or could not take it in time; nothing was written.
             Unrecorded: The journal could not be written; nothing else was, either.
             MaybeSent: The connection broke during the write, or the write took too long.
+            NotSupported: The chat does not take such commands.
             EviMcpError: Whatever its condition refuses with.
         """
         kind = intent.command.type
@@ -232,6 +233,7 @@ class LiveChat:
         ) as recording:
             await self._ledger.submit(self.chat_id, command_id)
             transport = await self._way(intent)
+            self._check_supported(kind)
             intent.condition.check(self)
             cursor_seq = self._ledger.cursors.last_seq
             event = await self._ledger.claim(self.chat_id, command_id, self._draft(intent))
@@ -268,6 +270,11 @@ class LiveChat:
                 return replace(receipt, confirmed_by=proof.event.seq)
             recording.outcome("no_effect", shown_by=proof.event.seq)
             return replace(receipt, warning=f"it had no effect: see event {proof.event.seq}")
+
+    def _check_supported(self, kind: str) -> None:
+        supports = self.record.supports
+        if supports is not None and kind not in supports:
+            raise NotSupported(kind, self.record.source, supports)
 
     def _draft(self, intent: Intent) -> Draft:
         facts = self._house.mask.fields({"by": intent.by.claimed or intent.by.kind.value, **intent.facts})

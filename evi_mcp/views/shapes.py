@@ -170,6 +170,8 @@ class Chat(TypedDict):
     last_turns: list[Turn]
     catching_up: NotRequired[bool]
     chat_group_id: NotRequired[str]
+    source: NotRequired[Annotated[str, Field(description="What it comes from, if it is not EVI.")]]
+    supports: NotRequired[Annotated[list[str], Field(description="The commands that it takes; absent: all.")]]
     reason: NotRequired[str]
     last_event_at: NotRequired[str]
     resumes_at: NotRequired[str]

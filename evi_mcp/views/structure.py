@@ -204,6 +204,10 @@ def chat(record: ChatRecord, cursors: Cursors, elapsed: float) -> shapes.Chat:
         shown["catching_up"] = True
     if record.chat_group_id is not None:
         shown["chat_group_id"] = record.chat_group_id
+    if record.source is not None:
+        shown["source"] = record.source
+    if record.supports is not None:
+        shown["supports"] = list(record.supports)
     if record.reason is not None:
         shown["reason"] = record.reason
     if record.last_event_at is not None:

@@ -168,11 +168,13 @@ def chat(shown: shapes.Chat) -> str:
         until = f"until {shown['resumes_at'][11:19]}" if "resumes_at" in shown else "until resume"
         state += f", paused by this server {until}"
     group = f", group {name(shown['chat_group_id'])}" if "chat_group_id" in shown else ""
+    source = f" from {name(shown['source'])}" if "source" in shown else ""
     last = f", last event {shown['last_event_at'][11:19]}" if "last_event_at" in shown else ""
     counts = f"{counted(shown['event_count'], 'event')}, {counted(shown['reconnects'], 'reconnect')}"
     lines = [
-        f"chat {name(shown['chat_id'])}{group}: {state}",
+        f"chat {name(shown['chat_id'])}{group}{source}: {state}",
         f"{counts}, attached {shown['attached_at'][11:19]}{last}",
+        *([f"takes only: {', '.join(map(name, shown['supports']))}"] if "supports" in shown else []),
         *(f"pending tool call: {tool_call_line(call)}" for call in shown["pending_tool_calls"]),
         *map(turn_line, shown["last_turns"]),
     ]

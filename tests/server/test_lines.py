@@ -118,7 +118,7 @@ def test_each_request_of_a_batch_is_told_that_there_are_none(ids: list[int | str
     batch: list[Any] = [request(id=id) for id in ids]
     batch[1:1] = [{"jsonrpc": "2.0", "method": "notifications/x"}, {"jsonrpc": "2.0", "id": 1, "result": {}}]
     found = answers(json.dumps(batch).encode())
-    assert [answer["id"] for answer in found] == ([*ids] or [None])
+    assert [answer["id"] for answer in found] == ([*ids] if ids else [None])
     assert all("batches are not read" in answer["error"]["message"] for answer in found)
 
 
