@@ -1,6 +1,8 @@
 # make demo  sets everything up and shows a supervised call, without an account
 # make test  sets everything up and passes every check
 # make install  does the set-up alone, into .venv
+# make bots  installs Pipecat and LiveKit agents into .venv-bots, for tests with real bots (tests do it by themselves)
+# make bench-link  measures what supervision costs a bot
 # make chaos  breaks 50 chats on purpose and counts what came of it (SEED=, CHATS=, SECONDS=)
 # make pressure  shows what a flood, and a client that stops reading, cost (SECONDS=)
 # make fuzz  follows coverage to what breaks the decoder or the record (SECONDS=, SEED=)
@@ -17,13 +19,24 @@ CHATS := 50
 SECONDS := 30
 MINUTES := 10
 
-.PHONY: install demo test format lint types tests chaos pressure soak fuzz docs views bench bench-quick clean
+.PHONY: bots bench-link install demo test format lint types tests chaos pressure soak fuzz docs views bench bench-quick clean
 
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt scripts/install.sh
 	sh scripts/install.sh $(VENV)
 	touch $@
+
+# Other people's voice bots, which are heavy; the tests that need them are skipped where they cannot be installed.
+BOTS := .venv-bots
+
+bots: $(BOTS)/.installed
+
+$(BOTS)/.installed: $(INSTALLED) scripts/install_bots.sh
+	sh scripts/install_bots.sh $(BOTS)
+
+bench-link: $(BOTS)/.installed
+	$(BOTS)/bin/python -m benchmarks.link
 
 demo: $(INSTALLED)
 	$(BIN)/evi-mcp demo
@@ -89,4 +102,4 @@ bench-quick: $(INSTALLED)
 	$(BIN)/python -m benchmarks --quick
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info build dist
+	rm -rf $(VENV) $(BOTS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info build dist

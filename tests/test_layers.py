@@ -59,6 +59,7 @@ OURS = {
     },
     "hub": {"clock", "upstream", "protocol", "errors", "logs"},
     "simulator": {"hub", "protocol", "errors"},
+    "link": set(),
     "cli": {
         "access",
         "addresses",
@@ -88,7 +89,10 @@ THEIRS = {
         "upstream/websocket.py",
         "upstream/connection.py",
         "upstream/framing.py",
+        "link/dialing.py",
     },
+    "pipecat": {"link/pipecat/"},
+    "livekit": {"link/livekit/"},
     "starlette": {"hub/", "simulator/primary.py"},
     "uvicorn": {"hub/server.py"},
     "httpx": {"upstream/http_client.py"},
@@ -115,6 +119,7 @@ THEIRS = {
         "server/stdio.py",
         "server/pipes.py",
         "hub/server.py",
+        "link/",
         "cli/",
     },
 }

@@ -95,10 +95,11 @@ def serve(simulate: bool, hub_at: tuple[str, int] | None, **flags: str | None) -
 async def _with_hub(settings: Settings, host: str, port: int) -> int:
     from evi_mcp.hub import Hub
     from evi_mcp.server import stdio
+    from evi_mcp.supervision.service import open_service
 
     async with Hub(host, port, keys=settings.hub_key_list) as hub:
         _log.info("voice agents dial in at %s", hub.base_url)
-        return await stdio.serve(settings, hub.connector, hub.directory)
+        return await stdio.serve(settings, open_service(settings, hub.connector, hub.directory))
 
 
 async def _simulated(settings: Settings) -> int:
