@@ -13,9 +13,9 @@ Where a stream of frames has two readings, the rules prefer to log an event twic
 Memory: 64 bits and a place for each event, for the life of the chat, which EVI limits to 30 minutes.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush
 from typing import Self
 
@@ -43,7 +43,7 @@ class Replay:
 
     Args:
         known: How many places there were when it began.
-        last_own: The last place of the events with their own identity, by type.
+        own: The places of the events with their own identity, by type, in order.
         expected: Types of a conversation of which such events are known, but those that earlier replays left out.
         knows_talk: Whether something of the conversation was known.
         unread: How many known frames could not be read when they came: each may have been any event.
@@ -52,13 +52,14 @@ class Replay:
     def __init__(
         self,
         known: int = 0,
-        last_own: dict[str, int] | None = None,
+        own: Mapping[str, list[int]] | None = None,
         expected: frozenset[str] = frozenset(),
         knows_talk: bool = False,
         unread: int = 0,
     ) -> None:
         self.known = known
-        self.last_own = last_own or {}
+        self._own = own or {}
+        self._own_known = {kind: len(places) for kind, places in self._own.items()}
         self._expected = expected
         self.knows_talk = knows_talk
         self.unread = unread
@@ -69,6 +70,7 @@ class Replay:
         self.came_again = 0
         """How many known events came, `chat_metadata` aside."""
         self.reached: dict[str, int] = {}  # by type, the furthest place of an event with its own identity that came
+        self._own_came: defaultdict[str, int] = defaultdict(int)  # and how many came
         self.furthest_own = _NOWHERE  # and the furthest of all types
         self.new = 0  # new events with their own identity since then, of types that were known
         self.new_types: set[str] = set()  # these types
@@ -78,6 +80,8 @@ class Replay:
         self.furthest = _NOWHERE
         self.ahead: list[int] = []  # a heap of the places beyond the furthest one of which the events came, too
         self.taken: dict[int, int] = {}  # by digest, the furthest place of which an event came
+        self._came: set[int] = set()  # all places of which an event with its own identity came
+        self._skipped: dict[int, int] = {}  # by digest, how many of its places come before the first skipped one
         self.unplaced_taken: defaultdict[int, int] = defaultdict(int)  # and how many without a place came
         self.unplaced_new: defaultdict[int, int] = defaultdict(int)  # and how many of these are new
         self.held: set[str] = set()  # types of which a known event without an identity came
@@ -87,7 +91,7 @@ class Replay:
     @property
     def misses_known(self) -> bool:
         """Whether a known event with its own identity, of a type that this replay holds, has yet to come."""
-        return any(self.last_own[kind] > place for kind, place in self.reached.items())
+        return any(self._own[kind][self._own_known[kind] - 1] > place for kind, place in self.reached.items())
 
     @property
     def lacks(self) -> frozenset[str]:
@@ -97,7 +101,13 @@ class Replay:
     @property
     def is_complete(self) -> bool:
         """Whether nothing that has a place can still come: what is new belongs at the end."""
-        return self.furthest + len(self.ahead) == self.known - 1
+        return self.furthest + len(self.ahead) == self.known - 1 and all(map(self._has_all, self.reached))
+
+    def _has_all(self, kind: str) -> bool:
+        """Whether as many with their own identity came as are known from the start of the replay on: one that came too
+        early, for an id that is used twice, does not make it complete."""
+        before = bisect_left(self._own[kind], self.start or 0)
+        return self._own_came[kind] >= self._own_known[kind] - before
 
     @property
     def has_passed(self) -> bool:
@@ -117,6 +127,7 @@ class Replay:
         if event.type != GREETING:
             self.came_again += 1
             if event.own:
+                self._came.add(place)
                 self._saw_own_again(event.type, place)
         if is_anchor:
             self.start = place if self.start is None else min(self.start, place)
@@ -131,7 +142,8 @@ class Replay:
             heappop(self.ahead)
 
     def _saw_own_again(self, kind: str, place: int) -> None:
-        if kind in self.last_own:
+        if kind in self._own_known:
+            self._own_came[kind] += 1
             self.reached[kind] = max(self.reached.get(kind, _NOWHERE), place)
         if place > self.furthest_own:
             self.furthest_own, self.new = place, 0
@@ -139,13 +151,24 @@ class Replay:
             self.held |= self.taken_for_live
             self.taken_for_live.clear()
 
+    def first_skipped(self, digest: int, places: list[int]) -> int:
+        """Of the places of an id that was used several times, the index of the first one that was skipped; behind the
+        last one if none was. What lies before the start of the replay was not skipped."""
+        index = self._skipped.get(digest, 0)
+        while index < len(places) and (places[index] < (self.start or 0) or places[index] in self._came):
+            index += 1
+        self._skipped[digest] = index
+        return index
+
     def saw_new(self, event: Identity, placed: bool) -> None:
         """An event came that was not known."""
         if event.type == UNREADABLE:
             self.unreadable += 1
-        elif event.own and event.type in self.last_own and event.type not in _ASIDE:
-            self.new += 1
-            self.new_types.add(event.type)
+        elif event.own and event.type in self._own_known and event.type not in _ASIDE:
+            # Of a type that has not come again so far it shows nothing: an earlier replay may have left it out.
+            if self.start is None or event.type in self.reached:
+                self.new += 1
+                self.new_types.add(event.type)
         if not placed:
             self.unplaced_new[event.digest] += 1
 
@@ -159,9 +182,8 @@ class History:
         self._first: dict[int, int] = {}  # by digest, the first place
         self._all: dict[int, list[int]] = {}  # and all of them, where there are several
         self._unplaced: defaultdict[int, int] = defaultdict(int)  # how many more there are, without a place
-        self._first_own: dict[str, int] = {}  # by type, the first place of an event with its own identity
-        self._last_own: dict[str, int] = {}  # and the last one
-        self._alike: defaultdict[str, list[int]] = defaultdict(list)  # by type, the places of those without one
+        self._own: defaultdict[str, list[int]] = defaultdict(list)  # by type, the places of those with an identity
+        self._alike: defaultdict[str, list[int]] = defaultdict(list)  # and of those without one
         self._left_out: frozenset[str] = frozenset()  # types that this service does not replay
         self._knows_talk = False
         self._unread = 0
@@ -199,8 +221,8 @@ class History:
 
     def begin_replay(self) -> None:
         """A connection was made: what comes next is the history, perhaps with live events in it."""
-        expected = self._last_own.keys() & _MAIN - self._left_out
-        self.replay = Replay(self._places, dict(self._last_own), frozenset(expected), self._knows_talk, self._unread)
+        expected = self._own.keys() & _MAIN - self._left_out
+        self.replay = Replay(self._places, self._own, frozenset(expected), self._knows_talk, self._unread)
         self._replaying, self._caught_up = True, False
 
     def end_replay(self) -> None:
@@ -243,9 +265,7 @@ class History:
         if not own:
             self._alike[kind].append(place)
         elif kind not in _UNEXPECTED:
-            if kind not in self._last_own:
-                self._first_own[kind] = place
-            self._last_own[kind] = place
+            self._own[kind].append(place)
         first = self._first.setdefault(digest, place)
         if first != place:
             self._all.setdefault(digest, [first]).append(place)
@@ -260,7 +280,7 @@ class History:
             replay.taken_for_live.add(event.type)
             return False
         if place is not None:
-            replay.saw_again(event, place, event.own and event.type not in _ASIDE and event.digest not in self._all)
+            replay.saw_again(event, place, self._is_anchor(event))
         else:
             replay.unplaced_taken[event.digest] += 1
             replay.came_again += 1
@@ -269,6 +289,11 @@ class History:
         if event.type == UNREADABLE:
             replay.unread -= 1  # the service itself has it so
         return True
+
+    def _is_anchor(self, event: Identity) -> bool:
+        """Whether there is only one such event, which comes in order."""
+        is_single = event.digest not in self._all and event.digest not in self._unplaced
+        return event.own and event.type not in _ASIDE and is_single
 
     def _greets_again(self, replay: Replay, event: Identity) -> bool:
         """The greeting of a connection, and the one that the history begins with, are one event."""
@@ -285,11 +310,11 @@ class History:
         if places is None:
             place = self._first.get(digest, _NOWHERE)
             fits = place > taken and (event.own or place > replay.place)
-        else:
-            index = bisect_right(places, max(taken, replay.place))
-            fits = index < len(places)
-            place = places[index] if fits else _NOWHERE
-        return place if fits and place < replay.known else None
+            return place if fits and place < replay.known else None
+        index = bisect_right(places, max(taken, replay.place))
+        if event.own and (index == len(places) or places[index] >= replay.known):
+            index = replay.first_skipped(digest, places)
+        return places[index] if index < len(places) and places[index] < replay.known else None
 
     def _unplaced_left(self, replay: Replay, digest: int) -> bool:
         """Whether one that is only counted has yet to come."""
@@ -306,7 +331,7 @@ class History:
         if place is None:
             return False
         if replay.start is None:
-            return replay.new > replay.unread and any(self._first_own[kind] < place for kind in replay.new_types)
+            return replay.new > replay.unread and any(self._own[kind][0] < place for kind in replay.new_types)
         return replay.has_passed and (kind not in replay.held or replay.unreadable > 0)
 
     def _is_left_out(self, replay: Replay, kind: str, start: int) -> bool:

@@ -16,6 +16,9 @@ OURS = ("chat_state", "command", "protocol_fault")
 
 NAMED = ("assistant_message", "assistant_prosody", "audio_output", "tool_call", "tool_response", "tool_error")
 
+USED_AGAIN = ("call_", "filler-")
+"""What ids begin with that the service uses more than once."""
+
 Key = tuple[Any, ...]
 
 
@@ -71,11 +74,13 @@ def key_of_event(event: dict[str, Any]) -> Key:
 
 
 def has_identity(frame: str) -> bool:
-    """Whether EVI gives the event something of its own (`evi-protocol.md`, 1.6), by which it is known for ever."""
+    """Whether EVI gives the event something of its own (`evi-protocol.md`, 1.6), by which it is known for ever; an id
+    that is used again is not."""
     made = json.loads(frame)
     kind = made["type"]
-    spoken = kind == "user_message" and not made["from_text"]
-    return spoken or kind in NAMED or kind in ("chat_metadata", "user_interruption")
+    spoken = kind == "user_message" and not made["from_text"] and made["time"]["end"] > 0
+    named = kind in NAMED and not (made.get("id") or made.get("tool_call_id")).startswith(USED_AGAIN)
+    return spoken or named or kind in ("chat_metadata", "user_interruption")
 
 
 def allowed_late(history: Sequence[str], kept_back: Iterable[tuple[int, int]]) -> set[int]:

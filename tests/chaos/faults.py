@@ -1,7 +1,8 @@
 """Which faults a connection meets, and when: data, drawn from a seed, so that a run can be repeated.
 
-All of them are such as a chat outlives. What ends one (1000, a 4xx that does not heal) is tested for itself, in
-`test_chaos.py`. A replay is delayed by less than the gap which, by our contract (section 3), is its end.
+All of them are such as a chat outlives. What ends one (1000, a 4xx that does not heal, a policy close right after the
+accept) is tested for itself, in `test_chaos.py`. A replay is delayed by less than the quiet period that is its end. All
+keeps to what can be known (`docs/replay.md`): beyond that, no count would prove anything.
 """
 
 import random
@@ -17,24 +18,34 @@ class Kind(StrEnum):
     SILENCE = "silence"  # a black hole: nothing comes or goes any more, and nobody says so
     CLOSE = "close"  # with the code `value`
     LINGER = "linger"  # closed with the code `value`, but for the socket, which stays
-    HUGE = "huge"  # a frame of 20 MiB, where 16 are allowed
-    NOT_UTF8 = "not utf-8"  # a text frame that is none
+    POLICY = "policy close"  # with the code `value`, but not right after the accept
     NO_FRAME = "no frame"  # an opcode that means nothing
 
     DELAY = "delay"  # of `value` seconds
     SPLIT = "split"  # `value` frames in segments of a few bytes
     JOIN = "join"  # `value` frames in one segment
     CORRUPT = "corrupt"  # the payload of one text frame, in the way `value`
+    BAD_BYTES = "bad bytes"  # one text frame, with bytes that are no UTF-8
+    AS_BINARY = "as binary"  # one frame, as a binary one
+    BYTE_ORDER_MARK = "byte order mark"  # before the payload of one
     BINARY = "binary"  # a binary frame amid the others
+    HUGE = "huge"  # a frame of 20 MiB amid the others, where 16 are allowed
     STALL = "stall"  # nothing is read from the client for `value` seconds
-    LEAVE_OUT = "leave out"  # the history comes without the types `value`, the same ones for a chat each time
+    SLOW = "slow history"  # the history begins `value` seconds after `chat_metadata`
+    LEAVE_OUT = "leave out"  # the history comes without the types `value`
+    KEEP_TAIL = "keep tail"  # it begins behind `value` of what the client has had
     REFUSE = "refuse"  # the handshake, with the status `value`; 0 hangs up without an answer
 
 
-FINAL = (Kind.RST, Kind.FIN, Kind.SILENCE, Kind.CLOSE, Kind.LINGER, Kind.HUGE, Kind.NOT_UTF8, Kind.NO_FRAME)
-PASSING = (Kind.DELAY, Kind.SPLIT, Kind.JOIN, Kind.CORRUPT, Kind.BINARY, Kind.STALL)
+FINAL = (Kind.RST, Kind.FIN, Kind.SILENCE, Kind.CLOSE, Kind.LINGER, Kind.POLICY, Kind.NO_FRAME)
+PASSING = (
+    *(Kind.DELAY, Kind.SPLIT, Kind.JOIN, Kind.CORRUPT, Kind.BINARY, Kind.STALL),
+    *(Kind.BAD_BYTES, Kind.AS_BINARY, Kind.BYTE_ORDER_MARK),
+)
 HEALING_STATUS = (0, 408, 425, 429, 500, 502, 503, 504)
-PASSING_CODES = (1001, 1002, 1003, 1007, 1008, 1009, 1011, 1012, 1013, 3000, 4000, 4999)
+PASSING_CODES = (1001, 1009, 1011, 1012, 1013, 3000)
+REFUSING_CODES = (1002, 1003, 1007, 1008, 4000, 4999)
+"""A chat outlives two in a row, if they do not follow the accept at once."""
 LEFT_OUT = (
     "user_message",
     "assistant_prosody",
@@ -47,8 +58,14 @@ LEFT_OUT = (
     "error",
     "something_new",
 )
-"""Types that a replay may lack. What the assistant said is always there: a replay of nothing that was known before
-cannot be told from a chat that goes on, and is taken for that."""
+"""Types that the replays of a chat may lack, the same ones each time. What the assistant said is always there: a replay
+of nothing that was known before cannot be told from a chat that goes on, and is taken for that."""
+NOW_AND_THEN = (
+    *("assistant_prosody", "audio_output", "assistant_end", "user_interruption"),
+    *("session_settings", "error", "something_new"),
+)
+"""Types that one replay may lack and the next may hold. Utterances and tool calls that come late leave holes in what is
+known of the order, in which two of a kind cannot always be told apart."""
 DAMAGE = ("cut short", "no JSON", "a number for a type", "a list")
 
 
@@ -82,25 +99,48 @@ class Schedule:
         Args:
             history: How many frames are replayed on it.
         """
-        found = [] if self.whole else self._left_out(chat_id)
+        found = [] if self.whole else self._of_history(chat_id, connection)
         if not self.calm:
             rng = random.Random(f"{self._seed}/{chat_id}/{connection}/faults")
             found += [_passing(rng, rng.choice(PASSING), history) for _ in range(rng.randint(0, 3))]
+            if rng.random() < 0.03:
+                found.append(Fault(Kind.HUGE, rng.randrange(history + 20)))
             at = rng.randrange(max(1, history)) if rng.random() < 0.25 else history + rng.randrange(40)
-            found.append(_final(rng, at))
+            # Never three in a row: the third refusal is an answer.
+            found.append(_policy(rng, history) if connection % 3 == 0 and rng.random() < 0.5 else _final(rng, at))
             found.sort(key=lambda fault: fault.at)
         return [fault for fault in found if fault.kind in self._kinds]
 
-    def _left_out(self, chat_id: str) -> list[Fault]:
+    def _of_history(self, chat_id: str, connection: int) -> list[Fault]:
+        """What the replay of this connection lacks, and how late it is."""
+        left_out = self._left_out(chat_id)
+        found: list[Fault] = []
+        if not self.calm:
+            rng = random.Random(f"{self._seed}/{chat_id}/{connection}/history")
+            if rng.random() < 0.3:
+                found.append(Fault(Kind.SLOW, 1, rng.uniform(0.3, 2.0)))
+            kind = rng.choice((None, None, Kind.LEAVE_OUT, Kind.KEEP_TAIL))
+            if kind is Kind.LEAVE_OUT and not left_out:
+                left_out = frozenset(rng.sample(NOW_AND_THEN, rng.randint(1, 4)))
+            elif kind is Kind.KEEP_TAIL and not left_out:
+                found.append(Fault(Kind.KEEP_TAIL, 1, rng.uniform(0.2, 0.8)))
+        return ([Fault(Kind.LEAVE_OUT, 0, left_out)] if left_out else []) + found
+
+    def _left_out(self, chat_id: str) -> frozenset[str]:
+        """What the replays of this chat always lack."""
         rng = random.Random(f"{self._seed}/{chat_id}/left out")
         if rng.random() < 0.6:
-            return []
-        return [Fault(Kind.LEAVE_OUT, 0, frozenset(rng.sample(LEFT_OUT, rng.randint(1, 4))))]
+            return frozenset()
+        return frozenset(rng.sample(LEFT_OUT, rng.randint(1, 4)))
 
 
 def _final(rng: random.Random, at: int) -> Fault:
-    [kind] = rng.choices(FINAL, (6, 4, 1, 6, 1, 1, 2, 2))
+    [kind] = rng.choices((Kind.RST, Kind.FIN, Kind.SILENCE, Kind.CLOSE, Kind.LINGER, Kind.NO_FRAME), (6, 4, 1, 6, 1, 2))
     return Fault(kind, at, rng.choice(PASSING_CODES) if kind in (Kind.CLOSE, Kind.LINGER) else None)
+
+
+def _policy(rng: random.Random, history: int) -> Fault:
+    return Fault(Kind.POLICY, history + rng.randrange(20), rng.choice(REFUSING_CODES))
 
 
 def _passing(rng: random.Random, kind: Kind, history: int) -> Fault:

@@ -22,10 +22,14 @@ from tests.chaos.truth import HISTORY
 
 HUGE_BYTES = 20 * 2**20
 LAST_WORDS_S = 1.0
+POLICY_AFTER_S = 3.0
+"""A policy close that comes sooner after the accept is an answer, and the end of the chat."""
+MIN_KNOWN = 30
+"""Frames that a client has to have had before a replay keeps the newest part only: some of them have to be in it."""
 HEAD_END = b"\r\n\r\n"
 OWN_STALL_S = 0.2
-"""A gap of 0.25 s is the end of a replay by our contract (section 3). One of this length that no schedule asked for,
-since this process was held up, would look like it: the connection is cut instead."""
+"""A quiet period of 0.25 s may be the end of a replay (`docs/replay.md`). One of this length that no schedule asks for
+would look like it, when this process was held up: the connection is cut instead."""
 
 _Trouble = (OSError, asyncio.IncompleteReadError)
 
@@ -45,6 +49,8 @@ class FaultProxy:
         self.done: Counter[str] = Counter()
         self.withheld: defaultdict[str, list[Withheld]] = defaultdict(list)
         self.connections: Counter[str] = Counter()
+        self.passed: Counter[str] = Counter()
+        """By chat, how many frames of it have come by on some connection."""
         self.schedule = schedule
         self.service_port = port
         self._links: dict[Link, asyncio.Task[None]] = {}
@@ -84,6 +90,8 @@ class Link:
         self._history = 0
         self._wrote_at = 0.0
         self._left_out: frozenset[str] = frozenset()
+        self._opened_at = 0.0
+        self._kept_from = 0  # the number of the frame with which a history begins that keeps the newest part only
         self._broken = False  # nothing is passed on any more
         self._hang_up = False  # and the next word of the server is its last
         self._split = 0
@@ -169,7 +177,7 @@ class Link:
             if name.lower() == HISTORY.lower():
                 self._history = int(value)
         self._faults = self._proxy.schedule.faults(self.chat_id, self._proxy.connections[self.chat_id], self._history)
-        self._wrote_at = time.monotonic()
+        self._wrote_at = self._opened_at = time.monotonic()
         if sock := self._to_server.get_extra_info("socket"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -204,6 +212,7 @@ class Link:
             self.passed += 1
             if raw is not None:
                 await self._pass_on(raw)
+                self._proxy.passed[self.chat_id] = max(self._proxy.passed[self.chat_id], self.passed)
         await asyncio.Future()  # until the server has found out, or somebody cuts it off
 
     async def _meet_faults(self, frame: wire.Frame) -> bytes | None:
@@ -217,11 +226,13 @@ class Link:
                 self._flush()
                 await self._end(fault)
                 return None
-            if fault.kind is Kind.CORRUPT:
-                raw = wire.build(wire.TEXT, wire.damaged(frame.payload, fault.value))
+            if (changed := _changed(fault, frame.payload)) is not None:
+                raw = changed
                 self._withhold()
             else:
                 await self._disturb(fault)
+        if 0 < self.passed < self._kept_from:
+            return None  # the client has had it
         if self.passed < self._history and self._left_out and json.loads(frame.payload)["type"] in self._left_out:
             self._withhold()
             return None
@@ -243,6 +254,16 @@ class Link:
             case Kind.BINARY:
                 self._held += wire.build(wire.BINARY, f"{self.chat_id} {self.passed}".encode())
                 self._flush()
+            case Kind.HUGE:
+                self._held += wire.build(wire.TEXT, b" " * HUGE_BYTES)
+                self._flush()
+            case Kind.SLOW:
+                self._flush()
+                await asyncio.sleep(fault.value)
+                self._wrote_at = time.monotonic()
+            case Kind.KEEP_TAIL:
+                known = min(self._proxy.passed[self.chat_id], self._history)
+                self._kept_from = int(fault.value * known) if known >= MIN_KNOWN else 0
             case Kind.STALL:
                 self._reading.clear()
                 asyncio.get_running_loop().call_later(fault.value, self._reading.set)
@@ -259,10 +280,9 @@ class Link:
                 self._to_server.close()
             case Kind.CLOSE | Kind.LINGER:
                 self._to_server.write(wire.close(fault.value, "chaos"))
-            case Kind.HUGE:
-                self._to_server.write(wire.build(wire.TEXT, b" " * HUGE_BYTES))
-            case Kind.NOT_UTF8:
-                self._to_server.write(wire.build(wire.TEXT, b'{"type": "\xff"}'))
+            case Kind.POLICY:
+                await asyncio.sleep(self._opened_at + POLICY_AFTER_S - time.monotonic())
+                self._to_server.write(wire.close(fault.value, "chaos"))
             case Kind.NO_FRAME:
                 self._to_server.write(wire.build(wire.RESERVED, b"?"))
         # SILENCE does nothing at all.
@@ -291,6 +311,20 @@ class Link:
         held, self._held = bytes(self._held), bytearray()
         if held and not self._to_server.is_closing():
             self._to_server.write(held)
+
+
+def _changed(fault: Fault, payload: bytes) -> bytes | None:
+    """The frame that comes in place of one with this payload; `None` if the fault is none of a frame."""
+    match fault.kind:
+        case Kind.CORRUPT:
+            return wire.build(wire.TEXT, wire.damaged(payload, fault.value))
+        case Kind.BAD_BYTES:
+            return wire.build(wire.TEXT, wire.bad_bytes(payload))
+        case Kind.AS_BINARY:
+            return wire.build(wire.BINARY, payload)
+        case Kind.BYTE_ORDER_MARK:
+            return wire.build(wire.TEXT, wire.BYTE_ORDER_MARK + payload)
+    return None
 
 
 @asynccontextmanager

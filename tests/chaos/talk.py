@@ -1,8 +1,8 @@
 """What happens in a chat: numbered events of all types, from a seed, and what EVI makes of commands.
 
 Most events can be told apart by their number. Some are alike on purpose (`assistant_end`, what somebody types,
-settings, warnings, a type that nobody knows): these are the ones that a replay makes hard to count. Pure: no clock,
-no sockets.
+settings, warnings, a type that nobody knows, words without a time, ids that are used again): these are the ones that a
+replay makes hard to count. Pure: no clock, no sockets.
 """
 
 import json
@@ -89,6 +89,15 @@ class Talk:
         answer = frames.tool_error if self._random.random() < 0.3 else frames.tool_response
         self._add(answer(id, f"found {self._number}"))
 
+    def _builtin_of_a_provider_that_counts_from_0(self) -> None:
+        id = f"call_{self._random.randrange(2)}"
+        self._add(frames.tool_call(id, "web_search", "{}", response_required=False, tool_type="builtin"))
+        self._add(frames.tool_response(id, "found nothing"))
+
+    def _filler(self) -> None:
+        if not self._paused and not self._waiting_for:
+            self._add(frames.assistant("Hm.", f"filler-{self._random.randrange(2)}", quick=True))
+
     def _someone_answers(self) -> None:
         if self._waiting_for:
             self._add(frames.tool_response(self._waiting_for, "somebody else's answer"))
@@ -104,6 +113,9 @@ _KINDS: list[tuple[Callable[[Talk], None], int]] = [
     (Talk._assistant, 6),
     (Talk._tool_call, 2),
     (Talk._builtin, 1),
+    (Talk._builtin_of_a_provider_that_counts_from_0, 1),
+    (Talk._filler, 1),
+    (lambda talk: talk._add(frames.user("Yes.", 0, end=0)), 1),
     (Talk._someone_answers, 1),
     (lambda talk: talk._one_of(frames.typed("yes"), frames.typed("no")), 1),
     (lambda talk: talk._one_of(frames.settings(voice_id="a"), frames.settings(voice_id="b")), 1),

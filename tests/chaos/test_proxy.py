@@ -10,8 +10,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from tests import frames
+from tests.chaos import proxy as proxy_module
 from tests.chaos.faults import DAMAGE, Fault, Kind, Schedule
-from tests.chaos.proxy import FaultProxy, breaking
+from tests.chaos.proxy import MIN_KNOWN, FaultProxy, breaking
 from tests.chaos.truth import Truth, telling
 
 pytestmark = [pytest.mark.anyio, pytest.mark.alone]
@@ -72,7 +73,7 @@ async def test_what_only_disturbs_the_stream_changes_nothing_in_it(fault: Fault)
         (Fault(Kind.FIN, 3), None),
         (Fault(Kind.CLOSE, 3, 4000), 4000),
         (Fault(Kind.HUGE, 3), 1009),
-        (Fault(Kind.NOT_UTF8, 3), 1007),
+        (Fault(Kind.BAD_BYTES, 3), 1007),
         (Fault(Kind.NO_FRAME, 3), 1002),
     ],
     ids=lambda value: value.kind if isinstance(value, Fault) else None,
@@ -102,10 +103,14 @@ async def test_silence_is_neither_a_frame_nor_an_end() -> None:
             await client.recv()
 
 
-@pytest.mark.parametrize("how", DAMAGE)
-async def test_a_damaged_frame_is_no_message_and_is_noted(how: str) -> None:
-    """It did not happen, and what it was is owed."""
-    async with through(Fault(Kind.CORRUPT, 3, how)) as (proxy, truth), opened(proxy) as client:
+@pytest.mark.parametrize(
+    "fault",
+    [*(Fault(Kind.CORRUPT, 3, how) for how in DAMAGE), Fault(Kind.AS_BINARY, 3), Fault(Kind.BYTE_ORDER_MARK, 3)],
+    ids=lambda fault: fault.value or fault.kind,
+)
+async def test_a_changed_frame_comes_in_its_place_and_is_noted(fault: Fault) -> None:
+    """It may be read for what it was, or not: then that may come late."""
+    async with through(fault) as (proxy, truth), opened(proxy) as client:
         history, came = truth.chats["c"].history, await received(client, HISTORY)
         assert [n for n, frame in enumerate(came) if frame != history[n]] == [3]
         assert [one.number for one in proxy.withheld["c"]] == [3]
@@ -127,6 +132,57 @@ async def test_a_history_without_a_type_has_the_live_events_of_it() -> None:
         truth.happen("c", frames.user("live", 99))
         assert await received(client, 1) == truth.chats["c"].history[-1:]
         assert len(proxy.withheld["c"]) == len(SAID)
+
+
+async def test_a_history_that_is_slow_comes_late_and_whole() -> None:
+    """`chat_metadata` comes at once, all else after a while."""
+    async with through(Fault(Kind.SLOW, 1, 0.3)) as (proxy, truth), opened(proxy) as client:
+        assert await received(client, 1) == truth.chats["c"].history[:1]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.recv(), 0.2)
+        assert await received(client, HISTORY - 1) == truth.chats["c"].history[1:]
+
+
+async def test_a_history_that_keeps_the_newest_part_leaves_out_only_what_came_before() -> None:
+    """Else nobody could know what was in it: nothing of it would ever be owed."""
+    async with through() as (proxy, truth):
+        truth.happen("c", *(frames.user(f"more {number}", 1000 + number) for number in range(MIN_KNOWN)))
+        history = truth.chats["c"].history
+        proxy.schedule = _Tail(0.5)
+        async with opened(proxy) as client:
+            assert await received(client, len(history)) == history, "it has had nothing yet"
+        truth.happen("c", frames.user("new", 9999))
+        async with opened(proxy) as client:
+            kept = len(history) - 1 - (len(history) - 1) // 2
+            assert await received(client, 2 + kept) == [history[0], *history[-kept - 1 :]]
+            assert not proxy.withheld["c"]
+
+
+class _Tail(Schedule):
+    """Every replay keeps the newest part only."""
+
+    def __init__(self, part: float) -> None:
+        super().__init__("tail")
+        self._part = part
+
+    def refusal(self, chat_id: str, connection: int) -> int | None:
+        return None
+
+    def faults(self, chat_id: str, connection: int, history: int) -> list[Fault]:
+        return [Fault(Kind.KEEP_TAIL, 1, self._part)]
+
+
+async def test_a_policy_close_comes_when_the_connection_has_stood_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after the accept it would be the end of the chat."""
+    monkeypatch.setattr(proxy_module, "POLICY_AFTER_S", 0.3)
+    async with through(Fault(Kind.POLICY, HISTORY, 1008)) as (proxy, truth), opened(proxy) as client:
+        await received(client, HISTORY)
+        truth.happen("c", frames.user("live", 99))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(client.recv(), 0.2)
+        with pytest.raises(ConnectionClosed) as end:
+            await client.recv()
+        assert end.value.rcvd is not None and end.value.rcvd.code == 1008
 
 
 async def test_a_stalled_reader_delays_a_command_and_loses_none() -> None:

@@ -53,6 +53,14 @@ def close(code: int, reason: str = "") -> bytes:
     return build(CLOSE, struct.pack("!H", code) + reason.encode())
 
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def bad_bytes(payload: bytes) -> bytes:
+    """The payload with a byte that is no UTF-8, as of a service that takes Latin-1 for it."""
+    return payload[:-2] + b"\xe9" + payload[-2:]
+
+
 def damaged(payload: bytes, how: str) -> bytes:
     """The payload of a frame that nobody can read any more."""
     match how:
