@@ -62,7 +62,9 @@ class ChatReader:
         message = frame if isinstance(frame, FastMessage) else read(frame, self.mask)
         if isinstance(message, FastMessage):
             return self._take_in(message, moment)
-        return self._take_in_other(message, moment)
+        # What was read already was masked as well, where that holds nobody up.
+        masked = message if message is frame else message.masked(self.mask)
+        return self._take_in_other(message, masked, moment)
 
     def changed(self, change: Change | None, moment: Moment) -> list[Draft]:
         """The draft of a change of state, if there was one; after what was held back."""
@@ -83,9 +85,9 @@ class ChatReader:
             return Read([self._draft(event)])
         return Read([self._draft(event)], Voice(event.message_id, message.number, message.data, bool(event.replayed)))
 
-    def _take_in_other(self, decoded: Message, moment: Moment) -> Read:
-        # Masked before anything is cut: half a secret would not be known for one.
-        message = decoded.masked(self.mask)
+    def _take_in_other(self, decoded: Message, message: Message, moment: Moment) -> Read:
+        """Takes in a message, as it was decoded and as it is kept: masked before anything of it is cut, for half a
+        secret would not be known for one."""
         identity = self._identities.of(decoded)  # two ids may look alike once they are masked
         if not self.history.is_new(identity if decoded.type == message.type else identity._replace(type=message.type)):
             return Read([])

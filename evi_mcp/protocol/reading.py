@@ -41,8 +41,7 @@ LEFT_OUT = "left_out"
 """The field that says what of such a message was not kept."""
 
 _MARGIN = 16 * 1024  # for a secret that begins where a text is cut, as long as it may be with its escapes
-_MOST_KEPT = MAX_TEXT + _MARGIN
-_MOST_READ = 6 * _MOST_KEPT  # a character takes up to six bytes of JSON
+_MOST_READ = 6 * (MAX_TEXT + _MARGIN)  # a character takes up to six bytes of JSON
 
 
 def is_large(frame: str | bytes | Message) -> bool:
@@ -51,12 +50,11 @@ def is_large(frame: str | bytes | Message) -> bool:
 
 
 def read(frame: str | bytes | Message, mask: Mask) -> FastMessage | Message:
-    """The message of a frame; never raises.
+    """The message of a frame; never raises. That of a large one is masked.
 
     Args:
         frame: A text frame, the payload of a binary one, or what has been read already.
-        mask: Takes known secrets out of what is cut here: half a secret would not be known for one. What is not cut
-            is given as it came.
+        mask: Takes known secrets out of what is cut here: half a secret would not be known for one.
     """
     if isinstance(frame, Message):
         return frame
@@ -83,7 +81,7 @@ def _read_large(text: str, mask: Mask) -> Message:
         message = message_of(kept)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return fault(text, "not JSON, or too much to be read")
-    return _with_texts_cut(message) if message is not None else fault(text, what_is_wrong_with(value))
+    return _with_texts_cut(message).masked(mask) if message is not None else fault(text, what_is_wrong_with(value))
 
 
 def _has_few_values(text: str) -> bool:
@@ -99,9 +97,8 @@ def _kept_fields(value: dict[str, Any], mask: Mask, is_very_large: bool) -> dict
         return {name: _kept(item, mask) for name, item in value.items() if name in fields}
     if not is_very_large:
         return {_kept_text(name, mask): _kept(item, mask) for name, item in value.items()}
-    kept = {
-        cut_name(_kept_text(name, mask)): _beginning(item, mask) for name, item in islice(value.items(), MAX_FIELDS)
-    }
+    first = islice(value.items(), MAX_FIELDS)
+    kept = {cut_name(_kept_text(name, mask)): _beginning(item, mask) for name, item in first}
     return kept if len(value) <= MAX_FIELDS else {**kept, LEFT_OUT: f"{len(value) - MAX_FIELDS} more fields"}
 
 
@@ -111,33 +108,34 @@ def _is_known(value: dict[str, Any]) -> bool:
     return isinstance(kind, str) and kind in KNOWN_TYPES and KNOWN_TYPES[kind] is not SessionSettings
 
 
-def _kept(value: Any, mask: Mask, depth: int = 0) -> Any:
-    """A copy of plain data without secrets and without what is too long or too deep to be kept."""
+def _kept(value: Any, mask: Mask, most: int = MAX_TEXT, depth: int = 0) -> Any:
+    """A copy of plain data without secrets, without the ends of texts of more than `most` characters, and without what
+    is too deep to be kept."""
     if isinstance(value, str):
-        return _kept_text(value, mask)
+        return _kept_text(value, mask, most)
     if depth > MAX_DEPTH and isinstance(value, (dict, list)):
         return TOO_DEEP
     if isinstance(value, dict):
-        return {_kept_text(name, mask): _kept(item, mask, depth + 1) for name, item in value.items()}
+        return {_kept_text(name, mask, most): _kept(item, mask, most, depth + 1) for name, item in value.items()}
     if isinstance(value, list):
-        return [_kept(item, mask, depth + 1) for item in value]
+        return [_kept(item, mask, most, depth + 1) for item in value]
     return value
 
 
-def _kept_text(text: str, mask: Mask) -> str:
+def _kept_text(text: str, mask: Mask, most: int = MAX_TEXT) -> str:
     unread = text.unread if isinstance(text, _Begun) else 0
-    begun: str = mask(scrubbed(text[:_MOST_KEPT]))
-    if not unread and len(text) <= MAX_TEXT:
-        return cut_text(begun)
-    if unread or len(text) > _MOST_KEPT:
+    begun: str = mask(scrubbed(text[: most + _MARGIN]))
+    if not unread and len(text) <= most:
+        return begun
+    if unread or len(text) > most + _MARGIN:
         begun = begun[:-_MARGIN]  # where half a secret may stand
-    kept = begun[:MAX_TEXT]
+    kept = begun[:most]
     return with_note(kept, len(text) + unread - len(kept))
 
 
 def _beginning(item: Any, mask: Mask) -> Any:
     """A value of a message that nobody asked for, or the beginning of its JSON text."""
-    kept = redact(_kept(item, mask))
+    kept = redact(_kept(item, mask, MAX_FIELD))
     text = json_text(kept)
     return kept if len(text) <= MAX_FIELD else with_note(text[:MAX_FIELD], len(text) - MAX_FIELD)
 

@@ -49,6 +49,8 @@ class Connection(ClientConnection):
         self._inbox_size = 0
         self._reading = True
         self._news: asyncio.Future[None] | None = None
+        self._asked = b"nothing yet"
+        self._answered = asyncio.Event()
         self._next_turn: asyncio.Handle | None = None
         self._leaving: asyncio.TimerHandle | None = None
 
@@ -105,6 +107,8 @@ class Connection(ClientConnection):
             self._inbox += arrived
             self._inbox_size += sum(OVERHEAD + len(message.data) for message in arrived)
             self._tell()
+        if self.protocol.newest_pong == self._asked:
+            self._answered.set()
         self._answer_ping()
 
     def _read_on_or_not(self) -> None:
@@ -171,20 +175,21 @@ class Connection(ClientConnection):
         while True:
             await asyncio.sleep(self.ping_interval)
             asked_at = self.loop.time()
-            pong: asyncio.Future[float] = self.loop.create_future()
-            payload = secrets.token_bytes(4)
+            self._asked = secrets.token_bytes(4)
+            self._answered.clear()
             try:
-                self.protocol.send_ping(payload)
+                self.protocol.send_ping(self._asked)
             except InvalidState:
                 return  # it is being left already
-            self.pending_pings[payload] = (pong, asked_at)
             self.send_data()
-            while not pong.done():
+            while not self._answered.is_set():
                 left = self._gives_up_at(asked_at) - self.loop.time()
                 if left <= 0:
                     self.abort("the service answers no pings")
                     return
-                await asyncio.wait([pong], timeout=left)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await self._answered.wait()
 
     def _gives_up_at(self, asked_at: float) -> float:
         """When a ping counts as not answered: later while a message arrives, or waits to be read, before the answer."""

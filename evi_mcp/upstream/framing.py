@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from websockets.client import ClientProtocol
 from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.streams import StreamReader
-from websockets.typing import BytesLike, LoggerLike
+from websockets.typing import LoggerLike
 from websockets.uri import WebSocketURI
 
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
@@ -35,20 +35,23 @@ class Arrived(NamedTuple):
     for one that was too long."""
 
     is_text: bool
-    data: BytesLike
+    data: bytes | bytearray | memoryview
     fault: ProtocolFault | None = None
 
 
 class MessageProtocol(ClientProtocol):
     """`ClientProtocol` that gives messages (`messages_received`) in place of frames of data.
 
-    It answers no ping: `newest_ping` is the payload of the last one, `None` once that was answered.
+    It answers no ping: `newest_ping` is the payload of the last one, `None` once that was answered. `newest_pong` is
+    that of the last pong.
     """
 
     def __init__(self, uri: WebSocketURI, *, logger: LoggerLike, most: int = MAX_FRAME_BYTES) -> None:
         self.newest_ping: bytes | None = None
+        self.newest_pong: bytes | None = None
         self._most = most
         self._message = _Message(most)
+        self._is_fragmented = False
         self._messages: list[Arrived] = []
         super().__init__(uri, max_size=None, logger=logger)
 
@@ -67,10 +70,12 @@ class MessageProtocol(ClientProtocol):
         return self._message.size > 0 or self.bounded_reader.wanted > MAX_CONTROL_BYTES
 
     def recv_frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.TEXT and frame.fin and self.current_size is None and frame.data is not _SKIPPED:
+        if frame.opcode is Opcode.TEXT and frame.fin and not self._is_fragmented and frame.data is not _SKIPPED:
             self._messages.append(Arrived(True, frame.data))  # as nearly all are: whole, and in order
         elif frame.opcode is Opcode.PING:
             self.newest_ping = bytes(frame.data)
+        elif frame.opcode is Opcode.PONG:
+            self.newest_pong = bytes(frame.data)
         else:
             super().recv_frame(frame)  # which checks the order
             if frame.opcode in DATA_OPCODES:
@@ -85,6 +90,7 @@ class MessageProtocol(ClientProtocol):
             self._message.is_text = frame.opcode is Opcode.TEXT
         if frame.data is not _SKIPPED:
             self._message.add(frame.data)
+        self._is_fragmented = not frame.fin
         if frame.fin:
             self._messages.append(self._message.whole())
             self._message = _Message(self._most)
@@ -143,7 +149,7 @@ class _Message:
         self._data = bytearray()
         self._digest: hashlib.blake2b | None = None
 
-    def add(self, data: BytesLike) -> None:
+    def add(self, data: bytes | bytearray | memoryview) -> None:
         self.size += len(data)
         if self._digest is not None:
             self._digest.update(data)

@@ -6,14 +6,11 @@ The frames are written by hand, so that they can be what no library sends.
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from itertools import count
 from typing import Any
 
 import anyio
 import pytest
 
-from evi_mcp.supervision import live_chat
-from evi_mcp.upstream import websocket
 from tests import frames
 from tests.fake_evi import KEY
 from tests.harness import CHAT, Agent, agent_on, supervising
@@ -149,43 +146,3 @@ async def test_a_builtin_tool_without_response_required_waits_for_nobody() -> No
         assert "is a built-in that EVI answers itself" in await agent.error(
             "answer_tool_call", chat_id=CHAT, tool_call_id="t", content="x"
         )
-
-
-async def test_a_line_that_was_given_up_is_never_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The agent is told that it may be lost; half a minute later it would be said over the caller."""
-    monkeypatch.setattr(live_chat, "WRITE_TIMEOUT_S", 0.2)
-    monkeypatch.setattr(websocket, "PING_INTERVAL_S", 60.0)
-    heard: list[str] = []
-    reads, over = anyio.Event(), anyio.Event()
-
-    async def play(peer: Peer) -> None:
-        if not reads.is_set():
-            peer.stop_reading()
-        await peer.send(text(frames.metadata()))
-        await reads.wait()
-        peer.read_on()
-        try:
-            while True:
-                heard.append(json.loads(await peer.next_text())["text"])
-        finally:
-            over.set()
-
-    with anyio.fail_after(60):
-        async with (
-            serving(play, receive_buffer=4096) as base_url,
-            supervising(base_url=base_url) as server,
-            agent_on(server) as agent,
-        ):
-            await agent.call("attach_chat", chat_id=CHAT)
-            for number in count():
-                line = f"line {number} {'x' * 100_000}"
-                arguments = {"chat_id": CHAT, "text": line, "wait_for_effect_s": 0}
-                answer = await agent.client.call_tool("send_assistant_input", arguments)
-                if answer.is_error:  # the buffers of both systems are full
-                    break
-            chat = await agent.until_state("reconnecting")
-            assert chat["state"] == "reconnecting"
-            reads.set()
-            await over.wait()
-            assert line not in heard
-            await agent.until_state("live")

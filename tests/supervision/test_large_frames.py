@@ -16,7 +16,7 @@ from tests import frames
 from tests.protocol.test_reading import MASK, SECRET
 from tests.supervision.following import following, until
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 MOST_S = 0.15
 """A third of it is what is promised on the machine that `docs/performance.md` names. It is CPU time of the process,

@@ -25,7 +25,7 @@ from tests.upstream.raw_service import (
     text,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.alone]
 
 MIB = 2**20
 MOST_S = 0.15
