@@ -75,8 +75,8 @@ async def test_a_server_killed_in_the_middle_of_commands_has_all_it_sent_on_reco
     assert kinds[-7:] == ["recovered", "opened", "command", "outcome", "command", "outcome", "closed"]
     ours = [record for record in records(path) if record["type"] == "command"][-2:]
     assert [record["by"] for record in ours] == [
-        {"id": "agent-0", "kind": "agent", "name": "by-hand"},
-        {"id": "server:detaching", "kind": "server", "name": "detaching"},
+        {"id": "agent-1", "kind": "agent", "name": "by-hand"},
+        {"id": "server:shutdown", "kind": "server", "name": "shutdown"},
     ]
 
 
