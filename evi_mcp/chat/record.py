@@ -137,8 +137,7 @@ class ChatRecord:
         assert event.state is not None
         self.state, self.reason = State(event.state), event.reason
         self.was_live = self.was_live or self.state is State.LIVE
-        if self.over:
-            self.over_seq = event.seq
+        self.over_seq = event.seq if self.over else None
 
     def _shed(self) -> bool:
         """Gives up the oldest of what takes most."""

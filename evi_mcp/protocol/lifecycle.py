@@ -91,7 +91,7 @@ class Lifecycle:
 
     @property
     def over(self) -> bool:
-        """Whether the chat is ended or failed; nothing leaves these states."""
+        """Whether the chat is ended or failed; only `reopened` leaves these states."""
         return self.state in OVER
 
     @property
@@ -173,6 +173,15 @@ class Lifecycle:
     def gave_up(self, after_s: float) -> Change | None:
         """Reconnecting has failed for as long as the settings allow."""
         return self._go(State.FAILED, f"gave up after {after_s:g} s without a connection; last: {self.reason}")
+
+    def reopened(self) -> Change | None:
+        """Somebody attached anew to a chat that was over, and was let in: it may have been resumed."""
+        if not self.over:
+            return None
+        self._replayed_end = self._last_error = None
+        self._refusing_closes = 0
+        self.state, self.reason = State.RECONNECTING, "attached again"
+        return Change(self.state, self.reason)
 
     def broke(self, why: str) -> Change | None:
         """This server itself failed while following the chat."""

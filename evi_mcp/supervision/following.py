@@ -33,16 +33,28 @@ class Pace(ReplayPace):
 
 
 async def follow(
-    chat: LiveChat, connector: Connector, pace: Pace, handshakes: anyio.CapacityLimiter, clock: Clock
+    chat: LiveChat,
+    connector: Connector,
+    pace: Pace,
+    handshakes: anyio.CapacityLimiter,
+    clock: Clock,
+    first: Transport | None = None,
 ) -> None:
-    """Follows the chat until it is over. Cancelling it closes the socket with 1000."""
+    """Follows the chat until it is over. Cancelling it closes the socket with 1000.
+
+    Args:
+        first: The first connection, if it is open already.
+    """
     lifecycle = chat.reader.lifecycle
     patience = Patience(pace.reconnect_for, pace.delays, clock.elapsed())
     while not chat.over:
         retry_after = None
         try:
-            async with handshakes:
-                transport = await connector.connect(chat.chat_id)
+            if first is not None:
+                transport, first = first, None
+            else:
+                async with handshakes:
+                    transport = await connector.connect(chat.chat_id)
         except Refused as refusal:
             retry_after = refusal.retry_after
             over = lifecycle.was_live and refusal.status in GONE_STATUS

@@ -21,6 +21,7 @@ from evi_mcp.supervision.following import Pace, follow
 from evi_mcp.supervision.listeners import Listeners
 from evi_mcp.supervision.live_chat import Attach, House, LiveChat
 from evi_mcp.supervision.waiting import Waits
+from evi_mcp.upstream.transport import Refused, Transport, Unreachable
 
 ATTACH_PATIENCE_S = 10.0
 """How long an attach waits for a history that goes on, or a service that refuses for now."""
@@ -120,6 +121,8 @@ class ChatRegistry:
             AttachRefused: It will never succeed; nothing is left behind.
         """
         chat = self.follow(chat_id)
+        if chat.over:
+            await self._reopen(chat)
         with timeout(self.house.clock, ATTACH_PATIENCE_S):
             while not chat.over and (chat.state is State.CONNECTING or chat.record.catching_up):
                 await chat.changed()
@@ -147,6 +150,26 @@ class ChatRegistry:
             task = self._tasks[chat] = _Task()
             self.start(self._run, chat, task)
         return chat
+
+    async def _reopen(self, chat: LiveChat) -> None:
+        """Tries once whether a chat that was over can be followed again. If not, it stays as it is."""
+        if last := self._tasks.get(chat):
+            await last.done.wait()  # it is about to close its socket
+        transport = None
+        try:
+            with timeout(self.house.clock, ATTACH_PATIENCE_S):
+                async with self._handshakes:
+                    transport = await self.house.connector.connect(chat.chat_id)
+        except (Refused, Unreachable):
+            pass
+        if transport is None:
+            return
+        if not chat.over or chat in self._tasks or self._chats.get(chat.chat_id) is not chat:
+            await transport.close()  # somebody else was faster
+            return
+        chat.change(chat.reader.lifecycle.reopened())
+        task = self._tasks[chat] = _Task()
+        self.start(self._run, chat, task, transport)
 
     def _hear(self, chat: LiveChat, event: Event) -> None:
         """Passes an event on. Of an attempt that may come to nothing, only what shows that it came to something."""
@@ -199,11 +222,11 @@ class ChatRegistry:
             if not chat.record.pause.promised:  # else it is still tried, for as long as the process lives
                 chat.leave()
 
-    async def _run(self, chat: LiveChat, task: "_Task") -> None:
+    async def _run(self, chat: LiveChat, task: "_Task", first: Transport | None = None) -> None:
         """The task of one chat. Whatever happens in it stays in it."""
         try:
             with task.scope:
-                await follow(chat, self.house.connector, self._pace, self._handshakes, self.house.clock)
+                await follow(chat, self.house.connector, self._pace, self._handshakes, self.house.clock, first)
         except Exception:
             _log.exception("following failed", extra=fields(chat_id=chat.chat_id))
             chat.change(chat.reader.lifecycle.broke("this server failed while following the chat; see its log"))

@@ -22,7 +22,7 @@ from evi_mcp.supervision.waiting import WokenBy
 from evi_mcp.upstream.memory import MemoryConnector
 from evi_mcp.upstream.transport import Refused, Unreachable
 from tests import frames
-from tests.supervision.following import QUICK, Handing, Pouring, Refusing, following, saying, until, waiting
+from tests.supervision.following import QUICK, Handing, Pouring, Refusing, following, happens, saying, until, waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -270,3 +270,35 @@ async def test_the_calls_that_wait_are_bounded_and_the_next_one_is_told() -> Non
         with waiting(registry, None, Filter()):
             pass
         assert registry.waits.count == 0
+
+
+async def test_attaching_to_a_chat_that_is_over_tries_again_and_nothing_comes_twice() -> None:
+    """Issue 10, 24: it may have been resumed, or the network be back. What is known stays known; one socket for all."""
+    connector = MemoryConnector((frames.metadata(), frames.user("one", 100)))
+    async with following(connector) as registry:
+        chat = await registry.attach("c")
+        connector.connections["c"][0].shut(1000)
+        await until(chat, "ended")
+        async with anyio.create_task_group() as group:
+            group.start_soon(registry.attach, "c")
+            group.start_soon(registry.attach, "c")
+        assert registry.chats() == [chat] and chat.state == "live"
+        [socket] = [socket for socket in connector.connections["c"] if socket.is_open]
+        socket.push(frames.user("two", 200))
+        await happens(lambda: chat.record.turns.last(1)[0].text == "one two")
+        said = [event.text for event in chat.record.log if event.type == "user_message"]
+        states = [event.state for event in chat.record.log if event.type == "chat_state"]
+        assert (said, states) == (["one", "two"], ["live", "ended", "reconnecting", "live"])
+
+
+@pytest.mark.parametrize("refusal", [Refused(404), Unreachable("no route")])
+async def test_a_chat_that_is_over_and_cannot_be_attached_again_stays_as_it_is(refusal: Refused | Unreachable) -> None:
+    """Its end, and the reason, are still what there is to read."""
+    connector = MemoryConnector((frames.metadata(),), refusal)
+    async with following(connector) as registry:
+        chat = await registry.attach("c")
+        connector.connections["c"][0].shut(1000, "bye")
+        await until(chat, "ended")
+        before = (chat.record.log.last_seq, chat.record.reason)
+        assert await registry.attach("c") is chat
+        assert (chat.record.log.last_seq, chat.record.reason) == before and connector.attempts == 2
