@@ -349,7 +349,7 @@ class LiveChat:
 
     def leave(self) -> None:
         """Nothing of it is followed, listened to or kept any more."""
-        self._ledger.leave(self.chat_id)
+        self._ledger.leave(self.chat_id, self._fold)
         self.listeners.clear()  # one of them holds the chat: with it, its log would wait for the garbage collector
         self.record.forget()
 
