@@ -52,8 +52,8 @@ class Ledger(Protocol):
         """From now on the chat's numbered events go to `fold`, which replaces an earlier one."""
         ...
 
-    def leave(self, chat_id: str) -> None:
-        """Undoes `follow`."""
+    def leave(self, chat_id: str, fold: Fold) -> None:
+        """Undoes `follow`; nothing if another `fold` has replaced this one."""
         ...
 
     async def acquire(self, chat_id: str) -> bool:

@@ -35,8 +35,9 @@ class MemoryLedger:
     def follow(self, chat_id: str, fold: Fold) -> None:
         self._folds[chat_id] = fold
 
-    def leave(self, chat_id: str) -> None:
-        self._folds.pop(chat_id, None)
+    def leave(self, chat_id: str, fold: Fold) -> None:
+        if self._folds.get(chat_id) == fold:
+            del self._folds[chat_id]
 
     async def acquire(self, chat_id: str) -> bool:
         return True

@@ -139,6 +139,9 @@ async def try_once(chat: LiveChat, by: Caller, write_timeout_s: float) -> bool:
         why = error.why
     except EviMcpError as error:
         why = str(error)
+    except Exception as error:  # a fault in one chat must not keep the promises of the others from being kept
+        _log.exception("resume failed", extra=fields(chat_id=chat.chat_id))
+        why = f"a fault of this server: {type(error).__name__}"
     else:
         return True
     if chat.record.pause.promised:

@@ -91,3 +91,6 @@ async def _fall_back(chat: LiveChat, call: TrackedCall, clock: Clock, seconds: f
         except EviMcpError as error:
             _log.warning("fallback not sent", extra=fields(chat_id=chat.chat_id, error=type(error).__name__))
             return
+        except Exception:  # a fault in one chat must not leave the callers of the others waiting
+            _log.exception("fallback failed", extra=fields(chat_id=chat.chat_id))
+            return

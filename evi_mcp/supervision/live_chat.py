@@ -249,8 +249,8 @@ class LiveChat:
             recording.begins(event.seq)
             try:
                 await self._write(transport, frame, intent)
-            except (MaybeSent, NotSent) as error:
-                sent = CommandState.MAYBE_SENT if isinstance(error, MaybeSent) else CommandState.NOT_SENT
+            except Exception as error:  # be it a fault of our own: nobody knows whether it arrived, but for `NotSent`
+                sent = CommandState.NOT_SENT if isinstance(error, NotSent) else CommandState.MAYBE_SENT
                 self._ledger.outcome(self.chat_id, command_id, sent)
                 if proof:
                     self._proofs.remove(proof)
@@ -349,7 +349,7 @@ class LiveChat:
 
     def leave(self) -> None:
         """Nothing of it is followed, listened to or kept any more."""
-        self._ledger.leave(self.chat_id)
+        self._ledger.leave(self.chat_id, self._fold)
         self.listeners.clear()  # one of them holds the chat: with it, its log would wait for the garbage collector
         self.record.forget()
 

@@ -129,7 +129,7 @@ async def test_a_command_is_on_record_when_its_frame_is_written(path: Path) -> N
             "type": "command",
             "command": "user_input",
             "chat_id": "c",
-            "by": described(named("me")),
+            "by": {"id": "agent-7", "kind": "agent", "name": "me"},
             "fields": {"text": "hi"},
         }
         assert here.records[-1] == {"n": 3, "of": 2, "type": "outcome", "outcome": "sent", "seq": receipt.seq}

@@ -116,10 +116,10 @@ def waiting(
 
 
 class Handing:
-    """A connector that hands out this one transport, and then nothing."""
+    """A connector that hands out these transports, the last one first, and then nothing."""
 
-    def __init__(self, transport: MemoryTransport) -> None:
-        self._transports = [transport]
+    def __init__(self, *transports: MemoryTransport) -> None:
+        self._transports = list(transports)
 
     async def connect(self, chat_id: str) -> MemoryTransport:
         if not self._transports:
@@ -153,6 +153,20 @@ class BreaksOnWrite(MemoryTransport):
         self.sent.append(frame)
         self.shut(None)
         raise Closed(None)
+
+
+class FailsOn(MemoryTransport):
+    """Something in this server is broken: writing such a command fails, until it is `mended`."""
+
+    def __init__(self, *commands: str, first: tuple[str, ...]) -> None:
+        super().__init__(first)
+        self._commands = commands
+        self.mended = False
+
+    async def send(self, frame: str) -> None:
+        if not self.mended and any(f'"type":"{command}"' in frame for command in self._commands):
+            raise RuntimeError("boom")
+        await super().send(frame)
 
 
 class NeverTakes(MemoryTransport):

@@ -14,7 +14,17 @@ from evi_mcp.supervision.following import Pace
 from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
 from evi_mcp.upstream.transport import Closed, Unreachable
 from tests import frames
-from tests.supervision.following import ANOTHER, ME, BreaksOnWrite, Handing, NeverTakes, following, saying, until
+from tests.supervision.following import (
+    ANOTHER,
+    ME,
+    BreaksOnWrite,
+    FailsOn,
+    Handing,
+    NeverTakes,
+    following,
+    saying,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -173,3 +183,22 @@ async def test_a_resume_of_which_nobody_knows_leaves_the_pause_as_it_was(resume_
             await pausing.resume(chat, by=ME)
         assert chat.record.pause.paused
         assert chat.record.pause.promised == (resume_after_s > 0)
+
+
+async def test_a_fault_of_ours_during_a_write_leaves_nobody_waiting() -> None:
+    """Nobody knows whether it arrived: the call may be answered again, and a pause still ends by itself."""
+    transport = FailsOn(
+        "tool_response", "resume_assistant_message", first=(frames.metadata(), frames.tool_call("call_1"))
+    )
+    async with following(Handing(transport)) as registry:
+        chat = await registry.attach("c")
+        call = answering.find_call(chat, "call_1")
+        with pytest.raises(RuntimeError):
+            await answering.answer(chat, call, answering.answer_of(call, "x"), by=ME)
+        assert chat.record.tool_calls.pending() == [call]
+        await pausing.pause(chat, by=ME, resume_after_s=60)
+        with pytest.raises(RuntimeError):
+            await pausing.resume(chat, by=ME)
+        assert chat.record.pause.promised
+        transport.mended = True
+    assert transport.sent[-1] == '{"type":"resume_assistant_message"}'

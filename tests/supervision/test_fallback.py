@@ -13,7 +13,7 @@ from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
 from tests import frames
 from tests.clocks import HandClock, settle
-from tests.supervision.following import following
+from tests.supervision.following import FailsOn, Handing, following
 
 pytestmark = pytest.mark.anyio
 
@@ -86,3 +86,21 @@ async def test_nothing_is_answered_while_the_history_is_still_coming() -> None:
         chat.caught_up()
         await clock.advance(60)
         assert transport.sent == []
+
+
+async def test_a_fault_of_ours_in_one_fallback_is_not_the_end_of_the_others() -> None:
+    """It ended the fallbacks of all chats."""
+    clock = HandClock()
+    broken, well = (FailsOn(kind, first=(frames.metadata(),)) for kind in ("tool_error", "nothing"))
+    async with following(Handing(broken, well), clock=clock) as registry:
+        feed = Feed(Scope(registry, lambda _: True), {"tool_call"})
+        registry.start(answer_after, feed, registry.find, clock, 10.0)
+        for chat_id in ("well", "broken"):
+            async with anyio.create_task_group() as group:
+                group.start_soon(registry.attach, chat_id)
+                await clock.advance(9)
+        await push(broken, frames.tool_call("call_1"))
+        await clock.advance(5)
+        await push(well, frames.tool_call("call_2"))
+        await clock.advance(11)
+        assert broken.sent == [] and len(well.sent) == 1

@@ -14,11 +14,11 @@ from evi_mcp.supervision import auto_resume
 from evi_mcp.supervision.actions import pausing
 from evi_mcp.supervision.actions.speaking import UnlessUserSpoke
 from evi_mcp.supervision.following import Pace
-from evi_mcp.upstream.memory import MemoryConnector
+from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
 from evi_mcp.upstream.transport import MaybeTaken, NotTaken, Unreachable
 from tests import frames
 from tests.clocks import HandClock, settle
-from tests.supervision.following import ME, Handing, NeverTakes, following, happens, saying, until
+from tests.supervision.following import ME, FailsOn, Handing, NeverTakes, following, happens, saying, until
 
 pytestmark = pytest.mark.anyio
 
@@ -209,3 +209,27 @@ async def test_a_command_that_waits_is_not_written_on_a_log_that_has_not_caught_
         await chat.send(guarded)
     sent = [UserInput.model_validate_json(frame).text for frame in connector.connections["c"][0].sent]
     assert sent == ["this depends on nothing", "hi"]
+
+
+async def test_a_fault_of_ours_in_one_resume_costs_neither_it_nor_those_of_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It ended the timers of all chats, so that every caller whose chat was paused got a mute assistant."""
+    broken = FailsOn("resume_assistant_message", first=(frames.metadata(),))
+    clock, connector = HandClock(), Handing(broken, MemoryTransport((frames.metadata(),)))
+    async with following(connector, Pace(), clock=clock) as registry:
+        for chat_id in ("well", "broken"):
+            async with anyio.create_task_group() as group:
+                group.start_soon(registry.attach, chat_id)
+                await clock.advance(9)
+        for chat_id, seconds in (("broken", 10), ("well", 20)):
+            await pausing.pause(registry.get(chat_id), by=ME, resume_after_s=seconds)
+        await clock.advance(15)
+        pause = registry.get("broken").record.pause
+        assert pause.promised and pause.undelivered == "a fault of this server: RuntimeError"
+        await clock.advance(5)
+        assert not registry.get("well").record.pause.paused
+        broken.mended = True
+        await clock.advance(60)
+        assert not registry.get("broken").record.pause.paused
+    assert "resume failed" in caplog.text

@@ -19,7 +19,7 @@ from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.listeners import Listeners
 from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.supervision.waiting import WokenBy
-from evi_mcp.upstream.memory import MemoryConnector
+from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
 from evi_mcp.upstream.transport import Refused, Unreachable
 from tests import frames
 from tests.supervision.following import QUICK, Handing, Pouring, Refusing, following, happens, saying, until, waiting
@@ -302,3 +302,31 @@ async def test_a_chat_that_is_over_and_cannot_be_attached_again_stays_as_it_is(r
         before = (chat.record.log.last_seq, chat.record.reason)
         assert await registry.attach("c") is chat
         assert (chat.record.log.last_seq, chat.record.reason) == before and connector.attempts == 2
+
+
+async def test_a_chat_that_is_attached_while_its_detach_goes_on_is_followed() -> None:
+    """The end of the old one, whose socket took its time to close, left the new one without a single event."""
+
+    class ClosesLate(MemoryTransport):
+        async def close(self) -> None:
+            await goes_on.wait()
+            await super().close()
+
+    class Late(MemoryConnector):
+        async def connect(self, chat_id: str) -> MemoryTransport:
+            transport = ClosesLate((frames.metadata(), frames.user("Hello?", 1)))
+            self.connections[chat_id].append(transport)
+            return transport
+
+    goes_on, connector = anyio.Event(), Late()
+    async with following(connector) as registry:
+        await registry.attach("c")
+        async with anyio.create_task_group() as group:
+            group.start_soon(registry.detach, "c")
+            await happens(lambda: registry.find("c") is None)
+            chat = registry.follow("c")
+            goes_on.set()
+        await registry.attach("c")
+        connector.connections["c"][-1].push(frames.user("Are you there?", 5000))
+        await happens(lambda: [event.text for event in chat.record.log][-1] == "Are you there?")
+        await chat.send(saying("Yes."))
