@@ -56,7 +56,7 @@ class CannotListen(EviMcpError):
         self.host, self.port, self.why = host, port, why
 
     def __str__(self) -> str:
-        return f"cannot listen on {quote(self.host, 80)} port {self.port}: {self.why}"
+        return f"cannot listen on {name(self.host)} port {self.port}: {self.why}"
 
 
 class MissingApiKey(EviMcpError):

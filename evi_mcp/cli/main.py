@@ -5,7 +5,6 @@ import gc
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from typing import Any, BinaryIO
 
 import anyio
@@ -164,11 +163,7 @@ async def _simulate(host: str, port: int, speed: float, api_key: str | None) -> 
 
     told = anyio.Event()
     Ending(told.set).catch_signals()
-    async with AsyncExitStack() as stack:
-        try:
-            simulator = await stack.enter_async_context(Simulator(host, port, api_key=api_key, speed=speed))
-        except OSError as error:
-            return _failed(f"cannot listen on {host} port {port}: {error.strerror or error}", 1)
+    async with Simulator(host, port, api_key=api_key, speed=speed) as simulator:
         click.echo(simulator.base_url)
         await told.wait()
     return 0

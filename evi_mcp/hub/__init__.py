@@ -4,7 +4,7 @@ Bots dial in (`/v0/evi/link`), or their source is in this process (`Hub.open_cha
 EVI (`/v0/evi/chat/{chat_id}/connect`), or in memory (`Hub.connector`). What happens is decided by code without I/O:
 one chat (`chat`), all chats (`chats`), bots (`links`); `sockets`, `app` and `server` carry it.
 
-Where the contract leaves something open, the hub decides:
+Where the contract (sections 8 and 9) leaves something open, the hub decides:
 
 - **Resuming.** A token is good for as long as the hub knows the chat. A bot that resumes with it takes over from
   its own older connection. `received` is at most the bot's `sent`. With a token that the hub does not know (it was

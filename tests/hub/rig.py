@@ -66,7 +66,7 @@ class Rig:
 
 
 class RigBot:
-    """A bot as the contract has it: numbers its messages, and keeps what is not acknowledged."""
+    """A bot as the contract (section 9) has it: numbers its messages, and keeps what is not acknowledged."""
 
     def __init__(self, rig: Rig) -> None:
         self._rig = rig

@@ -1,4 +1,4 @@
-"""The hub over real loopback sockets: what the contract promises, and what the other side may do wrong."""
+"""The hub over real sockets: what the contract (sections 8 and 9) promises, and what the other side may do wrong."""
 
 import json
 import logging

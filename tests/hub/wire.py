@@ -76,7 +76,7 @@ async def lines(connection: ClientConnection, count: int) -> list[str]:
 
 
 class Bot:
-    """A bot as the contract has it (section 9), by hand."""
+    """A bot as the contract (section 9) has it, by hand."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection

@@ -1,4 +1,5 @@
-"""A hub for tests, by the contract alone: it shares no code with the real one, so a mistake in one cannot hide here.
+"""A hub for tests, by the contract (section 9) alone: it shares no code with the real one, so that a mistake in one
+cannot hide here.
 
 It can be killed and started again on its port, forget its chats, stop reading, withhold acknowledgements, cut lines.
 """

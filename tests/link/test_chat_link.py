@@ -51,7 +51,7 @@ def say(link: ChatLink, first: int, last: int) -> list[str]:
 
 
 async def test_what_a_bot_tells_arrives_in_evis_words() -> None:
-    """Contract 9: hello, then EVI's messages in order; the key goes in the header and nowhere else."""
+    """Contract, section 9: hello, then EVI's messages in order; the key goes in the header and nowhere else."""
     async with fake_hub() as hub:
         async with link_to(hub, chat_id="c-1", source="test 1", metadata={"desk": "returns"}) as link:
             said = link.user_message("Where is it?", begin_ms=100, end_ms=900, scores={"joy": 0.5, "bad": float("nan")})
@@ -127,7 +127,7 @@ async def test_a_bot_may_be_there_before_its_hub() -> None:
 
 
 async def test_a_hub_that_was_killed_and_comes_back_has_each_message_once() -> None:
-    """Contract 9: what was not acknowledged is sent again after a resume; each number is taken once."""
+    """Contract, section 9: what was not acknowledged is sent again after a resume; each number is taken once."""
     async with fake_hub(ack_every=7) as hub, link_to(hub) as link:
         chat = await hub.chat()
         texts = say(link, 1, 20)
@@ -309,7 +309,7 @@ async def test_secrets_stand_in_no_log_and_no_repr(caplog: pytest.LogCaptureFixt
 
 
 async def test_commands_are_carried_out_once_also_over_a_reconnect() -> None:
-    """Contract 9. The outcome of a command whose connection broke is told to the next one."""
+    """Contract, section 9. The outcome of a command whose connection broke is told to the next one."""
     spoken: list[str] = []
     at_it, go_on = asyncio.Event(), asyncio.Event()
     async with fake_hub() as hub:
@@ -589,7 +589,7 @@ def test_addresses_that_people_write(hub: str, uri: str) -> None:
 
 @pytest.mark.parametrize("chat_id", ["", ".", "..", "a b", "a/b", "x" * 129, "é"])
 def test_a_chat_id_that_the_hub_would_refuse_is_refused_here(chat_id: str) -> None:
-    """Contract 3 has the letters that an id may have."""
+    """Contract, section 3 has the letters that an id may have."""
     with pytest.raises(ValueError, match="chat_id"):
         ChatLink(chat_id=chat_id)
 
@@ -603,7 +603,7 @@ def test_the_link_is_light() -> None:
 
 
 def test_a_handler_is_declared_by_being_there() -> None:
-    """Contract 8: `supports` names what this chat understands, so a tool can say no before it sends."""
+    """Contract, section 8: `supports` names what this chat understands, so a tool can say no before it sends."""
     link = ChatLink()
     kinds: list[type[Command]] = [PauseAssistantMessage, UserInput]
     for kind in kinds:

@@ -24,7 +24,7 @@ def read(frame: bytes | None) -> tuple[int, dict[str, Any]]:
 
 
 class Hub:
-    """The hub's side by the contract: each number once, in order."""
+    """The hub's side by the contract (section 9): each number once, in order."""
 
     def __init__(self) -> None:
         self.received = 0
@@ -181,7 +181,7 @@ def test_audio_that_flows_for_an_hour_leaves_nothing_behind() -> None:
 
 
 def test_an_acknowledgement_of_what_was_never_sent_changes_nothing() -> None:
-    """Our contract: a hub that counts wrongly must not make the link forget."""
+    """Our contract (section 9): a hub that counts wrongly must not make the link forget."""
     outbox = Outbox()
     outbox.put(held(1))
     outbox.connected(0, same_chat=False)

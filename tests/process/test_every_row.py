@@ -54,7 +54,7 @@ async def _look(agent: Agent) -> None:
     assert [(chat["chat_id"], chat["attached"]) for chat in active["chats"]] == [(CHAT, False)]
     chat = await agent.call("attach_chat", chat_id=CHAT)
     assert chat["state"] == "live" and chat["pending_tool_calls"][0]["tool_call_id"] == "call_1"
-    assert (await agent.call("list_chats"))["chats"][0]["cursor"] == chat["cursor"]
+    assert (await agent.call("list_chats"))["chats"][0]["cursor"] == f"{chat['cursor']}@{CHAT}"
     assert (await agent.call("get_chat", chat_id=CHAT))["event_count"] == chat["event_count"]
     page = await agent.call("read_events", chat_id=CHAT)
     assert [event["type"] for event in page["events"]][:3] == ["chat_metadata", "user_message", "assistant_message"]

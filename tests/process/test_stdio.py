@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -162,6 +163,7 @@ async def test_a_stdout_that_the_event_loop_does_not_write_works_too(where: str,
             stdin=asyncio.subprocess.PIPE,
             stdout=file if where == "file" else asyncio.subprocess.PIPE,
             stderr=None if where == "file" else asyncio.subprocess.STDOUT,
+            env={**os.environ, "HUME_API_KEY": KEY},  # without it the first line would say so
         )
         assert process.stdin is not None
         info = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}

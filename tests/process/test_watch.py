@@ -190,8 +190,12 @@ async def test_with_the_simulator_inside_there_is_a_call_to_watch_at_once() -> N
     """No key, no id; one that is given names the call."""
     async with evi_mcp("watch", "--simulate", "my-call") as watch:
         assert (await line(watch)).startswith("chat  connecting to my-call at http://127.0.0.1:")
-        assert await line(watch) == "chat  live"
-        assert await line(watch) == "assistant  Hello, this is parcel support."
+        # What was said while it connected comes with the history, before anybody can know that it is all.
+        read = [await line(watch)]
+        while read[-1] != "chat  live":
+            read.append(await line(watch))
+        if "assistant  Hello, this is parcel support." not in read:
+            assert await line(watch) == "assistant  Hello, this is parcel support."
         watch.process.send_signal(signal.SIGINT)
         assert (await watch.ended())[0] == 130
 
@@ -233,9 +237,8 @@ async def test_a_reader_who_stops_costs_the_chat_nothing_and_is_told_what_was_dr
         await evi.close(CHAT)
         assert (await watch.ended())[0] == 0
     said = [int(found[1]) for read in watch.lines if (found := re.search("user  ([0-9]+) word", read))]
-    gaps = [int(found[1]) for read in watch.lines if (found := re.search("chat  ([0-9]+) events? dropped", read))]
-    assert gaps and said == sorted(set(said)) and said[-1] == 999
-    assert len(said) + sum(gaps) == 1000
+    assert said == sorted(set(said)) and said[-1] == 999 and len(said) < 1000
+    assert any("some of what was said is not here, for stdout was not read" in read for read in watch.lines)
 
 
 # In a terminal

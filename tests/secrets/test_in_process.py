@@ -95,7 +95,7 @@ async def test_a_service_that_repeats_the_key_everywhere_cannot_get_it_shown(
                 app.registry.house.connector,
                 *app.registry.chats(),
             )
-            seen.note(vars(app), vars(rest), vars(app.settings), app.settings.model_dump())
+            seen.note(vars(app), vars(app._directory), vars(app.settings), app.settings.model_dump())
             chat = app.registry.get("talks")
             seen.note(*chat.record.log, chat.record.reason, vars(chat.record.tool_calls))
     seen.check(*(record.getMessage() for record in caplog.records), caplog.text)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mcp.shared.exceptions import MCPError
 
 from evi_mcp.server.arguments import as_meant
+from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.harness import CHAT, Agent
 from tests.server.test_tool_table import SNAPSHOTS
@@ -111,7 +112,9 @@ async def test_agents_are_understood_in_each_of_these_ways(evi: FakeEvi, agent: 
     page = await agent.call("wait_for_events", after="earliest", chat_ids=CHAT, types="tool_call", timeout_s=0)
     assert [event["type"] for event in page["events"]] == ["tool_call"]
     until = '{"kind": "expression", "score": "Interest", "at_least": 0.2, "turns": null, "speaker": null}'
-    page = await agent.call("wait_for_events", after="earliest", until=until, timeout_s=0)
+    async with agent.waiting(after=live, until=until) as pages:
+        await evi.push(CHAT, frames.user("well", 9000, scores={"Interest": 0.9}), frames.assistant("So?", "m-9"))
+    [page] = pages
     assert page["trigger"]["kind"] == "expression"
     await agent.call("update_session_settings", chat_id=CHAT, variables='{"name": "Kim"}', system_prompt=None)
     await evi.until(lambda: evi.received[CHAT])

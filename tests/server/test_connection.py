@@ -63,9 +63,10 @@ async def test_a_close_with_1000_ends_the_chat_and_nothing_reconnects(evi: FakeE
     assert len(evi.handshakes) == 1
 
 
-@pytest.mark.parametrize("code", [1001, 1008, 1011, 1012, 4001])
+@pytest.mark.parametrize("code", [1001, 1011, 1012, 1013])
 async def test_any_other_close_reconnects(evi: FakeEvi, agent: Agent, code: int) -> None:
-    """Our contract (section 3): anything but 1000 and a refusal that cannot heal is passing trouble."""
+    """Our contract (section 3): anything but 1000 and a refusal that cannot heal is passing trouble. A close
+    with 1008, or 4000 and more, right after the accept is such a refusal (`test_lifecycle.py`)."""
     evi.history[CHAT] = [frames.metadata()]
     cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
     await evi.close(CHAT, code)

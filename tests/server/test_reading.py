@@ -203,7 +203,7 @@ async def test_frames_that_are_no_messages_are_logged_and_harm_nothing(evi: Fake
         "user_message",
     ]
     assert events[4]["content"] == '{"type":"brand_new","note":"kept"}'
-    assert events[0]["reason"] == "a binary frame, where EVI sends text (2 bytes)"
+    assert events[0]["reason"] == "not JSON (2 bytes)"
 
 
 async def test_an_inbound_secret_is_gone_before_it_is_stored(evi: FakeEvi, agent: Agent) -> None:

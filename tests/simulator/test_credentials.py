@@ -55,7 +55,7 @@ def test_a_token_is_refused_without_both_keys(shown: str) -> None:
 
 
 def test_tokens_do_not_pile_up() -> None:
-    """Our contract: every buffer is bounded, the oldest goes first."""
+    """Our contract (section 11): every buffer is bounded, the oldest goes first."""
     credentials = Credentials(None, None)
     tokens = [credentials.token(basic("k", "s"), 0.0) for _ in range(MAX_TOKENS + 1)]
     alive = [credentials.accept({}, {"access_token": token or ""}, 1.0) for token in (tokens[0], tokens[-1])]

@@ -18,7 +18,7 @@ for name in ("evi-mcp", "pipecat-ai", "livekit-agents"):
 
 
 def test_everything_that_each_of_them_needs_is_there(bots_python: Path) -> None:
-    """Contract 9: a bot installs evi-mcp beside the newest Pipecat and LiveKit agents, and no demands conflict."""
+    """Contract, section 9: evi-mcp installs beside the newest Pipecat and LiveKit agents, and no demands conflict."""
     run = subprocess.run([bots_python, "-c", CHECK], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert [line.split()[0] for line in run.stdout.splitlines()] == ["evi-mcp", "pipecat-ai", "livekit-agents"]
