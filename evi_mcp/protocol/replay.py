@@ -101,13 +101,15 @@ class Replay:
     @property
     def is_complete(self) -> bool:
         """Whether nothing that has a place can still come: what is new belongs at the end."""
-        return self.furthest + len(self.ahead) == self.known - 1 and all(map(self._has_all, self.reached))
+        return self.furthest + len(self.ahead) == self.known - 1 and self._skipped_own() <= self.unreadable
 
-    def _has_all(self, kind: str) -> bool:
-        """Whether as many with their own identity came as are known from the start of the replay on: one that came too
-        early, for an id that is used twice, does not make it complete."""
-        before = bisect_left(self._own[kind], self.start or 0)
-        return self._own_came[kind] >= self._own_known[kind] - before
+    def _skipped_own(self) -> int:
+        """How many events with their own identity should have come by now, from the start of the replay on, and have
+        not. If they are many, one that came was another one with an id that is used twice, and shows no place."""
+        start = self.start or 0
+        due = (self._own_known[kind] - bisect_left(self._own[kind], start) for kind in self.reached)
+        came = (self._own_came[kind] for kind in self.reached)
+        return sum(max(0, expected - there) for expected, there in zip(due, came, strict=True))
 
     @property
     def has_passed(self) -> bool:

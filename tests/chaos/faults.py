@@ -9,6 +9,8 @@ import random
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from tests.chaos.talk import Nature, nature_of
+
 
 class Kind(StrEnum):
     """What can go wrong. The first group is the end of the connection, the second is not."""
@@ -58,14 +60,10 @@ LEFT_OUT = (
     "error",
     "something_new",
 )
-"""Types that the replays of a chat may lack, the same ones each time. What the assistant said is always there: a replay
-of nothing that was known before cannot be told from a chat that goes on, and is taken for that."""
-NOW_AND_THEN = (
-    *("assistant_prosody", "audio_output", "assistant_end", "user_interruption"),
-    *("session_settings", "error", "something_new"),
-)
-"""Types that one replay may lack and the next may hold. Utterances and tool calls that come late leave holes in what is
-known of the order, in which two of a kind cannot always be told apart."""
+"""Types that a replay may lack: those of a chat the same ones each time, or each other ones. What the assistant said is
+always there: a replay of nothing that was known before cannot be told from a chat that goes on."""
+CHANGES = frozenset({Kind.CORRUPT, Kind.BAD_BYTES, Kind.AS_BINARY, Kind.BYTE_ORDER_MARK})
+"""What may keep the client from reading a frame."""
 DAMAGE = ("cut short", "no JSON", "a number for a type", "a list")
 
 
@@ -109,29 +107,28 @@ class Schedule:
             # Never three in a row: the third refusal is an answer.
             found.append(_policy(rng, history) if connection % 3 == 0 and rng.random() < 0.5 else _final(rng, at))
             found.sort(key=lambda fault: fault.at)
-        return [fault for fault in found if fault.kind in self._kinds]
+        kinds = self._kinds - (CHANGES if nature_of(self._seed, chat_id) is not Nature.FRAMES_MISSING else set())
+        return [fault for fault in found if fault.kind in kinds]
 
     def _of_history(self, chat_id: str, connection: int) -> list[Fault]:
         """What the replay of this connection lacks, and how late it is."""
-        left_out = self._left_out(chat_id)
         found: list[Fault] = []
-        if not self.calm:
-            rng = random.Random(f"{self._seed}/{chat_id}/{connection}/history")
-            if rng.random() < 0.3:
-                found.append(Fault(Kind.SLOW, 1, rng.uniform(0.3, 2.0)))
-            kind = rng.choice((None, None, Kind.LEAVE_OUT, Kind.KEEP_TAIL))
-            if kind is Kind.LEAVE_OUT and not left_out:
-                left_out = frozenset(rng.sample(NOW_AND_THEN, rng.randint(1, 4)))
-            elif kind is Kind.KEEP_TAIL and not left_out:
+        rng = random.Random(f"{self._seed}/{chat_id}/{connection}/history")
+        if rng.random() < 0.3 and not self.calm:
+            found.append(Fault(Kind.SLOW, 1, rng.uniform(0.3, 2.0)))
+        match nature_of(self._seed, chat_id):
+            case Nature.FRAMES_MISSING:
+                of_chat = random.Random(f"{self._seed}/{chat_id}/left out")
+                same_each_time = of_chat.random() < 0.5
+                if same_each_time or (rng.random() < 0.5 and not self.calm):
+                    found.append(_leave_out(of_chat if same_each_time else rng))
+            case Nature.NEWEST_PART if rng.random() < 0.5 and not self.calm:
                 found.append(Fault(Kind.KEEP_TAIL, 1, rng.uniform(0.2, 0.8)))
-        return ([Fault(Kind.LEAVE_OUT, 0, left_out)] if left_out else []) + found
+        return found
 
-    def _left_out(self, chat_id: str) -> frozenset[str]:
-        """What the replays of this chat always lack."""
-        rng = random.Random(f"{self._seed}/{chat_id}/left out")
-        if rng.random() < 0.6:
-            return frozenset()
-        return frozenset(rng.sample(LEFT_OUT, rng.randint(1, 4)))
+
+def _leave_out(rng: random.Random) -> Fault:
+    return Fault(Kind.LEAVE_OUT, 0, frozenset(rng.sample(LEFT_OUT, rng.randint(1, 4))))
 
 
 def _final(rng: random.Random, at: int) -> Fault:

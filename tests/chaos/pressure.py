@@ -91,8 +91,7 @@ async def others(seconds: float, seed: int) -> dict[str, Any]:
     async with flooding() as base_url, evi_mcp(EVI_MCP_BASE_URL=base_url, HUME_API_KEY=KEY) as process:
         await process.initialize()
         async with talking(process) as client:
-            for chat_id in (BUSY, *QUIET):
-                await client.call("attach_chat", chat_id=chat_id)
+            await asyncio.gather(*(client.call("attach_chat", chat_id=chat_id) for chat_id in (BUSY, *QUIET)))
             late = {"calm": await _latencies(client, seconds)}
             await client.call("send_user_input", chat_id=BUSY, text=START)
             late["one pours in"] = await _latencies(client, seconds)

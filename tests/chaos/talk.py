@@ -8,9 +8,24 @@ replay makes hard to count. Pure: no clock, no sockets.
 import json
 import random
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any
 
 from tests import frames
+
+
+class Nature(StrEnum):
+    """What a chat is tried with, besides what all are. Of two of these at once nobody could always say which of two
+    events is which (`docs/replay.md`)."""
+
+    IDS_USED_AGAIN = "ids used again"  # some providers count tool calls from 0
+    FRAMES_MISSING = "frames missing"  # damaged ones, and types that a replay leaves out
+    NEWEST_PART = "newest part"  # all that some replays keep
+
+
+def nature_of(seed: object, chat_id: str) -> Nature:
+    """Which of them it is."""
+    return random.Random(f"{seed}/{chat_id}/nature").choice(list(Nature))
 
 
 class Talk:
@@ -22,6 +37,7 @@ class Talk:
         self.commands: list[dict[str, Any]] = []
         self._random = random.Random(f"{seed}/{chat_id}/talk")
         self._number = 0
+        self._uses_ids_again = nature_of(seed, chat_id) is Nature.IDS_USED_AGAIN
         self._waiting_for: str | None = None
         self._paused = False
 
@@ -90,13 +106,14 @@ class Talk:
         self._add(answer(id, f"found {self._number}"))
 
     def _builtin_of_a_provider_that_counts_from_0(self) -> None:
-        id = f"call_{self._random.randrange(2)}"
+        id = f"call_{self._random.randrange(2) if self._uses_ids_again else self._next()}"
         self._add(frames.tool_call(id, "web_search", "{}", response_required=False, tool_type="builtin"))
         self._add(frames.tool_response(id, "found nothing"))
 
     def _filler(self) -> None:
         if not self._paused and not self._waiting_for:
-            self._add(frames.assistant("Hm.", f"filler-{self._random.randrange(2)}", quick=True))
+            number = self._random.randrange(2) if self._uses_ids_again else self._next()
+            self._add(frames.assistant("Hm.", f"filler-{number}", quick=True))
 
     def _someone_answers(self) -> None:
         if self._waiting_for:
