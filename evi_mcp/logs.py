@@ -32,7 +32,7 @@ MAX_STRAY = 64 * 1024
 
 _FIELDS = "evi_mcp_fields"
 _CHATTY = ("mcp", "httpx", "httpcore", "websockets")
-_CAUSED_BY_CLIENTS = ("mcp", "evi_mcp.server.sdk")
+_CAUSED_BY_CLIENTS = ("mcp", "evi_mcp.server.sdk", "evi_mcp.server.boundary")
 
 
 def fields(**values: Any) -> dict[str, Any]:

@@ -87,6 +87,18 @@ def test_an_edit_of_the_last_record_is_noticed_however_soon_it_comes(
     assert opened.refuses()
 
 
+def test_an_edit_before_the_first_record_of_a_start_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end is known from the start on, and not only once something was written."""
+    monkeypatch.setattr(audit_file, "_times", lambda found: ())
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(b"".join(chain()))
+    file = AuditFile.open(path, now)
+    path.write_bytes(path.read_bytes().replace(b"and more", b"and less"))
+    with pytest.raises(OSError, match="somebody else has changed the file"):
+        file.append(RECORD)
+    file.close()
+
+
 def test_a_log_written_anew_is_noticed_though_its_chain_is_sound(opened: Open) -> None:
     """Whoever may write the file can compute hashes too. What the server remembers is not in the file."""
     records = opened.path.read_bytes().splitlines(keepends=True)

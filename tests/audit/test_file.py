@@ -120,6 +120,38 @@ def test_what_does_not_end_as_a_log_does_is_refused_and_left_as_it_is(tmp_path: 
     assert checked(path).broken is not None
 
 
+def test_a_log_that_was_refused_is_free_again(tmp_path: Path) -> None:
+    """Whoever repairs it, or is told that it is another's, must not find it held by a process that does not use it."""
+    path = tmp_path / "audit.jsonl"
+    path.write_bytes(WHOLE + b"notes\n")
+    with pytest.raises(InvalidSetting):
+        AuditFile.open(path, now)
+    path.write_bytes(WHOLE)
+    append(path)
+    assert checked(path).records == 7
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2, 3])
+def test_a_record_is_written_once_all_of_it_but_its_end_is_there(tmp_path: Path, missing: int) -> None:
+    """A disk that is full right before the newline has the record: it was not lost, and the next one ends it."""
+    path = tmp_path / "audit.jsonl"
+    file = SmallDisk.open(path, now)
+    before = len(path.read_bytes())
+    assert file.append(NEXT) == 1
+    size = len(path.read_bytes()) - before
+    file.room = size - missing  # the second record is as long as the first
+    if missing <= 1:
+        assert file.append(NEXT) == 2
+    else:
+        with pytest.raises(OSError, match="No space left"):
+            file.append(NEXT)
+    file.room = None
+    assert file.append(NEXT) == 3
+    file.close()
+    report = checked(path)
+    assert (report.broken, report.records, report.recovered) == (None, 3, 0 if missing <= 1 else 1)
+
+
 def test_a_new_log_is_for_its_owner_alone(tmp_path: Path) -> None:
     """It holds what was said on the phone."""
     path = tmp_path / "audit.jsonl"

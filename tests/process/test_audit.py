@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from tests import frames
 from tests.audit.disks import records
 from tests.fake_evi import KEY, FakeEvi
 from tests.process.conftest import Process, evi_mcp
+from tests.process.test_shutdown import within_limit
+from tests.process.test_stdio import exited
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="has neither locks nor limits")]
 
@@ -147,6 +150,57 @@ async def test_a_full_disk_refuses_commands_and_nothing_else(evi: FakeEvi, path:
     assert [record["type"] for record in records(path)] == ["opened", "recovered", "command", "outcome", "closed"]
     assert (await verified(path))[0] == 0
     assert 'reason="File too large"' in log and "audit log can be written again" in log
+
+
+HANGS = """
+import os, time
+from evi_mcp.audit.file import AuditFile
+append, sync = AuditFile.append, AuditFile.sync
+
+def hang():
+    while os.path.exists(os.environ["HANGS"]):
+        time.sleep(0.05)
+
+def slow_append(self, *arguments, **options):
+    hang()
+    return append(self, *arguments, **options)
+
+def slow_sync(self):
+    hang()
+    sync(self)
+
+AuditFile.append, AuditFile.sync = slow_append, slow_sync
+"""
+"""A `sitecustomize`: the disk does not answer as long as a file is there."""
+
+
+@pytest.mark.parametrize("end", ["timer", "eof", "SIGTERM", "SIGHUP"])
+async def test_a_disk_that_hangs_holds_neither_a_resume_nor_the_end(evi: FakeEvi, path: Path, end: str) -> None:
+    """A resume that a recorded pause announced is sent in any case, also where nothing can be recorded, or known."""
+    hangs = path.with_name("hangs")
+    path.with_name("sitecustomize.py").write_text(HANGS)
+    environment = {"PYTHONPATH": str(path.parent), "HANGS": str(hangs)}
+    async with evi_mcp(evi=evi, EVI_MCP_AUDIT_LOG=str(path), **environment) as server:
+        await attached(server)
+        await server.call("pause", chat_id=CHAT, resume_after_s=0.5 if end == "timer" else 300)
+        hangs.touch()
+        if end == "eof":
+            server.process.stdin.close()
+        elif end != "timer":
+            server.process.send_signal(getattr(signal, end))
+        began = time.monotonic()
+        await evi.until(lambda: len(evi.received[CHAT]) == 2)
+        assert evi.received[CHAT][-1]["type"] == "resume_assistant_message"
+        if end == "timer":
+            assert (await server.call("get_chat", chat_id=CHAT))["structuredContent"]["state"] == "live"
+            hangs.unlink()
+            server.process.send_signal(signal.SIGTERM)
+        await exited(server)
+        if end != "timer":
+            within_limit(began, end)
+    if end == "timer":
+        assert [record["type"] for record in records(path)[-3:]] == ["command", "outcome", "closed"]
+    assert (await verified(path))[0] == 0
 
 
 async def test_a_second_server_does_not_write_to_the_same_file(evi: FakeEvi, path: Path) -> None:
