@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mcp_types as types
+from mcp import Client
 
 from evi_mcp.access.callers import Access
 from evi_mcp.config import Settings, rows
@@ -75,10 +76,10 @@ class Served:
 async def _served() -> Served:
     served = Served()
     async with open_service(Settings(hume_api_key=None, access=Access.BARGE)) as service:
-        server = EviServer(service)
-        served.tools = await server.list_tools()
-        served.templates = await server.list_resource_templates()
-        served.prompts = await server.list_prompts()
+        async with Client(EviServer(service)) as client:
+            served.tools = (await client.list_tools()).tools
+            served.templates = (await client.list_resource_templates()).resource_templates
+            served.prompts = (await client.list_prompts()).prompts
     return served
 
 
