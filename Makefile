@@ -7,6 +7,9 @@
 # make pressure  shows what a flood, and a client that stops reading, cost (SECONDS=)
 # make fuzz  follows coverage to what breaks the decoder or the record (SECONDS=, SEED=)
 # make soak  shows that nothing grows while 100 chats come and go (MINUTES=)
+# make mutants  puts faults into the code and lists those that no test notices (FILES=, MINUTES=)
+# make test-all  runs the tests on every Python that is installed, one with the lowest versions; make smoke some of them
+# make lowest  writes constraints-lowest.txt anew, after a change of the versions in pyproject.toml
 # make bench  measures everything beside what one would use instead, in 10 minutes; make bench-quick the ratios that matter
 # make docs  writes the pages that are made from the code; make views measures what an agent reads
 
@@ -18,8 +21,11 @@ SEED :=
 CHATS := 50
 SECONDS := 30
 MINUTES := 10
+FILES :=
+VERSIONS :=
 
-.PHONY: bots bench-link install demo test format lint types tests chaos pressure soak fuzz docs views bench bench-quick clean
+.PHONY: install bots demo test test-all smoke lowest format lint types tests chaos pressure soak fuzz mutants docs views \
+	bench bench-quick bench-link clean
 
 install: $(INSTALLED)
 
@@ -80,6 +86,25 @@ fuzz: SECONDS := 60
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
+# With the tool that changes the code; nothing else needs it.
+$(VENV)/.mutants: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[mutants]'
+	touch $@
+
+mutants: $(VENV)/.mutants
+	$(BIN)/python -m pytest -q tests/mutants
+	$(BIN)/python -m tests.mutants --minutes $(MINUTES) $(FILES)
+
+# An environment for each Python, in .venvs (VERSIONS= for some of them, such as 3.13).
+test-all: $(INSTALLED)
+	$(BIN)/python scripts/test_all.py $(VERSIONS)
+
+smoke: $(INSTALLED)
+	$(BIN)/python scripts/test_all.py --smoke $(VERSIONS)
+
+lowest: $(INSTALLED)
+	$(BIN)/python scripts/lowest.py
+
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -102,4 +127,5 @@ bench-quick: $(INSTALLED)
 	$(BIN)/python -m benchmarks --quick
 
 clean:
-	rm -rf $(VENV) $(BOTS) .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info build dist
+	rm -rf $(VENV) $(BOTS) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info build \
+		dist

@@ -1,8 +1,11 @@
 #!/bin/sh
-# Makes a virtual environment and installs evi-mcp with its development tools into it.
+# install.sh VENV [CONSTRAINTS]
+# Makes a virtual environment and installs evi-mcp with its development tools into it, in the versions of
+# constraints.txt or of another file.
 # Needs Python 3.11 or newer. Where Python came without `venv`, as on Debian, that is installed first.
 set -eu
 venv=$1
+constraints=${2:-constraints.txt}
 
 python=
 for candidate in "${PYTHON:-}" python3 python3.11 python3.12 python3.13 python3.14 python; do
@@ -30,5 +33,5 @@ if [ ! -x "$venv/bin/pip" ] || ! "$venv/bin/python" -c '' 2>/dev/null; then
         fi
     fi
 fi
-"$venv/bin/pip" install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+"$venv/bin/pip" install --quiet --disable-pip-version-check --constraint "$constraints" --editable '.[dev]'
 "$venv/bin/evi-mcp" --version

@@ -83,25 +83,19 @@ class EviServer(MCPServer[Seat]):
         self._service = service
         settings, registry = service.settings, service.registry
         self._updates = Updates(registry.start)
+        structured = settings.results == "structured"
+        tools = [spec.tool(structured=structured) for spec in ALL_TOOLS if service.rights.access.allows(spec.access)]
+        self._parameters = {tool.name: tool.parameters for tool in tools}
         super().__init__(
             "evi-mcp",
             title="EVI chats",
             instructions=LOOKING,
             version=__version__,
+            tools=tools,
             lifespan=lambda _: seat(service, rights),
             subscriptions=self._updates.bus,
             log_level=settings.log_level,
         )
-        structured = settings.results == "structured"
-        for spec in ALL_TOOLS:
-            if service.rights.access.allows(spec.access):
-                self.add_tool(
-                    spec.run,
-                    title=spec.title,
-                    description=spec.run.__doc__,
-                    annotations=spec.annotations,
-                    structured_output=structured,
-                )
         self.middleware.append(at_the_desk)
         boundary.install(self)
         self.middleware.append(self._instruct)
@@ -171,8 +165,7 @@ class EviServer(MCPServer[Seat]):
             ToolError: The call was refused or failed; the text is for the model.
             UnexpectedToolError: This server has a fault; the SDK logs it.
         """
-        tool = self._tool_manager.get_tool(name)
-        arguments = as_meant(arguments, tool.parameters if tool else {})
+        arguments = as_meant(arguments, self._parameters.get(name, {}))
         try:
             self._check(name, arguments)
             done = await super().call_tool(name, arguments, context)
@@ -244,8 +237,7 @@ class EviServer(MCPServer[Seat]):
         desk.require(name, spec.access)
         if not _is_unicode(arguments):
             raise InvalidArgument(f"{name} was not run: its arguments are not valid Unicode (half a surrogate pair).")
-        tool = self._tool_manager.get_tool(name)
-        known = tool.parameters["properties"] if tool else {}
+        known = self._parameters[name]["properties"]
         # The SDK drops what it does not know; a mistyped condition must not vanish from a command that is heard.
         if unknown := [key for key in arguments if key not in known]:
             raise InvalidArgument(

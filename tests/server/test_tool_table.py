@@ -127,3 +127,12 @@ async def test_an_agent_that_knows_no_parameter_is_told_which_there_are(agent: A
     """A mistyped condition must not vanish from a command that is heard."""
     text = await agent.error("send_user_input", chat_id=CHAT, text="x", unless_spoken=1)
     assert 'no parameter "unless_spoken"; it takes chat_id, text, unless_user_spoke_after' in text
+
+
+@pytest.mark.parametrize("structured", [True, False])
+def test_the_schemas_of_the_tools_are_made_once(structured: bool) -> None:
+    """They are the same for every server, and making them takes nearly all the time that a server takes to be made."""
+    for spec in ALL_TOOLS:
+        tool = spec.tool(structured=structured)
+        assert tool is spec.tool(structured=structured)
+        assert (tool.output_schema is not None) is structured

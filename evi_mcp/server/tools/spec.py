@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any
 
 import mcp_types as types
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.tools import Tool
 from pydantic import Field
 
 from evi_mcp.access.callers import Access
@@ -60,6 +62,22 @@ class ToolSpec:
             idempotent_hint=self.idempotent,
             open_world_hint=True,
         )
+
+    def tool(self, *, structured: bool) -> Tool:
+        """What the SDK makes of the row, with an output schema or without. It is one object for all servers: making
+        the schemas takes several milliseconds, and nobody changes them."""
+        return _tool(self, structured)
+
+
+@cache
+def _tool(spec: ToolSpec, structured: bool) -> Tool:
+    return Tool.from_function(
+        spec.run,
+        title=spec.title,
+        description=spec.run.__doc__,
+        annotations=spec.annotations,
+        structured_output=structured,
+    )
 
 
 def desk_of(ctx: ToolContext) -> Desk:
