@@ -48,7 +48,8 @@ OURS = {
         "times",
     },
     "hub": {"clock", "upstream", "protocol", "errors", "logs"},
-    "simulator": {"hub", "protocol", "errors"},
+    "openai_realtime": {"clock", "hub", "logs", "protocol", "quoting", "upstream"},
+    "simulator": {"clock", "hub", "protocol", "errors"},
     "cli": {
         "audit",
         "server",
@@ -70,16 +71,27 @@ OURS = {
 """Layer to the layers of ours that it may import. A layer is a package or a module directly under `evi_mcp`."""
 
 THEIRS = {
-    "websockets": {"upstream/websocket.py"},
-    "starlette": {"hub/", "simulator/primary.py"},
+    "websockets": {"upstream/websocket.py", "openai_realtime/sideband.py"},
+    "starlette": {"hub/", "openai_realtime/intake.py", "simulator/primary.py", "simulator/openai/service.py"},
     "uvicorn": {"hub/server.py"},
-    "httpx": {"upstream/rest.py"},
+    "httpx": {"upstream/rest.py", "openai_realtime/rest.py"},
     "mcp": {"server/", "cli/demo/"},
     "mcp_types": {"server/", "cli/demo/"},
     "click": {"cli/main.py", "cli/hub.py", "cli/doctor.py"},
     "rich": {"cli/terminal/", "cli/demo/"},
-    "anyio": {"clock.py", "audit/log.py", "supervision/", "upstream/", "server/", "hub/", "simulator/", "cli/"},
+    "anyio": {
+        "clock.py",
+        "audit/log.py",
+        "supervision/",
+        "upstream/",
+        "server/",
+        "hub/",
+        "openai_realtime/",
+        "simulator/",
+        "cli/",
+    },
     "asyncio": {
+        "openai_realtime/sideband.py",
         "upstream/websocket.py",
         "server/stdio.py",
         "server/pipes.py",
@@ -105,7 +117,24 @@ PURE_MODULES = {
         "mirrors",
         "rest",
     },
-    "simulator": {"assistant", "processes", "responder", "scenario", "scripted_user"},
+    "openai_realtime": {
+        "calls_asked",
+        "commands",
+        "floor",
+        "heard",
+        "outbox",
+        "pausing",
+        "reading",
+        "recap",
+        "repair",
+        "responses",
+        "settings",
+        "speech",
+        "tickets",
+        "timeline",
+        "translator",
+    },
+    "simulator": {"assistant", "caller", "processes", "responder", "scenario", "scripted_user", "speaker"},
 }
 """Of layers that are not pure as a whole."""
 IMPURE_MODULES = {"asyncio", "anyio", "socket", "time", "random", "threading", "subprocess", "os", "secrets"}

@@ -23,6 +23,23 @@ class Ticket(Protocol):
         ...
 
 
+class Unheard:
+    """A command of this server's own, of which nobody waits to hear.
+
+    Args:
+        message: The command.
+    """
+
+    def __init__(self, message: Mapping[str, Any]) -> None:
+        self.message = message
+
+    def done(self) -> None:
+        """Tells nobody."""
+
+    def refuse(self, reason: str | None) -> None:
+        """Tells nobody."""
+
+
 def result_of(ticket: Ticket, status: str, note: str = "") -> Message:
     """The `command_result` for a command whose effect no message of EVI's shows.
 

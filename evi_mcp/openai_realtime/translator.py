@@ -16,7 +16,7 @@ from evi_mcp.openai_realtime.recap import Recap
 from evi_mcp.openai_realtime.repair import BEFORE_ATTACH, Repair
 from evi_mcp.openai_realtime.responses import Response, Responses
 from evi_mcp.openai_realtime.settings import shown
-from evi_mcp.openai_realtime.tickets import Ticket
+from evi_mcp.openai_realtime.tickets import Ticket, Unheard
 from evi_mcp.openai_realtime.timeline import Timeline
 
 EXPIRED = "session_expired"
@@ -110,6 +110,12 @@ class Translator:
                 self._commands.take(ticket, now)
         self._floor.paused = self._pause.on
         self.tick(now)
+
+    def leave(self, now: float) -> None:
+        """Nobody follows the call from here any more: an assistant that is held back goes on."""
+        if self._pause.on:
+            self._resume(Unheard({"type": "resume_assistant_message"}))
+            self.tick(now)
 
     def tick(self, now: float) -> None:
         """Publishes what is ready, and gives up what is late."""
