@@ -110,13 +110,16 @@ class Commands:
             return True
         return False
 
-    def saw(self, session: Object) -> None:
-        """The state of the session, after anybody's update."""
+    def saw(self, session: Object) -> bool:
+        """The state of the session, after anybody's update; whether it shows a change that was asked for here."""
         self.session = session
+        proven = False
         for event_id, (ticket, change) in tuple(self._updates.items()):
             if shows(session, change.session):
                 del self._updates[event_id]
                 self._changed(ticket, change)
+                proven = True
+        return proven
 
     def response_began(self, response_id: str) -> None:
         """A response begins, which uses the temporary whispers that are there."""

@@ -83,30 +83,26 @@ class Conversation:
 
     def restored(self, item: Object) -> None:
         """An item was asked for again; what the service still makes is left to come."""
-        key = text(item, "id")
         if item.get("status") != "in_progress":
             self.completed(item)
-        if kind_of(item) == "speech":  # its text may be lost, or still to come
-            self._timeline.otherwise(key, [self._speech.without_text(key, "lost")])
 
     def committed(self, key: str, previous: str | None) -> None:
         """The caller has said something."""
         if key and key not in self._timeline:
             self._speech.note(key)
-            self._timeline.place(
-                key, after=previous, instead=[{**self._speech.without_text(key, "late"), "interim": True}]
-            )
+            late, never = self._speech.without_text(key, "late"), self._speech.without_text(key, "lost")
+            self._timeline.place(key, after=previous, instead=[{**late, "interim": True}], never=[never])
             self.has_spoken_since = True
             if self._speech.transcribed is False:
                 self._say_without_text(key)
 
     def lost(self, key: str) -> None:
-        """An item that was asked for again is not there any more, or never was."""
+        """An item that was asked for again is not there: it never will be, or is yet to come."""
+        response = self._responses.of_item(key)
+        if self._speech.knows(key) or (response is not None and not response.done):
+            return
         draft = self._drafts.pop(key, "")
-        if self._speech.knows(key):
-            self._timeline.fill(key, [self._speech.without_text(key, "lost")])
-        else:
-            self._timeline.fill(key, [self._assistant(key, draft, heard="part")] if draft else [])
+        self._timeline.fill(key, [self._assistant(key, draft, heard="part")] if draft else [])
 
     def settings(self, session: Object) -> None:
         """The state of the session is known: whether the caller's words become text, for one thing."""
@@ -252,7 +248,7 @@ class Conversation:
 
     def truncated(self, event: Object, at_ms: int) -> None:
         """`conversation.item.truncated`: exactly how much of a message was heard."""
-        response = self._responses.of_message(text(event, "item_id"))
+        response = self._responses.of_item(text(event, "item_id"))
         if response is not None and (heard := whole(event, "audio_end_ms")) is not None:
             response.heard_ms = heard
             self.close(response, at_ms)
@@ -297,7 +293,7 @@ class Conversation:
 
     def _group_of(self, item: Object) -> str | None:
         """The response that an item is part of, if it is; the one that runs makes what is not complete."""
-        response = self._responses.of_message(text(item, "id"))
+        response = self._responses.of_item(text(item, "id"))
         if response is None and kind_of(item) in ("assistant", "call", "mcp_call") and not is_complete(item):
             response = next(iter(self._responses.active), None)
         return None if response is None or response.outside else response.id
@@ -306,7 +302,7 @@ class Conversation:
         key = text(item, "id")
         draft = self._drafts.pop(key, "")
         words = words_of(item) or draft
-        response = self._responses.of_message(key)
+        response = self._responses.of_item(key)
         heard = "none" if response is None or response.text_only else None
         if not words:
             self._timeline.fill(key, [])

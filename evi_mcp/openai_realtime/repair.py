@@ -6,9 +6,11 @@ before it. Further back nothing can be walked.
 """
 
 from collections import OrderedDict
+from typing import Literal
 
 from evi_mcp.openai_realtime.outbox import Outbox
 from evi_mcp.openai_realtime.reading import Message
+from evi_mcp.openai_realtime.responses import is_end
 from evi_mcp.openai_realtime.timeline import Timeline
 
 MAX_ASKED = 200
@@ -46,8 +48,8 @@ class Repair:
         self._outbox = outbox
         self._timeline = timeline
         self._asked: OrderedDict[str, str] = OrderedDict()  # the item, by the event that asks for it
-        self._last: str | None = None
-        self._unsure = False
+        self._gap: Literal["none", "open", "told"] = "none"
+        self._known: frozenset[str] = frozenset()
 
     def reconnected(self, own_items: tuple[str, ...]) -> None:
         """The connection is back: from here on nothing is missed, before it anything may have been.
@@ -56,9 +58,9 @@ class Repair:
             own_items: Items that were written, of which nobody knows whether they have arrived.
         """
         self._asked.clear()
-        self._unsure = True
+        self._gap, self._known = "open", self._timeline.keys
         for key in (*self._timeline.open_keys, *own_items):
-            if not key.startswith("end of "):
+            if not is_end(key):
                 self.ask_for(key)
 
     def ask_for(self, key: str) -> None:
@@ -71,31 +73,29 @@ class Repair:
         """An `error` for a client event: the item that was asked for, and is not there; `None` if it was another."""
         return self._asked.pop(event_id, None)
 
-    def sees(self, key: str, previous: str | None) -> None:
-        """An item joins the conversation; called before it gets its place.
+    def joins(self, key: str, previous: str | None) -> None:
+        """An item joins the conversation; called before it gets its place. The first after a gap shows what is missing.
 
         Args:
             key: Its id.
             previous: The item before it; `None` if there is none, or the service does not say.
         """
-        if not key or key in self._timeline:
+        if self._gap == "none" or not key or key in self._known:
             return
-        if self._unsure:
-            self._unsure = False
-            if previous is None:
-                self._timeline.last(dropped(restored=False))
-            elif previous not in self._timeline:
-                self._timeline.last(dropped(restored=True))
-                self._timeline.place(previous, after=self._last)
-                self.ask_for(previous)
-        self._last = key
+        if previous is None:
+            self._tell(restored=False)
+        elif previous not in self._timeline:
+            self._tell(restored=True)
+            self._timeline.before(key, previous)
+            self.ask_for(previous)
+        self._gap = "none"
 
-    def sees_response(self, known: bool) -> None:
-        """A response is told of.
+    def mentions(self, key: str) -> None:
+        """A response, or what was said, is told of without its beginning: what it follows may be missing."""
+        if self._gap == "open" and key not in self._known:
+            self._tell(restored=False)
+            self._gap = "told"
 
-        Args:
-            known: Whether its beginning was. If not, the words that it answers to may be missing.
-        """
-        if self._unsure and not known:
-            self._unsure = False
-            self._timeline.last(dropped(restored=False))
+    def _tell(self, *, restored: bool) -> None:
+        if self._gap == "open":
+            self._timeline.last(dropped(restored))

@@ -12,6 +12,12 @@ from evi_mcp.openai_realtime.reading import Message, Object, text, thing
 MAX_RESPONSES = 200
 OURS = "evi"
 """The key in a response's metadata by which its `response.create` is known again."""
+_END = "end of "
+
+
+def is_end(key: str) -> bool:
+    """Whether a place is that of the end of a response, and not of an item."""
+    return key.startswith(_END)
 
 
 @dataclass(eq=False)
@@ -47,7 +53,7 @@ class Response:
     @property
     def end_key(self) -> str:
         """The place of its end."""
-        return f"end of {self.id}"
+        return f"{_END}{self.id}"
 
     @property
     def done(self) -> bool:
@@ -146,6 +152,9 @@ class Responses:
         """Those that are not done and belong to the conversation: by the service's rules one at most."""
         return [response for response in self._known.values() if not response.done and not response.outside]
 
-    def of_message(self, item_id: str) -> Response | None:
-        """The response that a message is part of."""
-        return next((response for response in self._known.values() if item_id in response.spoken), None)
+    def of_item(self, item_id: str) -> Response | None:
+        """The response that a message or a tool call is part of."""
+        found = (
+            response for response in self._known.values() if item_id in response.spoken or item_id in response.calls
+        )
+        return next(found, None)

@@ -73,7 +73,7 @@ def change_of(
     whisper: str | None = None
     if "context" in settings:
         whisper = filled(context["text"], known) if context else ""
-    temporary = (context or {}).get("type", "temporary") == "temporary"
+    temporary = context is not None and context.get("type", "temporary") == "temporary"
     return Change(update, whisper, temporary, known)
 
 

@@ -23,7 +23,7 @@ NO_TRANSCRIPTION: Message = {
 WITHOUT_TEXT = {
     "off": "[speech, not transcribed]",
     "failed": "[speech, its transcription failed]",
-    "lost": "[speech, its text was lost while the connection was away]",
+    "lost": "[speech, its text did not come]",
     "late": "[speech, its text has not come yet]",
     "empty": "[speech without words]",
 }

@@ -2,7 +2,8 @@
 
 The text of what the caller said often comes after the answer to it. So each item of the conversation has a place, and
 what is ready waits for the places before it: at most `PATIENCE_S`, for a supervisor has to hear of a tool call in time.
-What comes for a place that was given up goes out at once, with `late`.
+What comes for a place that was given up goes out at once, with `late`; if nothing comes for `LOST_AFTER_S`, that is
+said.
 
 No clock: `now` is seconds of a clock that nobody sets.
 """
@@ -15,6 +16,8 @@ from evi_mcp.openai_realtime.reading import Message
 
 PATIENCE_S = 3.0
 """How long what is ready waits for a place before it."""
+LOST_AFTER_S = 30.0
+"""After so long it is said that what a place was to hold is lost."""
 MAX_PLACES = 1000
 MAX_REMEMBERED = 10_000
 """Places that are past and still known, so that nothing goes out twice."""
@@ -25,14 +28,17 @@ class Place:
     """The place of an item.
 
     `group` is the response that it is part of. `messages` is `None` until it is known what to publish. `instead` is
-    published if that comes too late.
+    published if that comes too late, `never` if it does not come at all; without it nothing is said then.
     """
 
     key: str
     group: str | None = None
     messages: list[Message] | None = None
     instead: list[Message] = field(default_factory=list)
+    never: list[Message] = field(default_factory=list)
     blocks_since: float | None = None
+    since: float | None = None
+    given_up: bool = False
 
 
 class Timeline:
@@ -41,7 +47,8 @@ class Timeline:
     def __init__(self) -> None:
         self._places: list[Place] = []
         self._by_key: dict[str, Place] = {}
-        self._past: OrderedDict[str, tuple[str | None, bool]] = OrderedDict()  # key: group, and whether it was given up
+        self._past: OrderedDict[str, Place] = OrderedDict()
+        self._lost: dict[str, Place] = {}  # those for which something is said if nothing comes
         self._out: list[Message] = []
 
     def __contains__(self, key: str) -> bool:
@@ -51,23 +58,34 @@ class Timeline:
         return len(self._places)
 
     @property
+    def keys(self) -> frozenset[str]:
+        """All places that are known."""
+        return frozenset((*self._by_key, *self._past))
+
+    @property
     def open_keys(self) -> tuple[str, ...]:
         """The places of which it is not known yet what they hold, those included that were given up."""
-        given_up = (key for key, (_, given_up) in self._past.items() if given_up)
+        given_up = (key for key, place in self._past.items() if place.given_up)
         return *given_up, *(place.key for place in self._places if place.messages is None)
 
     def is_open(self, key: str) -> bool:
         """Whether a place is known, and what it holds is not."""
         if key in self._by_key:
             return self._by_key[key].messages is None
-        return self._past.get(key, (None, False))[1]
+        return key in self._past and self._past[key].given_up
 
     def is_next(self, key: str) -> bool:
         """Whether nothing stands before this place."""
         return bool(self._places) and self._places[0].key == key
 
     def place(
-        self, key: str, *, after: str | None = None, group: str | None = None, instead: Sequence[Message] = ()
+        self,
+        key: str,
+        *,
+        after: str | None = None,
+        group: str | None = None,
+        instead: Sequence[Message] = (),
+        never: Sequence[Message] = (),
     ) -> None:
         """Makes a place; nothing happens if there is or was one.
 
@@ -76,19 +94,26 @@ class Timeline:
             after: The item before it, as the service says; `None` if it does not: then it comes last.
             group: The response that it is part of: its own end stays behind it.
             instead: What is published if it takes too long.
+            never: What is published if it does not come at all.
         """
         if key in self:
             return
-        place = Place(key, group, instead=list(instead))
+        place = Place(key, group, instead=list(instead), never=list(never))
+        if never:
+            self._lost[key] = place
         self._places.insert(self._index(after, group), place)
         self._by_key[key] = place
 
     def before(self, key: str, new: str) -> None:
-        """Makes a place right before another one."""
-        if new in self or key not in self._by_key:
+        """Makes a place right before another one and all that it is part of; last, if that has no place yet."""
+        if new in self:
             return
+        known = self._by_key.get(key)
+        index = len(self._places)
+        if known is not None:
+            index = min(self._members(known.group)) if known.group is not None else self._places.index(known)
         place = Place(new)
-        self._places.insert(self._places.index(self._by_key[key]), place)
+        self._places.insert(index, place)
         self._by_key[new] = place
 
     def otherwise(self, key: str, messages: Iterable[Message]) -> bool:
@@ -113,10 +138,10 @@ class Timeline:
                 return False
             place.messages = list(messages)
             return True
-        group, given_up = self._past.get(key, (None, False))
-        if not given_up:
+        past = self._past.get(key)
+        if past is None or not past.given_up:
             return False
-        self._past[key] = group, False
+        past.given_up = False
         if late:
             self._out += ({**message, "late": True} for message in messages)
         return late
@@ -134,6 +159,13 @@ class Timeline:
 
     def take(self, now: float) -> list[Message]:
         """What can be published now, in order."""
+        for key, place in tuple(self._lost.items()):
+            place.since = now if place.since is None else place.since
+            if not self.is_open(key):
+                del self._lost[key]
+            elif now >= place.since + LOST_AFTER_S:
+                self.fill(key, place.never)
+                del self._lost[key]
         while self._places:
             place = self._places[0]
             if place.messages is None:
@@ -149,15 +181,18 @@ class Timeline:
 
     def next_due(self) -> float | None:
         """When `take` should be called at the latest; `None` if nothing waits for a time."""
-        since = self._places[0].blocks_since if self._places else None
-        return None if since is None else since + PATIENCE_S
+        blocks = [place.blocks_since + PATIENCE_S for place in self._places[:1] if place.blocks_since is not None]
+        lost = [place.since + LOST_AFTER_S for place in self._lost.values() if place.since is not None]
+        return min(blocks + lost, default=None)
 
     def _leave(self, place: Place) -> None:
         del self._places[0]
         self._out += place.instead if place.messages is None else place.messages
         if place.key:
             del self._by_key[place.key]
-            self._past[place.key] = place.group, place.messages is None
+            self._past[place.key] = place
+            place.given_up = place.messages is None
+            place.messages, place.instead = None, []
             if len(self._past) > MAX_REMEMBERED:
                 self._past.popitem(last=False)
 
@@ -169,7 +204,7 @@ class Timeline:
         if after is None or after not in self:
             return len(self._places)
         known = self._by_key.get(after)
-        former = known.group if known is not None else self._past[after][0]
+        former = (known or self._past[after]).group
         behind = [*self._members(former)] if former is not None else []
         if known is not None:
             behind.append(self._places.index(known))

@@ -88,11 +88,13 @@ class Translator:
                 self._conversation.speech(event)
             case ["input_audio_buffer", "committed"]:
                 key, previous = text(event, "item_id"), text(event, "previous_item_id") or None
-                self._repair.sees(key, previous)
+                self._repair.joins(key, previous)
                 self._conversation.committed(key, previous)
             case ["input_audio_buffer", "dtmf_event_received"]:
                 self._timeline.last({"type": "dtmf", "key": text(event, "event")})
             case ["output_audio_buffer", "started" | "stopped" | "cleared"]:
+                if self._responses.get(text(event, "response_id")) is None:
+                    self._repair.mentions(text(event, "response_id"))
                 self._conversation.audible(event, now, at_ms)
             case ["response", *rest]:
                 self._response(rest, event, now, at_ms)
@@ -129,24 +131,25 @@ class Translator:
         return min(due, default=None)
 
     def _saw_session(self, session: Object) -> None:
-        self._commands.saw(session)
+        shown_already = self._commands.saw(session)
         self._conversation.settings(session)
         self._pause.saw(session)
         message = shown(session)
         if message != self._shown and len(message) > 1:
             self._shown = message
-            self._publish(message)
+            if not shown_already:
+                self._publish(message)
 
     def _item(self, kind: str, event: Object, now: float, at_ms: int) -> None:
         item, previous = thing(event, "item"), text(event, "previous_item_id") or None
         match kind.removeprefix("conversation.item."):
             case "added" | "created":
-                self._repair.sees(text(item, "id"), previous)
+                self._repair.joins(text(item, "id"), previous)
                 self._conversation.added(item, previous)
                 self.tick(now)  # an answer is shown before it is done, else the hub shows it
                 self._commands.added(text(item, "id"))
             case "done":
-                self._repair.sees(text(item, "id"), previous)
+                self._repair.joins(text(item, "id"), previous)
                 self._conversation.completed(item, previous)
                 self.tick(now)
                 self._commands.added(text(item, "id"))
@@ -157,6 +160,7 @@ class Translator:
             case "truncated":
                 self._conversation.truncated(event, at_ms)
             case transcription if transcription.startswith("input_audio_transcription."):
+                self._repair.mentions(text(event, "item_id"))
                 self._conversation.transcription(event)
 
     def _response(self, rest: list[str], event: Object, now: float, at_ms: int) -> None:
@@ -164,19 +168,18 @@ class Translator:
         id_ = text(value, "id") or text(event, "response_id")
         if not id_:
             return
-        known = self._responses.get(id_) is not None
+        if rest != ["created"] and self._responses.get(id_) is None:
+            self._repair.mentions(id_)
         match rest:
             case ["created"]:
                 self._began(self._conversation.begun(value), at_ms)
             case ["done"]:
-                self._repair.sees_response(known)
                 response = self._conversation.finished(value, at_ms)
                 if self._recap is not None and (account := self._recap.take(value)) is not None:
                     self._timeline.now(account)
                 self._commands.response_done(response.id)
                 self._floor.ended(response, now)
             case ["output_item", "added" | "done"]:
-                self._repair.sees_response(known)
                 self._conversation.output(event)
             case ["output_audio_transcript" | "output_text", "delta" | "done"]:
                 self._conversation.spoken(event)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from evi_mcp.simulator.openai.speaker import THINKING_S, Speaker
+from evi_mcp.simulator.openai.speaker import THINKING_S, Asked, Speaker
 from evi_mcp.simulator.openai.wire import Object, Wire
 from evi_mcp.simulator.processes import Process, Wait
 from evi_mcp.simulator.scenario import HangUp, Inactivity, Reply, Say, Scenario, UserLeaves, UserLine
@@ -63,13 +63,16 @@ class Caller:
 
     @property
     def _busy(self) -> bool:
-        waits = any(self._wire.now < asked.since + self._tool_timeout_s for asked in self._speaker.asked.values())
-        return self._speaker.busy or waits
+        return self._speaker.busy or any(self._wire.now < self._until(asked) for asked in self._speaker.asked.values())
+
+    def _until(self, asked: Asked) -> float:
+        """How long the caller waits for a tool."""
+        return asked.since + self._tool_timeout_s
 
     def _silence(self, seconds: float) -> Iterator[Wait]:
         while True:
-            open_until = [asked.since + self._tool_timeout_s for asked in self._speaker.asked.values()]
-            yield Wait(until=min(open_until, default=None), when=lambda: not self._busy)
+            # Looked at every second too: a tool may be called after this wait began, and time out in it.
+            yield Wait(until=self._wire.now + 1, when=lambda: not self._busy)
             if self._busy:
                 continue
             typed = self.typed
