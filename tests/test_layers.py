@@ -48,7 +48,7 @@ OURS = {
         "times",
     },
     "hub": {"clock", "upstream", "protocol", "errors", "logs"},
-    "openai_realtime": {"clock", "hub", "logs", "protocol", "quoting", "upstream"},
+    "openai_realtime": {"clock", "errors", "hub", "logs", "protocol", "quoting", "upstream"},
     "simulator": {"clock", "hub", "protocol", "errors"},
     "cli": {
         "audit",
@@ -133,6 +133,7 @@ PURE_MODULES = {
         "tickets",
         "timeline",
         "translator",
+        "webhooks",
     },
     "simulator": {"assistant", "caller", "processes", "responder", "scenario", "scripted_user", "speaker"},
 }

@@ -56,6 +56,7 @@ class CallAdapter:
         rest: Ends and transfers calls.
         clock: The time.
         recap: Whether the model is asked for its account of what was said before.
+        fresh_s: For how long an id that was never seen may be unknown.
         reconnect_for_s: The chat ends after so many seconds without a connection.
         open_socket: Opens the sideband.
         delays: The waits between attempts.
@@ -70,13 +71,14 @@ class CallAdapter:
         clock: Clock,
         *,
         recap: bool = False,
+        fresh_s: float = FRESH_S,
         reconnect_for_s: float = RECONNECT_FOR_S,
         open_socket: Open = open_sideband,
         delays: Callable[[], Iterator[float]] = backoff,
     ) -> None:
         self.call_id = call_id
         self._hub, self._endpoint, self._rest, self._clock = hub, endpoint, rest, clock
-        self._reconnect_for_s = reconnect_for_s
+        self._fresh_s, self._reconnect_for_s = fresh_s, reconnect_for_s
         self._open, self._delays = open_socket, delays
         self._mask = Mask([endpoint.api_key.get_secret_value()])
         self._translator = Translator(self._publish, secrets.token_hex(6), recap=recap)
@@ -126,12 +128,12 @@ class CallAdapter:
                 self.source.end("this server no longer follows the call, which may go on", status="ERROR")
 
     async def _first_socket(self) -> Socket:
-        ends, delays = self._clock.elapsed() + FRESH_S, self._delays()
+        ends, delays = self._clock.elapsed() + self._fresh_s, self._delays()
         while True:
             try:
                 return await self._open(self._endpoint, self.call_id)
             except Refused as refusal:
-                why, status, wait = sentence(refusal), refusal.status, refusal.retry_after
+                why, status, wait = sentence(refusal, self._fresh_s), refusal.status, refusal.retry_after
                 if is_final(status):
                     raise CallNotAttached(self.call_id, why, status) from None
             except Unreachable as trouble:

@@ -50,12 +50,12 @@ class RealtimeCalls:
         self._tasks: TaskGroup | None = None
         self._exit: AsyncExitStack | None = None
 
-    async def attach(self, call_id: str, *, recap: bool = False) -> None:
+    async def attach(self, call_id: str, **options: Any) -> None:
         """Makes a call a chat of the hub, if it is none yet; whoever asks meanwhile gets the same.
 
         Args:
             call_id: Of a call that runs over WebRTC or SIP.
-            recap: Whether the model is asked for its own account of what was said before, which costs tokens.
+            options: `recap` and `fresh_s`, as for `CallAdapter`.
 
         Raises:
             InvalidChatId: It can be no id of a call.
@@ -71,7 +71,7 @@ class RealtimeCalls:
         self._opening[call_id] = opened = anyio.Event()
         self._why.pop(call_id, None)
         try:
-            await self._open(call_id, recap)
+            await self._open(call_id, options)
         except CallNotAttached as why:
             self._why[call_id] = why
             if len(self._why) > MAX_WHY:
@@ -81,15 +81,15 @@ class RealtimeCalls:
             del self._opening[call_id]
             opened.set()
 
-    def announce(self, call_id: str, *, recap: bool = False) -> None:
-        """Somebody says that there is such a call: it is attached to in the background.
+    def announce(self, call_id: str, **options: Any) -> None:
+        """Somebody says that there is such a call: it is attached to in the background. Options as for `attach`.
 
         Raises:
             InvalidChatId: It can be no id of a call.
         """
         check_chat_id(call_id)
         assert self._tasks is not None, "the calls are not open"
-        self._tasks.start_soon(self._attach_quietly, call_id, recap)
+        self._tasks.start_soon(self._attach_quietly, call_id, options)
 
     def why_not(self, call_id: str) -> str | None:
         """Why a call was not attached the last time; `None` if it was, or nobody has tried."""
@@ -113,9 +113,11 @@ class RealtimeCalls:
             return None
         return await self._exit.__aexit__(exc_type, exc, traceback)
 
-    async def _open(self, call_id: str, recap: bool) -> None:
+    async def _open(self, call_id: str, options: dict[str, Any]) -> None:
         assert self._tasks is not None, "the calls are not open"
-        adapter = CallAdapter(call_id, self._hub, self._endpoint, self._rest, self._clock, recap=recap, **self._options)
+        adapter = CallAdapter(
+            call_id, self._hub, self._endpoint, self._rest, self._clock, **{**self._options, **options}
+        )
         try:
             await adapter.attach()
         except (ChatIdTaken, TooManyChats):
@@ -129,9 +131,9 @@ class RealtimeCalls:
             _log.exception("a call failed", extra=fields(chat_id=adapter.call_id))
             adapter.source.end("this server failed while following the call; see its log", status="ERROR")
 
-    async def _attach_quietly(self, call_id: str, recap: bool) -> None:
+    async def _attach_quietly(self, call_id: str, options: dict[str, Any]) -> None:
         try:
-            await self.attach(call_id, recap=recap)
+            await self.attach(call_id, **options)
         except CallNotAttached as why:
             _log.warning("an announced call was not attached", extra=fields(chat_id=call_id, reason=why.why))
 

@@ -15,8 +15,13 @@ def is_final(status: int) -> bool:
     return 300 <= status < 500 and status not in (404, 408, 425, 429)
 
 
-def sentence(refusal: Refused) -> str:
-    """The cause in words, as a part of a sentence."""
+def sentence(refusal: Refused, fresh_s: float = FRESH_S) -> str:
+    """The cause in words, as a part of a sentence.
+
+    Args:
+        refusal: Of the handshake.
+        fresh_s: How long a 404 was waited for.
+    """
     status, code = refusal.status, f", {name(refusal.code)}" if refusal.code else ""
     match status:
         case 401 | 403:
@@ -26,7 +31,7 @@ def sentence(refusal: Refused) -> str:
             )
         case 404:
             return (
-                f"the service knows no such call (HTTP 404{code}), also after {FRESH_S:g} s: it is over, was never"
+                f"the service knows no such call (HTTP 404{code}), also after {fresh_s:g} s: it is over, was never"
                 " established, or belongs to another project than OPENAI_API_KEY; a session that was opened over a"
                 " WebSocket has no call id and cannot be attached to"
             )

@@ -277,4 +277,3 @@ async def test_a_call_is_reached_over_the_hubs_own_socket() -> None:
             await client.send(json.dumps({"type": "assistant_input", "text": "One moment."}))
             message = await until(client, "assistant_message")
             assert message["from_text"] and message["message"]["content"] == "One moment."
-
