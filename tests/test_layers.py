@@ -55,6 +55,7 @@ OURS = {
         "server",
         "supervision",
         "hub",
+        "openai_realtime",
         "simulator",
         "upstream",
         "views",

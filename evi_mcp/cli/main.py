@@ -56,22 +56,35 @@ def _evi_mcp() -> None:
 
 
 @_evi_mcp.command()
-@click.option("--simulate", is_flag=True, help="Run a simulated EVI inside: no key, live scripted chats at once.")
+@click.option(
+    "--simulate",
+    is_flag=False,
+    flag_value="evi",
+    type=click.Choice(["evi", "openai"]),
+    help="Run a simulated EVI inside, or with --simulate=openai simulated calls of OpenAI Realtime: no key, live"
+    " scripted chats at once.",
+)
 @_with_settings
-def serve(simulate: bool, **flags: str | None) -> int:
+def serve(simulate: str | None, **flags: str | None) -> int:
     """Serve MCP over stdin and stdout (the default)."""
-    settings = _settings(flags, simulate=simulate)
+    settings = _settings(flags, simulate=simulate is not None)
     if sys.stdin.isatty():
         click.echo("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.", err=True)
     gc.disable()  # until it serves: what loading makes stays, and looking through it takes a tenth of the start
     from evi_mcp.server import stdio
 
-    stdio.run(_simulated(settings) if simulate else stdio.serve(settings))
+    stdio.run(_simulated(settings, simulate) if simulate else stdio.serve(settings))
     return 0
 
 
-async def _simulated(settings: Settings) -> int:
+async def _simulated(settings: Settings, service: str) -> int:
     from evi_mcp.server import stdio
+
+    if service == "openai":
+        from evi_mcp.cli.openai import simulated_calls
+
+        async with simulated_calls() as base_url:
+            return await stdio.serve(_pointed_at(base_url, settings))
     from evi_mcp.simulator import Simulator
 
     async with Simulator() as simulator:
