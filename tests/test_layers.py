@@ -121,6 +121,7 @@ PURE_MODULES = {
     "openai_realtime": {
         "calls_asked",
         "commands",
+        "declared",
         "floor",
         "heard",
         "outbox",

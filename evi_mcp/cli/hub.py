@@ -2,14 +2,13 @@
 
 import asyncio
 import signal
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import anyio
 import click
 
 from evi_mcp import logs
-from evi_mcp.config import load
+from evi_mcp.config import Settings, load
 
 
 @click.command()
@@ -25,19 +24,24 @@ def hub(host: str, port: int, hub_keys: str | None, log_level: str | None) -> in
     """
     settings = load({"hub_keys": hub_keys, "log_level": log_level})
     logs.configure(settings.log_level, settings.mask)
-    return asyncio.run(_run(host, port, settings.hub_key_list))
+    return asyncio.run(_run(host, port, settings))
 
 
-async def _run(host: str, port: int, keys: Sequence[str]) -> int:
+async def _run(host: str, port: int, settings: Settings) -> int:
     """Runs until a signal comes."""
+    from evi_mcp.cli.openai import calls_on
     from evi_mcp.hub import Hub
 
     async with AsyncExitStack() as stack:
         try:
-            served = await stack.enter_async_context(Hub(host, port, keys=keys))
+            served = Hub(host, port, keys=settings.hub_key_list)
+            calls = calls_on(served, settings)
+            await stack.enter_async_context(served)
         except OSError as error:
             click.echo(f"evi-mcp: cannot listen on {host} port {port}: {error.strerror or error}", err=True)
             return 1
+        if calls is not None:
+            await stack.enter_async_context(calls)
         received = stack.enter_context(anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
         click.echo(served.base_url)
         async for _ in received:

@@ -1,4 +1,4 @@
-"""Simulated calls of OpenAI Realtime, attached to a hub of their own: what `serve --simulate=openai` serves."""
+"""Calls of OpenAI Realtime on a hub: those of the service that the settings name, or simulated ones."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,12 +6,28 @@ from contextlib import asynccontextmanager
 import anyio
 from pydantic import SecretStr
 
+from evi_mcp.config import Settings
 from evi_mcp.hub import Hub
 from evi_mcp.openai_realtime.calls import RealtimeCalls
 from evi_mcp.openai_realtime.endpoints import Endpoint
+from evi_mcp.openai_realtime.intake import add_intake
 from evi_mcp.simulator.openai import OpenAISimulator
 
 SCRIPTS = ("booking", "quiet", "support")
+
+
+def calls_on(hub: Hub, settings: Settings) -> RealtimeCalls | None:
+    """The calls of the service, and the addresses at which they are announced; `None` without `OPENAI_API_KEY`.
+
+    Args:
+        hub: Not entered yet. It is entered first, and left last.
+        settings: Name the service, its key and the secret of its webhook.
+    """
+    if settings.openai_api_key is None:
+        return None
+    calls = RealtimeCalls(hub, Endpoint(settings.openai_api_key, settings.openai_base_url))
+    add_intake(hub, calls, settings.openai_webhook_secret)
+    return calls
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from evi_mcp.hub import ChatSource, Hub, SourceCommand
 from evi_mcp.hub.json_frames import Unreadable, read
 from evi_mcp.logs import fields
 from evi_mcp.openai_realtime import SOURCE
+from evi_mcp.openai_realtime.declared import SUPPORTS
 from evi_mcp.openai_realtime.endpoints import Endpoint
 from evi_mcp.openai_realtime.reading import Message
 from evi_mcp.openai_realtime.refusals import FRESH_S, LONGEST_CALL, OVER, CallNotAttached, is_final, sentence
@@ -24,17 +25,6 @@ from evi_mcp.protocol.redaction import Mask
 from evi_mcp.upstream.reconnect import backoff
 from evi_mcp.upstream.transport import Closed, Unreachable
 
-SUPPORTS = (
-    "assistant_input",
-    "end_chat",
-    "pause_assistant_message",
-    "resume_assistant_message",
-    "session_settings",
-    "tool_error",
-    "tool_response",
-    "transfer_chat",
-    "user_input",
-)
 RECONNECT_FOR_S = 300.0
 COMMAND_PATIENCE_S = 5.0
 """How long a command waits for a connection that is away."""
@@ -102,9 +92,14 @@ class CallAdapter:
             ChatIdTaken, TooManyChats: The hub does not take it.
         """
         self._socket = await self._first_socket()
-        self._source = self._hub.open_chat(
-            source={"name": SOURCE, "wire": "sideband"}, supports=SUPPORTS, chat_id=self.call_id
-        )
+        try:
+            self._source = self._hub.open_chat(
+                source={"name": SOURCE, "wire": "sideband"}, supports=SUPPORTS, chat_id=self.call_id
+            )
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._socket.close()
+            raise
         self._translator.connected()
 
     async def run(self) -> None:
@@ -206,7 +201,10 @@ class CallAdapter:
                 extra=fields(chat_id=self.call_id, count=self._unreadable),
             )
             return
-        self._translator.receive(event, self._clock.elapsed(), int(self._clock.now() * 1000))
+        try:
+            self._translator.receive(event, self._clock.elapsed(), int(self._clock.now() * 1000))
+        except Exception:  # a call is worth more than one event of it
+            _log.exception("an event was not understood", extra=fields(chat_id=self.call_id))
         self._tell()
 
     async def _write(self, socket: Socket, scope: anyio.CancelScope) -> None:

@@ -154,7 +154,8 @@ class CallsConnector:
 
     async def connect(self, chat_id: str) -> Transport:
         """As `Connector.connect`."""
-        if is_call_id(chat_id) and self._hub.chats.get(chat_id) is None:
+        known = self._hub.chats.get(chat_id)
+        if is_call_id(chat_id) and (known is None or known.status == "ERROR"):  # it may go on although it was lost
             try:
                 await self._calls.attach(chat_id)
             except CallNotAttached as why:

@@ -18,6 +18,7 @@ from evi_mcp.openai_realtime.tickets import Ticket
 from evi_mcp.protocol.redaction import redact
 
 MAX_UNPROVEN = 1000
+CROWDED = "too many commands wait for the service"
 Proven = Callable[[str], None]
 """What follows once the service shows an item; given its id."""
 
@@ -169,6 +170,8 @@ class Commands:
         change = change_of(ticket.message, self.session, self._variables, has_spoken=spoken)
         if change.refusal is not None:
             ticket.refuse(change.refusal)
+        elif change.session and len(self._updates) >= MAX_UNPROVEN:
+            ticket.refuse(CROWDED)
         elif change.session:
             update = {"type": "realtime", **change.session}
             self._updates[self._outbox.send("session.update", session=update)] = ticket, change
@@ -204,7 +207,7 @@ class Commands:
         """Writes an item under an id of its own."""
         item_id = self._outbox.new_id()
         if len(self._items) >= MAX_UNPROVEN:
-            ticket.refuse("too many commands wait for the service")
+            ticket.refuse(CROWDED)
             return
         self._items[item_id] = _Unproven(ticket, then)
         if shown:

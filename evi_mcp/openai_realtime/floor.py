@@ -79,12 +79,17 @@ class Floor:
         self._lines.append(line)
         self.go_on()
 
-    def began(self, response: Response) -> None:
-        """`response.created`, of anybody."""
+    def began(self, response: Response, *, answers: bool) -> None:
+        """`response.created`, of anybody.
+
+        Args:
+            response: It.
+            answers: Whether it answers to what was said and written: a line of a supervisor does not.
+        """
         if response.outside:
             return
         self._active.add(response.id)
-        self.owes_answer = False
+        self.owes_answer = self.owes_answer and not answers
         requested = self._requested
         if requested is not None and response.ours == self._mark(requested):
             self._requested = None

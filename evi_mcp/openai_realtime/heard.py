@@ -25,7 +25,7 @@ from evi_mcp.openai_realtime.reading import (
     whole,
     words_of,
 )
-from evi_mcp.openai_realtime.responses import Response, Responses
+from evi_mcp.openai_realtime.responses import MAX_ITEMS, Response, Responses
 from evi_mcp.openai_realtime.speech import NO_TRANSCRIPTION, Speech
 from evi_mcp.openai_realtime.timeline import Timeline
 
@@ -56,7 +56,7 @@ class Conversation:
         self.has_spoken = False
         """Whether the assistant was heard: from then on its voice is fixed."""
         self.has_spoken_since = False
-        """Whether the caller has said or typed something since the last response began."""
+        """Whether the caller has said or typed something since the last answer began; whoever sees one sets it back."""
         self.own: dict[str, list[Message]] = {}
         """What is published for items that this adapter writes, by their ids."""
 
@@ -184,8 +184,6 @@ class Conversation:
         response = self._responses.known(text(value, "id"))
         response.read(value)
         self._hold_end(response)
-        if not response.outside:
-            self.has_spoken_since = False
         return response
 
     def output(self, event: Object) -> None:
@@ -278,7 +276,7 @@ class Conversation:
 
     def _belongs(self, item: Object, response: Response) -> None:
         key, kind = text(item, "id"), kind_of(item)
-        if not self._is_shown(item, response):
+        if not self._is_shown(item, response) or len(response.spoken) + len(response.calls) >= MAX_ITEMS:
             return
         self._timeline.place(key, group=None if response.outside else response.id)
         if kind == "assistant" and key not in response.spoken:

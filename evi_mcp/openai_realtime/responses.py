@@ -10,6 +10,8 @@ from typing import Literal
 from evi_mcp.openai_realtime.reading import Message, Object, text, thing
 
 MAX_RESPONSES = 200
+MAX_ITEMS = 1000
+"""Of one response; what is over stands by itself."""
 OURS = "evi"
 """The key in a response's metadata by which its `response.create` is known again."""
 _END = "end of "

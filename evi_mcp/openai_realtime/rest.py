@@ -1,15 +1,17 @@
 """Ending and transferring a call, by REST. openai-openapi: `/realtime/calls/{call_id}/hangup` and `/refer`."""
 
 import logging
-import re
 import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from evi_mcp import __version__
 from evi_mcp.clock import Clock, timeout
 from evi_mcp.openai_realtime.endpoints import Endpoint
 from evi_mcp.openai_realtime.reading import text, thing
+from evi_mcp.protocol.call_commands import TransferChat
 from evi_mcp.protocol.codec import load_json
 from evi_mcp.quoting import quote
 from evi_mcp.upstream.transport import may_use_proxy
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
 
 WITHIN_S = 10.0
 MAX_ANSWER_BYTES = 64 * 2**10
-
-_TARGET = re.compile(r"(tel|sips?):\S{1,500}")
 
 
 class NotDone(Exception):
@@ -33,14 +33,17 @@ def action_of(command: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None] |
     Raises:
         NotDone: A field cannot be used.
     """
-    if command["type"] == "end_chat":
-        return "hangup", None
-    if command["type"] != "transfer_chat":
-        return None
-    target = command.get("target_uri")
-    if not isinstance(target, str) or not _TARGET.fullmatch(target):
-        raise NotDone("target_uri must be an address such as tel:+14155550123 or sip:agent@example.com")
-    return "refer", {"target_uri": target}
+    match command["type"]:
+        case "end_chat":
+            return "hangup", None
+        case "transfer_chat":
+            try:
+                return "refer", {"target_uri": TransferChat.model_validate(command).target_uri}
+            except ValidationError:
+                raise NotDone(
+                    "target_uri must be an address such as tel:+14155550123 or sip:agent@example.com"
+                ) from None
+    return None
 
 
 class Rest:

@@ -101,6 +101,8 @@ class Timeline:
         place = Place(key, group, instead=list(instead), never=list(never))
         if never:
             self._lost[key] = place
+            if len(self._lost) > MAX_PLACES:
+                del self._lost[next(iter(self._lost))]
         self._places.insert(self._index(after, group), place)
         self._by_key[key] = place
 

@@ -189,11 +189,15 @@ class Translator:
             for former in self._responses.active:
                 if former is not response:  # its end was missed
                     self._abandon(former, at_ms)
-        self._floor.began(response)
-        if not response.outside:
-            self._commands.response_began(response.id)
+        line = self._floor.is_ours_to_say(response)
         heard = not (response.outside and response.text_only)
-        if self._pause.on and heard and not self._floor.is_ours_to_say(response):
+        broken = self._pause.on and heard and not line
+        answers = not (response.outside or line or broken)
+        self._floor.began(response, answers=answers)
+        if answers:
+            self._conversation.has_spoken_since = False
+            self._commands.response_began(response.id)
+        if broken:
             self._pause.undone(response)
 
     def _abandon(self, response: Response, at_ms: int) -> None:

@@ -157,3 +157,19 @@ def test_a_resume_without_a_pause_changes_nothing() -> None:
     play = Play()
     assert play.command("resume_assistant_message").outcome == "done"
     assert not play.sent
+
+
+def test_a_resume_answers_the_caller_also_after_a_line_and_a_broken_pause() -> None:
+    """Neither of them was an answer."""
+    play = Play("support")
+    play.wait(6)
+    play.command("pause_assistant_message")
+    play.wait(8)  # the caller has spoken
+    assert "coffee machine" in str(play.of("user_message"))
+    play.command("assistant_input", text="One moment.")
+    play.foreign("response.create")
+    play.wait(3)
+    play.command("resume_assistant_message")
+    play.wait(3)
+    assert len([event for event in play.sent if event["type"] == "response.create"]) == 2
+    assert "order number" in str(play.of("assistant_message")[-1])

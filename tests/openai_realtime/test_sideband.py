@@ -277,3 +277,16 @@ async def test_a_call_is_reached_over_the_hubs_own_socket() -> None:
             await client.send(json.dumps({"type": "assistant_input", "text": "One moment."}))
             message = await until(client, "assistant_message")
             assert message["from_text"] and message["message"]["content"] == "One moment."
+
+
+async def test_a_call_that_was_lost_and_goes_on_can_be_attached_again() -> None:
+    """A chat that ended because of trouble here is not the end of the call."""
+    async with rig(reconnect_for_s=0.1) as made:
+        connector = CallsConnector(made.hub.connector, made.calls, made.hub)
+        call_id = await made.attached()
+        made.service.refuse[call_id] = [(503, {})] * 20
+        made.service.cut(call_id)
+        await made.ended(call_id)
+        made.service.refuse.clear()
+        transport = await connector.connect(call_id)
+        assert json.loads(await transport.receive())["chat_id"] == call_id
