@@ -120,7 +120,7 @@ class CallAdapter:
                 with anyio.CancelScope(shield=True):
                     await self._leave(self._socket)
             if not self.source.ended:
-                self.source.end("this server no longer follows the call, which may go on", status="ERROR")
+                self._end("this server no longer follows the call, which may go on", status="ERROR")
 
     async def _first_socket(self) -> Socket:
         ends, delays = self._clock.elapsed() + self._fresh_s, self._delays()
@@ -141,7 +141,7 @@ class CallAdapter:
     async def _next_socket(self) -> Socket | None:
         """Connects again; `None` if the call is over, or cannot be reached any more: then the chat has ended."""
         if self._translator.expired:
-            self.source.end(LONGEST_CALL, status="MAX_DURATION_TIMEOUT")
+            self._end(LONGEST_CALL, status="MAX_DURATION_TIMEOUT")
             return None
         ends, delays, why = self._clock.elapsed() + self._reconnect_for_s, self._delays(), ""
         while True:
@@ -150,20 +150,25 @@ class CallAdapter:
                 return await self._open(self._endpoint, self.call_id)
             except Refused as refusal:
                 if refusal.status in (404, 410):
-                    self.source.end(self._over)
+                    self._end(self._over)
                     return None
                 why, wait = sentence(refusal), refusal.retry_after or 0.0
                 if is_final(refusal.status):
-                    self.source.end(why, status="ERROR")
+                    self._end(why, status="ERROR")
                     return None
             except Unreachable as trouble:
                 why = str(trouble)
             _log.warning("cannot connect again", extra=fields(chat_id=self.call_id, reason=why))
             wait = max(next(delays), wait)
             if self._clock.elapsed() + wait > ends:
-                self.source.end(f"gave up after {self._reconnect_for_s:g} s: {why}", status="ERROR")
+                self._end(f"gave up after {self._reconnect_for_s:g} s: {why}", status="ERROR")
                 return None
             await sleep(self._clock, wait)
+
+    def _end(self, reason: str, status: str = "USER_ENDED") -> None:
+        """Ends the chat, with everything that was said in it."""
+        self._translator.finish()
+        self.source.end(reason, status=status)
 
     def _lose(self, socket: Socket) -> None:
         self.source.away = True  # the hub refuses what would be spoken too late

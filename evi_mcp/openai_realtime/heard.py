@@ -99,8 +99,15 @@ class Conversation:
     def lost(self, key: str) -> None:
         """An item that was asked for again is not there: it never will be, or is yet to come."""
         response = self._responses.of_item(key)
-        if self._speech.knows(key) or (response is not None and not response.done):
-            return
+        if not self._speech.knows(key) and (response is None or response.done):
+            self._give_up(key)
+
+    def finish(self) -> None:
+        """The call is over: of what was not complete, as much as is known."""
+        for key in tuple(self._drafts):
+            self._give_up(key)
+
+    def _give_up(self, key: str) -> None:
         draft = self._drafts.pop(key, "")
         self._timeline.fill(key, [self._assistant(key, draft, heard="part")] if draft else [])
 

@@ -181,6 +181,16 @@ class Timeline:
         out, self._out = self._out, []
         return out
 
+    def finish(self) -> list[Message]:
+        """The call is over: all that waits, in order, and what is said of that which did not come."""
+        for key, place in tuple(self._lost.items()):
+            self.fill(key, place.never)
+        self._lost.clear()
+        while self._places:
+            self._leave(self._places[0])
+        out, self._out = self._out, []
+        return out
+
     def next_due(self) -> float | None:
         """When `take` should be called at the latest; `None` if nothing waits for a time."""
         blocks = [place.blocks_since + PATIENCE_S for place in self._places[:1] if place.blocks_since is not None]

@@ -119,6 +119,12 @@ class Translator:
             self._resume(Unheard({"type": "resume_assistant_message"}))
             self.tick(now)
 
+    def finish(self) -> None:
+        """The call is over, or followed no longer: what waits is published."""
+        self._conversation.finish()
+        for message in self._timeline.finish():
+            self._publish(message)
+
     def tick(self, now: float) -> None:
         """Publishes what is ready, and gives up what is late."""
         self._floor.expire(now)

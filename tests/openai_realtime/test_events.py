@@ -75,6 +75,16 @@ def test_text_that_never_comes_is_said_to_be_lost() -> None:
     assert message["transcript"] == "lost" and message["message"]["content"] == "[speech, its text did not come]"
 
 
+def test_what_still_waits_when_the_call_ends_is_told() -> None:
+    """The last words of a call are worth the most, and their text comes when nobody is there any more."""
+    play = Play("support", transcript_after_s=1e6)
+    play.wait(12.6)  # the caller has spoken, and is answered
+    assert "order number" not in str(play.messages)
+    play.translator.finish()
+    assert [who for who, _ in turns(play.messages)] == ["assistant", "user", "assistant"]
+    assert play.of("user_message")[-1]["transcript"] == "lost" and "order number" in str(play.messages)
+
+
 def test_speech_without_transcription_is_shown_and_once_said_what_to_change() -> None:
     """It is off by default in this service: silence would look like a caller who says nothing."""
     play = supervised("support", transcribes=False)

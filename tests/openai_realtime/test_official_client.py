@@ -1,11 +1,14 @@
 """A client that nobody here wrote: OpenAI's own SDK as a second client of the call, on the simulated sideband."""
 
+import contextlib
 from typing import Any
 
+import anyio
 import pytest
 from openai import AsyncOpenAI
 from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
+from websockets.exceptions import ConnectionClosed
 
 from tests.openai_realtime.rig import KEY, rig
 
@@ -33,7 +36,17 @@ async def test_the_official_client_attaches_answers_a_call_and_is_seen_by_the_su
             await agent.send("tool_response", tool_call_id=called, content="mine")
             assert "answered already" in (await agent.until("error"))["message"]
             await connection.response.create()
-            await agent.until("assistant_message", lambda message: "lost" in message["message"]["content"])
+            async with anyio.create_task_group() as group:
+                group.start_soon(_read_on, connection)  # with frames unread the client's close takes 10 s
+                await agent.until("assistant_message", lambda message: "lost" in message["message"]["content"])
+                made.service.call(call_id).hang_up()
+                made.service.wake(call_id)
+
+
+async def _read_on(connection: Any) -> None:
+    with contextlib.suppress(ConnectionClosed):
+        while True:
+            await connection.recv()
 
 
 async def test_what_a_supervisor_does_is_official_to_the_official_client() -> None:
