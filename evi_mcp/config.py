@@ -96,6 +96,22 @@ class Settings(BaseSettings):
         description="Comma-separated keys of the hub: bots that dial in and clients of the hub show one of them in"
         " X-Hume-Api-Key. Without any the hub serves this machine only.",
     )
+    openai_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias="OPENAI_API_KEY",
+        description="API key of the project whose OpenAI Realtime calls are attached to, sent only in a header. Without"
+        " it they cannot be. On a command line other users can read it: prefer the variable.",
+    )
+    openai_base_url: str = Field(
+        default="https://api.openai.com/v1",
+        description="A service that speaks OpenAI Realtime's wire, up to the version: for Azure"
+        " https://RESOURCE.openai.azure.com/openai/v1, for Inworld https://api.inworld.ai/v1.",
+    )
+    openai_webhook_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias="OPENAI_WEBHOOK_SECRET",
+        description="Signing secret (whsec_...) of the webhook realtime.call.incoming; without it the hub takes none.",
+    )
     claude_channel: bool = Field(
         default=False,
         json_schema_extra={"shown": "off"},
@@ -144,13 +160,13 @@ class Settings(BaseSettings):
             return None
         return str(Path(value.strip()).expanduser())
 
-    @field_validator("hume_api_key", mode="before")
+    @field_validator("hume_api_key", "openai_api_key", "openai_webhook_secret", mode="before")
     @classmethod
     def _empty_key_is_none(cls, value: Any) -> Any:
         # A client's configuration often has the variable with nothing, or a space or line end, in it.
         return (value.strip() or None) if isinstance(value, str) else value
 
-    @field_validator("hume_api_key")
+    @field_validator("hume_api_key", "openai_api_key")
     @classmethod
     def _key_fits_a_header(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not (value.get_secret_value().isascii() and value.get_secret_value().isprintable()):
@@ -171,7 +187,7 @@ class Settings(BaseSettings):
     def _level_in_any_case(cls, value: Any) -> Any:
         return value.upper() if isinstance(value, str) else value
 
-    @field_validator("base_url")
+    @field_validator("base_url", "openai_base_url")
     @classmethod
     def _usable_base_url(cls, value: str) -> str:
         return usable_base_url(value)
@@ -208,8 +224,9 @@ class Settings(BaseSettings):
 
     @property
     def mask(self) -> Mask:
-        """Takes out every value that must not be seen: the API key, the hub's keys and the named secrets."""
-        secrets = [*self.secrets.values(), *([self.hume_api_key] if self.hume_api_key else [])]
+        """Takes out every value that must not be seen: the API keys, the hub's keys and the named secrets."""
+        keys = (self.hume_api_key, self.openai_api_key, self.openai_webhook_secret)
+        secrets = [*self.secrets.values(), *filter(None, keys)]
         return Mask([*(secret.get_secret_value() for secret in secrets), *self.hub_key_list])
 
 

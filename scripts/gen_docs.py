@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mcp_types as types
+import services_page
 from mcp import Client
 
 from evi_mcp.access.callers import Access
@@ -198,6 +199,7 @@ def pages() -> dict[Path, str]:
     served = asyncio.run(_served())
     made = {
         ROOT / "docs" / "settings.md": settings_page(),
+        ROOT / "docs" / "services.md": _template("services", services=services_page.table()),
         ROOT / "docs" / "tools.md": tools_page(served),
         ROOT / "README.md": readme(served),
     }

@@ -1,15 +1,20 @@
 """The command `evi-mcp hub`: bots dial in, supervisors attach."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import click
 
 from evi_mcp import logs
-from evi_mcp.config import load
+from evi_mcp.config import Settings, load
 from evi_mcp.ending import Ending
+from evi_mcp.upstream.transport import Connector
+
+if TYPE_CHECKING:
+    from evi_mcp.hub import Hub
 
 
 class Address(click.ParamType[tuple[str, int]]):
@@ -27,6 +32,31 @@ class Address(click.ParamType[tuple[str, int]]):
         return host, int(port)
 
 
+@asynccontextmanager
+async def opened(settings: Settings, host: str | None, port: int) -> AsyncIterator[tuple["Hub", Connector]]:
+    """A hub, and the way to its chats; with `OPENAI_API_KEY` calls of OpenAI Realtime are among them.
+
+    Args:
+        host: `None` listens nowhere.
+
+    Raises:
+        InvalidSetting, CannotListen: As `Hub`.
+    """
+    from evi_mcp.hub import Hub
+
+    served = Hub(host, port, keys=settings.hub_key_list)
+    if settings.openai_api_key is None:
+        async with served:
+            yield served, served.connector
+        return
+    from evi_mcp.cli.openai import calls_on
+    from evi_mcp.openai_realtime.calls import CallsConnector
+
+    calls = calls_on(served, settings.openai_api_key, settings)
+    async with served, calls:
+        yield served, CallsConnector(served.connector, calls, served)
+
+
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others need keys.")
 @click.option("--port", default=8770, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one.")
@@ -40,16 +70,14 @@ def hub(host: str, port: int, hub_keys: str | None, log_level: str | None) -> in
     """
     settings = load({"hub_keys": hub_keys, "log_level": log_level})
     logs.configure(settings.log_level, settings.mask)
-    return asyncio.run(_run(host, port, settings.hub_key_list))
+    return asyncio.run(_run(host, port, settings))
 
 
-async def _run(host: str, port: int, keys: Sequence[str]) -> int:
+async def _run(host: str, port: int, settings: Settings) -> int:
     """Runs until a signal comes."""
-    from evi_mcp.hub import Hub
-
     told = anyio.Event()
     Ending(told.set).catch_signals()
-    async with Hub(host, port, keys=keys) as served:
+    async with opened(settings, host, port) as (served, _):
         click.echo(served.base_url)
         await told.wait()
     return 0

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from evi_mcp import __version__, ending, logs
 from evi_mcp.cli import limits
-from evi_mcp.cli.hub import Address, hub
+from evi_mcp.cli.hub import Address, hub, opened
 from evi_mcp.config import Settings, load, rows
 from evi_mcp.ending import Ending
 from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting, MissingApiKey
@@ -62,7 +62,14 @@ def _evi_mcp() -> None:
 
 
 @_evi_mcp.command()
-@click.option("--simulate", is_flag=True, help="Run a simulated EVI inside: no key, live scripted chats at once.")
+@click.option(
+    "--simulate",
+    is_flag=False,
+    flag_value="evi",
+    type=click.Choice(["evi", "openai"]),
+    help="Run a simulated EVI inside, or with --simulate=openai simulated calls of OpenAI Realtime: no key, live"
+    " scripted chats at once.",
+)
 @click.option(
     "--hub",
     "hub_at",
@@ -71,11 +78,11 @@ def _evi_mcp() -> None:
     help="Run the hub inside: your voice agents dial in here, and are the chats. 127.0.0.1:8770 is where they look.",
 )
 @_with_settings
-def serve(simulate: bool, hub_at: tuple[str, int] | None, **flags: str | None) -> int:
+def serve(simulate: str | None, hub_at: tuple[str, int] | None, **flags: str | None) -> int:
     """Serve MCP over stdin and stdout (the default)."""
     if hub_at and (simulate or flags["base_url"]):
         raise click.UsageError("--hub, --simulate and --base-url each say where the chats are; take one of them.")
-    settings = _settings(flags, simulate=simulate)
+    settings = _settings(flags, simulate=simulate is not None)
     if sys.stdin.isatty():
         logs.say("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.")
     limits.raise_open_files()
@@ -83,26 +90,34 @@ def serve(simulate: bool, hub_at: tuple[str, int] | None, **flags: str | None) -
     from evi_mcp.server import stdio
 
     if simulate:
-        stdio.run(_simulated(settings))
-    elif hub_at:
+        stdio.run(_simulated(settings, simulate))
+    if hub_at:
         stdio.run(_with_hub(settings, *hub_at))
+    if settings.hume_api_key is None and settings.openai_api_key is not None:
+        stdio.run(_with_hub(settings, None, 0))  # its calls are attached to by id; nothing has to dial in
     if settings.hume_api_key is None:
         _log.warning("%s", MissingApiKey())
     stdio.run(stdio.serve(settings))
 
 
-async def _with_hub(settings: Settings, host: str, port: int) -> int:
-    from evi_mcp.hub import Hub
+async def _with_hub(settings: Settings, host: str | None, port: int) -> int:
     from evi_mcp.server import stdio
     from evi_mcp.supervision.service import open_service
 
-    async with Hub(host, port, keys=settings.hub_key_list) as hub:
-        _log.info("voice agents dial in at %s", hub.base_url)
-        return await stdio.serve(settings, open_service(settings, hub.connector, hub.directory))
+    async with opened(settings, host, port) as (hub, connector):
+        if hub.base_url is not None:
+            _log.info("voice agents dial in at %s", hub.base_url)
+        return await stdio.serve(settings, open_service(settings, connector, hub.directory))
 
 
-async def _simulated(settings: Settings) -> int:
+async def _simulated(settings: Settings, service: str) -> int:
     from evi_mcp.server import stdio
+
+    if service == "openai":
+        from evi_mcp.cli.openai import simulated_calls
+
+        async with simulated_calls() as base_url:
+            return await stdio.serve(_pointed_at(base_url, settings))
     from evi_mcp.simulator import Simulator
 
     async with Simulator() as simulator:

@@ -13,7 +13,7 @@ import ssl
 import urllib.request
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from evi_mcp.addresses import is_encrypted, is_host, is_this_machine
@@ -151,6 +151,15 @@ def tls_context() -> ssl.SSLContext:
     A file that is missing raises nothing; it is told of when a certificate is not trusted.
     """
     return ssl.create_default_context()
+
+
+def socket_options(base_url: str, route: Route) -> dict[str, Any]:
+    """What `websockets` is told of the way: the proxy, and TLS to the service and to the proxy."""
+    if not is_encrypted(base_url):
+        return {"proxy": route.proxy}
+    context = tls_context()
+    options = {"proxy": route.proxy, "ssl": context}
+    return {**options, "proxy_ssl": context} if is_encrypted(route.proxy or "") else options
 
 
 def certificate_trouble(environment: Mapping[str, str] = os.environ) -> str | None:

@@ -22,14 +22,13 @@ from websockets.exceptions import (
 )
 
 from evi_mcp import __version__
-from evi_mcp.addresses import is_encrypted
 from evi_mcp.errors import SendNotReached, SendRefused, SendUnknown
 from evi_mcp.protocol.codec import fault
 from evi_mcp.protocol.lifecycle import GONE_STATUS
 from evi_mcp.protocol.messages import ProtocolFault
 from evi_mcp.quoting import name
 from evi_mcp.upstream.connection import Connection
-from evi_mcp.upstream.environment import route_to, tls_context
+from evi_mcp.upstream.environment import route_to, socket_options
 from evi_mcp.upstream.reconnect import retry_after
 from evi_mcp.upstream.rest import RestClient
 from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, MaybeTaken, NotTaken, Refused, Transport, Unreachable
@@ -77,16 +76,12 @@ class WebSocketConnector:
         self._base = f"ws{base_url.rstrip('/')[len('http') :]}"
         self._api_key = api_key
         self._rest = rest
-        self._encrypted = is_encrypted(base_url)
+        self._base_url = base_url
         self._route = route_to(base_url)
 
     @cached_property
-    def _tls(self) -> dict[str, Any]:
-        """What the library is told of TLS, to the service and to a proxy."""
-        if not self._encrypted:
-            return {}
-        context = tls_context()
-        return {"ssl": context, **({"proxy_ssl": context} if is_encrypted(self._route.proxy or "") else {})}
+    def _options(self) -> dict[str, Any]:
+        return socket_options(self._base_url, self._route)
 
     async def connect(self, chat_id: str) -> Transport:
         if self._route.trouble:
@@ -102,10 +97,9 @@ class WebSocketConnector:
                 ping_timeout=PING_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
                 compression=None,  # speech shrinks by a quarter, and costs five times as much to take in
-                proxy=self._route.proxy,
                 logger=_logger,
                 create_connection=Connection,
-                **self._tls,
+                **self._options,
             )
         except InvalidStatus as error:
             answer = error.response

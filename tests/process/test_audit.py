@@ -180,11 +180,12 @@ async def test_a_disk_that_hangs_holds_neither_a_resume_nor_the_end(evi: FakeEvi
     hangs = path.with_name("hangs")
     path.with_name("sitecustomize.py").write_text(HANGS)
     environment = {"PYTHONPATH": str(path.parent), "HANGS": str(hangs)}
-    async with evi_mcp(evi=evi, EVI_MCP_AUDIT_LOG=str(path), **environment) as server:
+    async with evi_mcp(evi=evi, EVI_MCP_AUDIT_LOG=str(path), environment=environment) as server:
         await attached(server)
         await server.call("pause", chat_id=CHAT, resume_after_s=0.5 if end == "timer" else 300)
         hangs.touch()
         if end == "eof":
+            assert server.process.stdin is not None
             server.process.stdin.close()
         elif end != "timer":
             server.process.send_signal(getattr(signal, end))

@@ -1,0 +1,370 @@
+"""The conversation as EVI's messages: what the service's events say, each thing once and in its place.
+
+Every item has an id, and so has every response: nothing is guessed from the order of events. Facts: the event types of
+the SDK; OpenAI's guide "Realtime conversations" on the order of a turn.
+"""
+
+from collections.abc import Callable
+
+from evi_mcp.openai_realtime.calls_asked import CallsAsked
+from evi_mcp.openai_realtime.reading import (
+    MAX_TEXT,
+    Message,
+    Object,
+    is_complete,
+    is_voiced,
+    kind_of,
+    mcp_call_of,
+    same_words,
+    settled,
+    text,
+    thing,
+    things,
+    tool_call_of,
+    tool_output_of,
+    whole,
+    words_of,
+)
+from evi_mcp.openai_realtime.responses import MAX_ITEMS, Response, Responses
+from evi_mcp.openai_realtime.speech import NO_TRANSCRIPTION, Speech
+from evi_mcp.openai_realtime.timeline import Timeline
+
+MAX_DRAFTS = 200
+"""Messages of the assistant whose words are kept while they are made."""
+
+
+class Conversation:
+    """What is said and asked for in a call, on its way to the chat.
+
+    Args:
+        timeline: Where it is put.
+        responses: The responses of the call.
+        asked: Its tool calls.
+        words_for: What this adapter has asked a response to say, by its mark; `None` if it has not.
+    """
+
+    def __init__(
+        self, timeline: Timeline, responses: Responses, asked: CallsAsked, words_for: Callable[[str], str | None]
+    ) -> None:
+        self._timeline = timeline
+        self._responses = responses
+        self._asked = asked
+        self._words_for = words_for
+        self._speech = Speech()
+        self._drafts: dict[str, str] = {}
+        self._told_of_transcription = False
+        self.has_spoken = False
+        """Whether the assistant was heard: from then on its voice is fixed."""
+        self.has_spoken_since = False
+        """Whether the caller has said or typed something since the last answer began; whoever sees one sets it back."""
+        self.own: dict[str, list[Message]] = {}
+        """What is published for items that this adapter writes, by their ids."""
+
+    # Items
+
+    def added(self, item: Object, previous: str | None) -> None:
+        """An item joined the conversation; what the assistant makes is still empty."""
+        key, kind = text(item, "id"), kind_of(item)
+        if not key:
+            return
+        if kind == "speech":
+            self.committed(key, previous)
+        else:
+            self._timeline.place(key, after=previous, group=self._group_of(item))
+        if kind != "assistant" or is_complete(item):
+            self._take(item)
+
+    def completed(self, item: Object, previous: str | None = None) -> None:
+        """An item is as it will be."""
+        key = text(item, "id")
+        if key:
+            self._timeline.place(key, after=previous)
+            self._take(settled(item))
+
+    def restored(self, item: Object) -> None:
+        """An item was asked for again; what the service still makes is left to come."""
+        if item.get("status") != "in_progress":
+            self.completed(item)
+
+    def committed(self, key: str, previous: str | None) -> None:
+        """The caller has said something."""
+        if key and key not in self._timeline:
+            self._speech.note(key)
+            late, never = self._speech.without_text(key, "late"), self._speech.without_text(key, "lost")
+            self._timeline.place(key, after=previous, instead=[{**late, "interim": True}], never=[never])
+            self.has_spoken_since = True
+            if self._speech.transcribed is False:
+                self._say_without_text(key)
+
+    def lost(self, key: str) -> None:
+        """An item that was asked for again is not there: it never will be, or is yet to come."""
+        response = self._responses.of_item(key)
+        if not self._speech.knows(key) and (response is None or response.done):
+            self._give_up(key)
+
+    def finish(self) -> None:
+        """The call is over: of what was not complete, as much as is known."""
+        for key in tuple(self._drafts):
+            self._give_up(key)
+
+    def _give_up(self, key: str) -> None:
+        draft = self._drafts.pop(key, "")
+        self._timeline.fill(key, [self._assistant(key, draft, heard="part")] if draft else [])
+
+    def settings(self, session: Object) -> None:
+        """The state of the session is known: whether the caller's words become text, for one thing."""
+        self._speech.read(session)
+        if self._speech.transcribed is False:
+            for key in self._timeline.open_keys:
+                if self._speech.knows(key):
+                    self._say_without_text(key)
+
+    def _take(self, item: Object) -> None:
+        """Publishes an item in its place, as soon as it says enough."""
+        key = text(item, "id")
+        match kind_of(item):
+            case "speech":
+                self._write_down(key, words_of(item))
+            case "typed":
+                if self._timeline.fill(key, [_typed(key, words_of(item))]):
+                    self.has_spoken_since = True
+            case "assistant" if is_complete(item):
+                self._say(item)
+            case "call":
+                self._ask(item)
+            case "output":
+                self._answer(item)
+            case "mcp_call" if isinstance(item.get("output"), str) or thing(item, "error"):
+                self._timeline.fill(key, mcp_call_of(item))
+            case "system":  # a whisper, whoever gives it
+                context = {"text": words_of(item), "type": "persistent"}
+                whisper: Message = {"type": "session_settings", "context": context, "item_id": key}
+                self._show(key, whisper)
+            case "other":
+                self._timeline.fill(key, [])
+
+    # The caller
+
+    def speech(self, event: Object) -> None:
+        """`speech_started` and `speech_stopped`."""
+        key = text(event, "item_id")
+        if event.get("type") == "input_audio_buffer.speech_started":
+            self._speech.began(key, whole(event, "audio_start_ms"))
+            for response in self._responses.playing:
+                response.spoken_over = True
+        else:
+            self._speech.stopped(key, whole(event, "audio_end_ms"))
+
+    def transcription(self, event: Object) -> None:
+        """`transcription.delta`, `.completed` and `.failed`."""
+        key, kind = text(event, "item_id"), str(event.get("type")).rpartition(".")[2]
+        if not key:
+            return
+        self.committed(key, None)
+        if kind == "delta":
+            said = self._speech.hears(key, text(event, "delta"))
+            if said and self._timeline.is_next(key) and self._timeline.is_open(key):
+                self._timeline.now({**self._speech.message(key, said), "interim": True})
+        elif kind == "completed":
+            self._timeline.fill(key, [self._speech.transcribed_as(key, text(event, "transcript"))])
+        elif kind == "failed":
+            error = thing(event, "error")
+            why = text(error, "message") or text(error, "code")
+            self._timeline.fill(key, [self._speech.without_text(key, "failed", why)])
+
+    def _write_down(self, key: str, words: str) -> None:
+        self._speech.note(key)
+        if words:
+            self._timeline.fill(key, [self._speech.message(key, words)])
+        elif self._speech.transcribed is False:
+            self._say_without_text(key)
+
+    def _say_without_text(self, key: str) -> None:
+        if self._timeline.fill(key, [self._speech.without_text(key, "off")]) and not self._told_of_transcription:
+            self._told_of_transcription = True
+            self._timeline.last(dict(NO_TRANSCRIPTION))
+
+    # The assistant
+
+    def begun(self, value: Object) -> Response:
+        """`response.created`, or the first that is heard of a response."""
+        response = self._responses.known(text(value, "id"))
+        response.read(value)
+        self._hold_end(response)
+        return response
+
+    def output(self, event: Object) -> None:
+        """`response.output_item.added` and `.done`."""
+        item, response = thing(event, "item"), self._responses.known(text(event, "response_id"))
+        if not response.id:
+            return
+        self._hold_end(response)
+        self._belongs(item, response)
+        if self._is_shown(item, response):
+            if str(event.get("type")).endswith(".done"):
+                self._take(settled(item))
+
+    def spoken(self, event: Object) -> None:
+        """A piece of what is spoken, or all of it: `delta` and `done` of transcripts and texts."""
+        key = text(event, "item_id")
+        if str(event.get("type")).endswith(".done"):
+            whole_text = text(event, "transcript") or text(event, "text")
+        else:
+            whole_text = (self._drafts.get(key, "") + text(event, "delta"))[:MAX_TEXT]
+        self._drafts.pop(key, None)
+        self._drafts[key] = whole_text
+        if len(self._drafts) > MAX_DRAFTS:
+            del self._drafts[next(iter(self._drafts))]
+
+    def finished(self, value: Object, at_ms: int) -> Response:
+        """`response.done`: all of it once more, which repairs what was missed."""
+        response = self._responses.known(text(value, "id"))
+        response.finish(value)
+        self._hold_end(response)
+        for item in things(value, "output"):
+            self._belongs(item, response)
+            if self._is_shown(item, response):
+                self._take(item if is_complete(item) else {**item, "status": "incomplete"})
+        for key in filter(self._timeline.is_open, (*response.spoken, *response.calls)):
+            if key in response.calls:
+                self._asked.dropped(response.calls[key])
+            self._say({"id": key, "role": "assistant", "status": "incomplete"})  # the service says no more of it
+        self.close(response, at_ms)
+        return response
+
+    def audible(self, event: Object, now: float, at_ms: int) -> None:
+        """`output_audio_buffer.started`, `.stopped` and `.cleared`: what the caller hears."""
+        kind = str(event.get("type")).rpartition(".")[2]
+        id_ = text(event, "response_id")
+        if kind == "started":
+            if id_:
+                response = self._responses.known(id_)
+                if response.audio == "none":
+                    response.audio, response.started_at = "playing", now
+                    self.has_spoken = True
+            return
+        for response in [self._responses.known(id_)] if id_ else self._responses.playing:
+            if response.audio != "playing":
+                continue
+            response.audio = "stopped" if kind == "stopped" else "cut"
+            if kind == "cleared" and response.heard_ms is None:
+                response.heard_ms = max(0, round((now - response.started_at) * 1000))
+            self.close(response, at_ms)
+
+    def truncated(self, event: Object, at_ms: int) -> None:
+        """`conversation.item.truncated`: exactly how much of a message was heard."""
+        response = self._responses.of_item(text(event, "item_id"))
+        if response is not None and (heard := whole(event, "audio_end_ms")) is not None:
+            response.heard_ms = heard
+            self.close(response, at_ms)
+
+    def close(self, response: Response, at_ms: int) -> None:
+        """Publishes the end of a response, if it is known; an interruption also if the end is out already."""
+        if response.outside or not response.done:
+            return
+        ending = response.ending(at_ms)
+        if not response.over:
+            if self._timeline.otherwise(response.end_key, ending):
+                response.cut_told = response.interrupted
+            return
+        if not response.told:
+            response.told = True
+            if self._timeline.fill(response.end_key, ending, late=False):
+                response.cut_told = response.interrupted
+                return
+        if response.interrupted and response.spoken and not response.cut_told:
+            response.cut_told = True
+            self._timeline.now(response.interruption(at_ms))
+
+    def _hold_end(self, response: Response) -> None:
+        """Keeps a place behind all of a response for its end."""
+        if not response.outside:
+            self._timeline.place(response.end_key, group=response.id, instead=[{"type": "assistant_end"}])
+
+    def _belongs(self, item: Object, response: Response) -> None:
+        key, kind = text(item, "id"), kind_of(item)
+        if not self._is_shown(item, response) or len(response.spoken) + len(response.calls) >= MAX_ITEMS:
+            return
+        self._timeline.place(key, group=None if response.outside else response.id)
+        if kind == "assistant" and key not in response.spoken:
+            response.spoken.append(key)
+        elif kind == "call":
+            response.calls[key] = text(item, "call_id")
+            self._asked.belongs(text(item, "call_id"), response.id)
+
+    def _is_shown(self, item: Object, response: Response) -> bool:
+        """Of a response outside of the conversation only what is heard."""
+        return bool(text(item, "id")) and (not response.outside or is_voiced(item))
+
+    def _group_of(self, item: Object) -> str | None:
+        """The response that an item is part of, if it is; the one that runs makes what is not complete."""
+        response = self._responses.of_item(text(item, "id"))
+        if response is None and kind_of(item) in ("assistant", "call", "mcp_call") and not is_complete(item):
+            response = next(iter(self._responses.active), None)
+        return None if response is None or response.outside else response.id
+
+    def _say(self, item: Object) -> None:
+        key = text(item, "id")
+        draft = self._drafts.pop(key, "")
+        words = words_of(item) or draft
+        response = self._responses.of_item(key)
+        heard = "none" if response is None or response.text_only else None
+        if not words:
+            self._timeline.fill(key, [])
+            return
+        if heard is None and response is not None and response.is_cut:
+            heard = str(response.unheard["heard"])
+        message = self._assistant(key, words, heard=heard)
+        asked = self._words_for(response.ours) if response is not None and response.ours else None
+        if asked is not None:
+            equal = same_words(asked, words)
+            message |= {"from_text": True, "asked_text": asked, "reworded": not equal}
+            message["message"] = {"role": "assistant", "content": asked if equal else words}
+        self._timeline.fill(key, [message])
+
+    def _assistant(self, key: str, words: str, *, heard: str | None = None) -> Message:
+        return {
+            "type": "assistant_message",
+            "id": key,
+            "message": {"role": "assistant", "content": words},
+            "models": {},
+            "from_text": False,
+            **({"heard": heard} if heard else {}),
+        }
+
+    # Tools
+
+    def _ask(self, item: Object) -> None:
+        call = tool_call_of(item)
+        if item.get("status") == "completed":
+            if self._timeline.fill(text(item, "id"), [call]):
+                self._asked.asked(call)
+        elif is_complete(item):  # it was cut: its arguments are not whole
+            self._asked.dropped(call["tool_call_id"])
+            self._timeline.fill(text(item, "id"), [])
+
+    def _answer(self, item: Object) -> None:
+        key, call_id = text(item, "id"), text(item, "call_id")
+        name = self._asked.name_of(call_id)
+        foreign = {**tool_output_of(item), **({"tool_name": name} if name else {}), "tool_type": "function"}
+        if self._show(key, foreign):
+            self._asked.answered(call_id, key)
+
+    def _show(self, key: str, foreign: Message) -> bool:
+        """Publishes an item that a client has written; one of this adapter at once, as its command had it."""
+        own = self.own.pop(key, None)
+        if own is None:
+            return self._timeline.fill(key, [foreign])
+        self._timeline.now(*own)
+        return self._timeline.fill(key, [])
+
+
+def _typed(key: str, words: str) -> Message:
+    return {
+        "type": "user_message",
+        "message": {"role": "user", "content": words},
+        "models": {},
+        "from_text": True,
+        "interim": False,
+        "item_id": key,
+    }
