@@ -122,6 +122,7 @@ PURE_MODULES = {
         "calls_asked",
         "commands",
         "declared",
+        "endings",
         "floor",
         "heard",
         "outbox",
