@@ -153,6 +153,7 @@ PURE_MODULES = {
         "calls_asked",
         "commands",
         "declared",
+        "endings",
         "floor",
         "heard",
         "outbox",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from evi_mcp.openai_realtime.calls_asked import CallsAsked
+from evi_mcp.openai_realtime.endings import Endings
 from evi_mcp.openai_realtime.floor import Floor, Line
 from evi_mcp.openai_realtime.heard import Conversation
 from evi_mcp.openai_realtime.outbox import Outbox
@@ -36,6 +37,7 @@ class Commands:
     Args:
         outbox: Where client events are written.
         conversation: What is known of the call.
+        endings: Knows whether the assistant was heard.
         asked: Its tool calls.
         floor: Asks for responses.
         publish: Takes messages of the chat, for what the service does not show.
@@ -45,12 +47,14 @@ class Commands:
         self,
         outbox: Outbox,
         conversation: Conversation,
+        endings: Endings,
         asked: CallsAsked,
         floor: Floor,
         publish: Callable[[Message], None],
     ) -> None:
         self._outbox = outbox
         self._conversation = conversation
+        self._endings = endings
         self._asked = asked
         self._floor = floor
         self._publish = publish
@@ -166,7 +170,7 @@ class Commands:
         self._write(ticket, item, go_on, dict(command))
 
     def _change(self, ticket: Ticket) -> None:
-        spoken = self._conversation.has_spoken
+        spoken = self._endings.has_spoken
         change = change_of(ticket.message, self.session, self._variables, has_spoken=spoken)
         if change.refusal is not None:
             ticket.refuse(change.refusal)

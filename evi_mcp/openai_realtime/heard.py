@@ -7,6 +7,7 @@ the SDK; OpenAI's guide "Realtime conversations" on the order of a turn.
 from collections.abc import Callable
 
 from evi_mcp.openai_realtime.calls_asked import CallsAsked
+from evi_mcp.openai_realtime.endings import Endings
 from evi_mcp.openai_realtime.reading import (
     MAX_TEXT,
     Message,
@@ -39,22 +40,27 @@ class Conversation:
     Args:
         timeline: Where it is put.
         responses: The responses of the call.
+        endings: How each of them ended.
         asked: Its tool calls.
         words_for: What this adapter has asked a response to say, by its mark; `None` if it has not.
     """
 
     def __init__(
-        self, timeline: Timeline, responses: Responses, asked: CallsAsked, words_for: Callable[[str], str | None]
+        self,
+        timeline: Timeline,
+        responses: Responses,
+        endings: Endings,
+        asked: CallsAsked,
+        words_for: Callable[[str], str | None],
     ) -> None:
         self._timeline = timeline
         self._responses = responses
+        self._endings = endings
         self._asked = asked
         self._words_for = words_for
         self._speech = Speech()
         self._drafts: dict[str, str] = {}
         self._told_of_transcription = False
-        self.has_spoken = False
-        """Whether the assistant was heard: from then on its voice is fixed."""
         self.has_spoken_since = False
         """Whether the caller has said or typed something since the last answer began; whoever sees one sets it back."""
         self.own: dict[str, list[Message]] = {}
@@ -190,7 +196,7 @@ class Conversation:
         """`response.created`, or the first that is heard of a response."""
         response = self._responses.known(text(value, "id"))
         response.read(value)
-        self._hold_end(response)
+        self._endings.hold(response)
         return response
 
     def output(self, event: Object) -> None:
@@ -198,7 +204,7 @@ class Conversation:
         item, response = thing(event, "item"), self._responses.known(text(event, "response_id"))
         if not response.id:
             return
-        self._hold_end(response)
+        self._endings.hold(response)
         self._belongs(item, response)
         if self._is_shown(item, response):
             if str(event.get("type")).endswith(".done"):
@@ -220,7 +226,7 @@ class Conversation:
         """`response.done`: all of it once more, which repairs what was missed."""
         response = self._responses.known(text(value, "id"))
         response.finish(value)
-        self._hold_end(response)
+        self._endings.hold(response)
         for item in things(value, "output"):
             self._belongs(item, response)
             if self._is_shown(item, response):
@@ -229,57 +235,8 @@ class Conversation:
             if key in response.calls:
                 self._asked.dropped(response.calls[key])
             self._say({"id": key, "role": "assistant", "status": "incomplete"})  # the service says no more of it
-        self.close(response, at_ms)
+        self._endings.close(response, at_ms)
         return response
-
-    def audible(self, event: Object, now: float, at_ms: int) -> None:
-        """`output_audio_buffer.started`, `.stopped` and `.cleared`: what the caller hears."""
-        kind = str(event.get("type")).rpartition(".")[2]
-        id_ = text(event, "response_id")
-        if kind == "started":
-            if id_:
-                response = self._responses.known(id_)
-                if response.audio == "none":
-                    response.audio, response.started_at = "playing", now
-                    self.has_spoken = True
-            return
-        for response in [self._responses.known(id_)] if id_ else self._responses.playing:
-            if response.audio != "playing":
-                continue
-            response.audio = "stopped" if kind == "stopped" else "cut"
-            if kind == "cleared" and response.heard_ms is None:
-                response.heard_ms = max(0, round((now - response.started_at) * 1000))
-            self.close(response, at_ms)
-
-    def truncated(self, event: Object, at_ms: int) -> None:
-        """`conversation.item.truncated`: exactly how much of a message was heard."""
-        response = self._responses.of_item(text(event, "item_id"))
-        if response is not None and (heard := whole(event, "audio_end_ms")) is not None:
-            response.heard_ms = heard
-            self.close(response, at_ms)
-
-    def close(self, response: Response, at_ms: int) -> None:
-        """Publishes the end of a response, if it is known; an interruption also if the end is out already."""
-        if response.outside or not response.done:
-            return
-        ending = response.ending(at_ms)
-        if not response.over:
-            if self._timeline.otherwise(response.end_key, ending):
-                response.cut_told = response.interrupted
-            return
-        if not response.told:
-            response.told = True
-            if self._timeline.fill(response.end_key, ending, late=False):
-                response.cut_told = response.interrupted
-                return
-        if response.interrupted and response.spoken and not response.cut_told:
-            response.cut_told = True
-            self._timeline.now(response.interruption(at_ms))
-
-    def _hold_end(self, response: Response) -> None:
-        """Keeps a place behind all of a response for its end."""
-        if not response.outside:
-            self._timeline.place(response.end_key, group=response.id, instead=[{"type": "assistant_end"}])
 
     def _belongs(self, item: Object, response: Response) -> None:
         key, kind = text(item, "id"), kind_of(item)

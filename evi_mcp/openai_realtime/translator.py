@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from evi_mcp.openai_realtime.calls_asked import CallsAsked
 from evi_mcp.openai_realtime.commands import Commands
+from evi_mcp.openai_realtime.endings import Endings
 from evi_mcp.openai_realtime.floor import Floor
 from evi_mcp.openai_realtime.heard import Conversation
 from evi_mcp.openai_realtime.outbox import Outbox
@@ -40,10 +41,13 @@ class Translator:
         self.outbox = Outbox(prefix)
         self._timeline = Timeline()
         self._responses = Responses()
+        self._endings = Endings(self._timeline, self._responses)
         self._asked = CallsAsked()
         self._floor = Floor(self.outbox)
-        self._conversation = Conversation(self._timeline, self._responses, self._asked, self._floor.words_for)
-        self._commands = Commands(self.outbox, self._conversation, self._asked, self._floor, publish)
+        self._conversation = Conversation(
+            self._timeline, self._responses, self._endings, self._asked, self._floor.words_for
+        )
+        self._commands = Commands(self.outbox, self._conversation, self._endings, self._asked, self._floor, publish)
         self._pause = Pause(self.outbox, publish)
         self._repair = Repair(self.outbox, self._timeline)
         self._recap = Recap(self.outbox) if recap else None
@@ -81,7 +85,7 @@ class Translator:
             case ["session", "created" | "updated"]:
                 self._saw_session(thing(event, "session"))
             case ["error"]:
-                self._failed(thing(event, "error"), at_ms)
+                self._failed(thing(event, "error"))
             case ["conversation", "item", *_]:
                 self._item(kind, event, now, at_ms)
             case ["input_audio_buffer", "speech_started" | "speech_stopped"]:
@@ -95,7 +99,7 @@ class Translator:
             case ["output_audio_buffer", "started" | "stopped" | "cleared"]:
                 if self._responses.get(text(event, "response_id")) is None:
                     self._repair.mentions(text(event, "response_id"))
-                self._conversation.audible(event, now, at_ms)
+                self._endings.audible(event, now, at_ms)
             case ["response", *rest]:
                 self._response(rest, event, now, at_ms)
         self.tick(now)
@@ -164,7 +168,7 @@ class Translator:
                 self.tick(now)
                 self._commands.added(text(item, "id"))
             case "truncated":
-                self._conversation.truncated(event, at_ms)
+                self._endings.truncated(event, at_ms)
             case transcription if transcription.startswith("input_audio_transcription."):
                 self._repair.mentions(text(event, "item_id"))
                 self._conversation.transcription(event)
@@ -212,7 +216,7 @@ class Translator:
         for key in (*response.spoken, *response.calls):
             if self._timeline.is_open(key):
                 self._repair.ask_for(key)
-        self._conversation.close(response, at_ms)
+        self._endings.close(response, at_ms)
 
     def _resume(self, ticket: Ticket) -> None:
         was_on = self._pause.on
@@ -222,7 +226,7 @@ class Translator:
             self._floor.ask()
         self._floor.go_on()
 
-    def _failed(self, error: Object, at_ms: int) -> None:
+    def _failed(self, error: Object) -> None:
         code, event_id = text(error, "code"), text(error, "event_id")
         if code == EXPIRED:
             self.expired = True
