@@ -64,3 +64,15 @@ def is_this_machine(base_url: str) -> bool:
 def is_encrypted(base_url: str) -> bool:
     """Whether TLS stands between: else whoever is on the way reads the key."""
     return base_url[:6].lower() == "https:"
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """The host, without brackets, and the port of an address to listen on, such as `127.0.0.1:8000` or `[::1]:0`.
+
+    Raises:
+        ValueError: It is not such an address; the text says why.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535 or not is_host(host):
+        raise ValueError("must look like 127.0.0.1:8000, 0.0.0.0:8000 or [::1]:8000")
+    return host.strip("[]"), int(port)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
@@ -9,7 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from evi_mcp.access.callers import Access
-from evi_mcp.addresses import is_encrypted, is_this_machine, usable_base_url
+from evi_mcp.addresses import host_and_port, is_encrypted, is_this_machine, usable_base_url
 from evi_mcp.errors import InvalidChatId, InvalidSetting
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.redaction import SHORTEST_SECRET, Mask
@@ -44,8 +45,9 @@ class Settings(BaseSettings):
     allow_plain_http: bool = Field(
         default=False,
         json_schema_extra={"shown": "off"},
-        description="on allows http to another machine. The key, and all that is said, then cross the network in clear"
-        " text, for everybody on the way to read: only where you trust that network, or it is encrypted by itself.",
+        description="on allows http to another machine, and tokens over http from one. The key, the tokens and all that"
+        " is said then cross the network in clear text, for everybody on the way to read: only where you trust that"
+        " network, or it is encrypted by itself.",
     )
     access: Access = Field(
         default=Access.BARGE,
@@ -126,6 +128,72 @@ class Settings(BaseSettings):
         default="INFO", description="Level of the log on stderr."
     )
 
+    http: str | None = Field(
+        default=None,
+        json_schema_extra={"shown": "off", "bare": "127.0.0.1:8000"},
+        description="HOST:PORT on which MCP is served over HTTP instead of stdin and stdout, at the path /mcp; see"
+        " docs/http.md. The flag alone means 127.0.0.1:8000, port 0 a free one.",
+    )
+    public_url: str | None = Field(
+        default=None,
+        description="URL by which clients reach the server over HTTP, such as https://evi.example.com/mcp: the resource"
+        " that OAuth tokens are issued for, and the host that requests may name.",
+    )
+    allowed_origins: str = Field(
+        default="",
+        description="Comma-separated origins of web pages that may use the server over HTTP, such as"
+        " https://app.example.com. On a local address pages of this machine may, too.",
+    )
+    trusted_proxies: str = Field(
+        default="127.0.0.1,::1",
+        description="Comma-separated addresses and networks of reverse proxies, whose X-Forwarded-For and"
+        " X-Forwarded-Proto are believed.",
+    )
+    max_waits: int = Field(
+        default=2000,
+        ge=1,
+        le=100_000,
+        description="Calls of wait_for_events that wait at once, and over HTTP streams that listen at once.",
+    )
+    caller_waits: int = Field(
+        default=100, ge=1, le=100_000, description="Calls that wait at once for the holder of one token."
+    )
+    caller_chats: int = Field(
+        default=200, ge=1, le=100_000, description="Chats that the holder of one token has attached at once."
+    )
+    caller_commands: int = Field(
+        default=120,
+        ge=1,
+        le=1_000_000,
+        description="Commands that the holder of one token gives within a minute; resume is always free.",
+    )
+    drain_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="Seconds that the server goes on after SIGTERM with /readyz at 503, for a load balancer to notice."
+        " A second signal cuts them short.",
+    )
+    tokens: str | None = Field(
+        default=None,
+        description="TOML file of tokens and tenants, readable by its owner only; see docs/http.md and `evi-mcp token"
+        " new`. It is read again when it changes.",
+    )
+    oauth_issuer: str | None = Field(
+        default=None, description="URL of the OAuth authorization server whose tokens are accepted, as in their `iss`."
+    )
+    oauth_audience: str | None = Field(
+        default=None, description="`aud` that tokens must have, where it is not EVI_MCP_PUBLIC_URL."
+    )
+    oauth_scopes: str = Field(
+        default="evi:monitor evi:coach",
+        description="Scopes that clients are told to ask for at login; evi:barge is asked for when it is needed.",
+    )
+    oauth_client_id: str | None = Field(
+        default=None, description="Client id with which opaque tokens are introspected; without it only JWTs are taken."
+    )
+    oauth_client_secret: SecretStr | None = Field(default=None, description="The secret that goes with it.")
+
     secrets: dict[str, SecretStr] = Field(
         default_factory=dict, description="By name, from the variables EVI_MCP_SECRET_<NAME>; not a setting of its own."
     )
@@ -153,7 +221,7 @@ class Settings(BaseSettings):
         except ValueError:
             raise ValueError("is to be a number of seconds, or off") from None
 
-    @field_validator("audit_log")
+    @field_validator("audit_log", "tokens")
     @classmethod
     def _usable_path(cls, value: str | None) -> str | None:
         if value is None or value.strip().lower() in ("", "off"):
@@ -192,6 +260,34 @@ class Settings(BaseSettings):
     def _usable_base_url(cls, value: str) -> str:
         return usable_base_url(value)
 
+    @field_validator("http")
+    @classmethod
+    def _usable_address(cls, value: str | None) -> str | None:
+        if value is None or value.strip().lower() in ("", "off"):
+            return None
+        host_and_port(value)
+        return value.strip()
+
+    @field_validator("public_url", "oauth_issuer")
+    @classmethod
+    def _usable_url(cls, value: str | None) -> str | None:
+        if not value:
+            return None
+        return usable_base_url(value) + ("/" if value.endswith("/") else "")  # an issuer is compared to the letter
+
+    @field_validator("allowed_origins")
+    @classmethod
+    def _usable_origins(cls, value: str) -> str:
+        origins = [usable_base_url(item) for item in value.split(",")] if value.strip() else []
+        if any(origin.count("/") != 2 for origin in origins):
+            raise ValueError("an origin is a scheme, a host and perhaps a port, such as https://app.example.com")
+        return ",".join(origins)
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _usable_networks(cls, value: str) -> str:
+        return ",".join(str(ip_network(item.strip(), strict=False)) for item in value.split(",") if item.strip())
+
     @model_validator(mode="after")
     def _no_key_in_clear_text(self) -> Self:
         if not (self.allow_plain_http or is_encrypted(self.base_url) or is_this_machine(self.base_url)):
@@ -199,6 +295,12 @@ class Settings(BaseSettings):
                 "EVI_MCP_BASE_URL: http to another machine sends the key in clear text; use https, or allow it with"
                 " EVI_MCP_ALLOW_PLAIN_HTTP=on where the network is yours"
             )
+        for name, url in (("PUBLIC_URL", self.public_url), ("OAUTH_ISSUER", self.oauth_issuer)):
+            if url and not (self.allow_plain_http or is_encrypted(url) or is_this_machine(url)):
+                raise ValueError(
+                    f"{PREFIX}{name}: http to another machine sends tokens in clear text; use https, or allow it with"
+                    " EVI_MCP_ALLOW_PLAIN_HTTP=on where the network is yours"
+                )
         return self
 
     @field_validator("allowed_chats")
@@ -224,20 +326,22 @@ class Settings(BaseSettings):
 
     @property
     def mask(self) -> Mask:
-        """Takes out every value that must not be seen: the API keys, the hub's keys and the named secrets."""
-        keys = (self.hume_api_key, self.openai_api_key, self.openai_webhook_secret)
+        """Takes out every value that must not be seen: the API keys, the hub's keys, the named secrets, OAuth's."""
+        keys = (self.hume_api_key, self.openai_api_key, self.openai_webhook_secret, self.oauth_client_secret)
         secrets = [*self.secrets.values(), *filter(None, keys)]
         return Mask([*(secret.get_secret_value() for secret in secrets), *self.hub_key_list])
 
 
 class Row(NamedTuple):
-    """A setting as users see it. `default` is `None` where there is none."""
+    """A setting as users see it. `default` is `None` where there is none, `bare` what the flag means without a value:
+    `None` where it needs one."""
 
     field: str
     flag: str
     variable: str
     default: str | None
     description: str
+    bare: str | None
 
 
 def rows() -> Iterator[Row]:
@@ -256,6 +360,7 @@ def rows() -> Iterator[Row]:
             alias if isinstance(alias, str) else PREFIX + name.upper(),
             text,
             info.description or "",
+            bare if isinstance(bare := extra.get("bare"), str) else None,
         )
 
 

@@ -10,6 +10,11 @@
     ├── ToolNotAllowed        the tool is above the access level
     ├── TooManyChats          the limit of attached chats is reached
     ├── TooManyWaits          the limit of calls that wait is reached
+    ├── CallerLimit           the caller has reached a limit of its own
+    ├── TokenEnded            the caller's token ended while its call was waiting
+    ├── TokenRefused          a token that opens nothing
+    ├── NoScope               a good token, for something else
+    ├── TokenUnverified       nobody could say whether a token is good
     ├── AttachRefused         the service will never accept this attach
     ├── ServiceUnavailable    a REST call failed
     │   ├── SendRefused       the service did not take the message
@@ -115,13 +120,18 @@ class ChatNotAllowed(EviMcpError):
 
 
 class ToolNotAllowed(EviMcpError):
-    """The tool needs a higher access level than this server has."""
+    """The tool needs a higher access level than the caller has. `by_token`: a token with another scope would do."""
 
-    def __init__(self, tool: str, needs: str, level: str) -> None:
+    def __init__(self, tool: str, needs: str, level: str, *, by_token: bool = False) -> None:
         super().__init__(tool)
-        self.tool, self.needs, self.level = tool, needs, level
+        self.tool, self.needs, self.level, self.by_token = tool, needs, level, by_token
 
     def __str__(self) -> str:
+        if self.by_token:
+            return (
+                f"{self.tool} needs the scope 'evi:{self.needs}', and your token grants 'evi:{self.level}'; nothing was"
+                " done. Whoever manages your token can grant it."
+            )
         return (
             f"{self.tool} needs the access level {self.needs!r} and this server runs at {self.level!r}"
             " (EVI_MCP_ACCESS); only whoever configures the server can change that."
@@ -151,9 +161,53 @@ class TooManyWaits(EviMcpError):
 
     def __str__(self) -> str:
         return (
-            f"{self.most} calls are waiting already, which is the limit; use one wait_for_events for several chats, or"
-            " read with read_events."
+            f"{self.most} calls are waiting already, which is the limit (EVI_MCP_MAX_WAITS); use one wait_for_events"
+            " for several chats, or read with read_events."
         )
+
+
+class CallerLimit(EviMcpError):
+    """A caller has reached a limit of its own: `what` it has too many of, `setting` that says so, `then` what to do."""
+
+    def __init__(self, what: str, setting: str, then: str) -> None:
+        super().__init__(what)
+        self.what, self.setting, self.then = what, setting, then
+
+    def __str__(self) -> str:
+        return f"you have {self.what}, which is your limit ({self.setting}); nothing was done, {self.then}."
+
+
+class TokenEnded(EviMcpError):
+    """The token of a call ended, or was taken back, while it was waiting."""
+
+    def __str__(self) -> str:
+        return "your token has ended, so this wait has too; go on from your last cursor with a new token."
+
+
+class TokenRefused(EviMcpError):
+    """A token that opens nothing. `why` may be shown to whoever sent it, and holds nothing of it."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"the token is refused: {self.why}."
+
+
+class NoScope(EviMcpError):
+    """A good token that grants nothing of this server."""
+
+
+class TokenUnverified(EviMcpError):
+    """Whether a token is good can only be said by an issuer that does not answer now."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"the token cannot be checked now: {self.why}; try again."
 
 
 class AttachRefused(EviMcpError):

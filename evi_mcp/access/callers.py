@@ -6,8 +6,12 @@ is known by the id that the server gives, and what the server does by itself has
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from evi_mcp.quoting import quote
+from evi_mcp.quoting import name, quote
+
+if TYPE_CHECKING:
+    from evi_mcp.access.principals import Principal
 
 MAX_CLAIM = 64
 """The longest name that a client may claim, in characters; the rest is cut."""
@@ -58,24 +62,29 @@ class Caller:
         kind: Agent, person, or this server itself.
         claimed: The name it claims, without secrets; empty for none. Of this server's own: what it does, in our words.
         rights: What it may see and do.
+        principal: Whose token it has shown; `None` where no token is asked for.
     """
 
     id: str
     kind: CallerKind
     claimed: str
     rights: Rights
+    principal: "Principal | None" = None
 
     @property
     def shown(self) -> str:
-        """For a sentence: ours in plain words, all others as the quoted claim that it is."""
+        """For a sentence: ours in plain words, all others by what their token proves and the quoted name they claim."""
         if self.kind is CallerKind.SERVER:
             return f"this server ({self.claimed})"
+        if self.principal is not None:
+            proven = name(self.principal.subject[:MAX_CLAIM])
+            return f"{proven} via {quote(self.claimed)}" if self.claimed else proven
         return quote(self.claimed) if self.claimed else f"{'a' if self.kind is CallerKind.PERSON else 'an'} {self.kind}"
 
 
-def agent(id: str, claimed: str, rights: Rights) -> Caller:
+def agent(id: str, claimed: str, rights: Rights, principal: "Principal | None" = None) -> Caller:
     """An agent that calls itself `claimed`."""
-    return Caller(id, CallerKind.AGENT, claimed[:MAX_CLAIM], rights)
+    return Caller(id, CallerKind.AGENT, claimed[:MAX_CLAIM], rights, principal)
 
 
 def _server(does: str) -> Caller:

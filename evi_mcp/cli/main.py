@@ -1,11 +1,11 @@
-"""The command `evi-mcp`: serve, watch, hub, simulate, demo, doctor, audit."""
+"""The command `evi-mcp`: serve, watch, hub, simulate, demo, doctor, token, audit."""
 
 import asyncio
 import gc
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, BinaryIO, NoReturn
 
 import anyio
 import click
@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from evi_mcp import __version__, ending, logs
 from evi_mcp.cli import limits
 from evi_mcp.cli.hub import Address, hub, opened
+from evi_mcp.cli.token import token
 from evi_mcp.config import Settings, load, rows
 from evi_mcp.ending import Ending
 from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting, MissingApiKey
@@ -42,11 +43,13 @@ def _with_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds a flag for every setting."""
     for row in reversed(list(rows())):
         default = f" Default: {row.default}." if row.default is not None else ""
+        bare: dict[str, Any] = {"is_flag": False, "flag_value": row.bare} if row.bare is not None else {}
         command = click.option(
             row.flag,
             row.field,
             default=None,
             metavar="VALUE",
+            **bare,
             help=f"{row.description}{default}  [{row.variable}]",
         )(command)
     return command
@@ -79,10 +82,12 @@ def _evi_mcp() -> None:
 )
 @_with_settings
 def serve(simulate: str | None, hub_at: tuple[str, int] | None, **flags: str | None) -> int:
-    """Serve MCP over stdin and stdout (the default)."""
+    """Serve MCP over stdin and stdout (the default), or over HTTP."""
     if hub_at and (simulate or flags["base_url"]):
         raise click.UsageError("--hub, --simulate and --base-url each say where the chats are; take one of them.")
     settings = _settings(flags, simulate=simulate is not None)
+    if settings.http is not None:
+        _serve_http(settings, simulate, hub_at)
     if sys.stdin.isatty():
         logs.say("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.")
     limits.raise_open_files()
@@ -90,7 +95,7 @@ def serve(simulate: str | None, hub_at: tuple[str, int] | None, **flags: str | N
     from evi_mcp.server import stdio
 
     if simulate:
-        stdio.run(_simulated(settings, simulate))
+        stdio.run(_simulated(settings, simulate, stdio.serve))
     if hub_at:
         stdio.run(_with_hub(settings, *hub_at))
     if settings.hume_api_key is None and settings.openai_api_key is not None:
@@ -98,6 +103,21 @@ def serve(simulate: str | None, hub_at: tuple[str, int] | None, **flags: str | N
     if settings.hume_api_key is None:
         _log.warning("%s", MissingApiKey())
     stdio.run(stdio.serve(settings))
+
+
+def _serve_http(settings: Settings, simulate: str | None, hub_at: tuple[str, int] | None) -> NoReturn:
+    from evi_mcp.server.http import serve as http
+
+    async def with_hub(host: str, port: int) -> int:
+        async with opened(settings, host, port) as (hub, connector):
+            if hub.base_url is not None:
+                _log.info("voice agents dial in at %s", hub.base_url)
+            return await http.serve(settings, connector, hub.directory)
+
+    limits.raise_open_files()
+    if simulate:
+        http.run(_simulated(settings, simulate, http.serve))
+    http.run(with_hub(*hub_at) if hub_at else http.serve(settings))
 
 
 async def _with_hub(settings: Settings, host: str | None, port: int) -> int:
@@ -110,18 +130,16 @@ async def _with_hub(settings: Settings, host: str | None, port: int) -> int:
         return await stdio.serve(settings, open_service(settings, connector, hub.directory))
 
 
-async def _simulated(settings: Settings, service: str) -> int:
-    from evi_mcp.server import stdio
-
+async def _simulated(settings: Settings, service: str, serve: Callable[[Settings], Awaitable[int]]) -> int:
     if service == "openai":
         from evi_mcp.cli.openai import simulated_calls
 
         async with simulated_calls() as base_url:
-            return await stdio.serve(_pointed_at(base_url, settings))
+            return await serve(_pointed_at(base_url, settings))
     from evi_mcp.simulator import Simulator
 
     async with Simulator() as simulator:
-        return await stdio.serve(_pointed_at(simulator.base_url, settings))
+        return await serve(_pointed_at(simulator.base_url, settings))
 
 
 def _pointed_at(base_url: str, settings: Settings) -> Settings:
@@ -209,6 +227,9 @@ def doctor(**flags: str | None) -> int:
 
 
 _evi_mcp.add_command(hub)
+
+
+_evi_mcp.add_command(token)
 
 
 @_evi_mcp.group()

@@ -72,5 +72,7 @@ class NullJournal:
 
 
 def described(caller: Caller) -> dict[str, str]:
-    """A caller as records name it: by the id and the kind that this server gave, and by the name that it claims."""
-    return {"id": caller.id, "kind": caller.kind.value, "name": caller.claimed}
+    """A caller as records name it: by the id and the kind that this server gave, by the name that it claims, and by
+    what its token proves."""
+    proven = caller.principal.facts if caller.principal is not None else {}
+    return {"id": caller.id, "kind": caller.kind.value, "name": caller.claimed, **proven}

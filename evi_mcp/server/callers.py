@@ -1,7 +1,8 @@
 """Who is behind a request: every message is handled at the desk of its caller.
 
-There is one seat for each connection (each client on stdio or in memory), and its caller has the rights that the
-operator gives. The name is what the client claims.
+On stdio and in memory there is one seat for each connection, and its caller has the rights that the operator gives.
+Over HTTP all share a seat, and the caller of each request is the one whose token came with it. The name is what the
+client claims.
 """
 
 from collections.abc import AsyncIterator
@@ -11,25 +12,42 @@ from itertools import count
 from typing import Any
 
 from evi_mcp.access.callers import Rights, agent
+from evi_mcp.access.principals import Principal
+from evi_mcp.quoting import name
 from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.service import Service
+
+PRINCIPAL = "evi_mcp.principal"
+"""The key in the ASGI scope of a request under which its `Principal` is; absent where no token is asked for."""
 
 _desk: ContextVar[Desk] = ContextVar("desk")
 _numbers = count(1)
 
 
 class Seat:
-    """One connection: the state that all its requests share. Its caller has the rights that the operator gives."""
+    """What the requests of a connection share, or over HTTP all requests. `rights` are those of whoever shows no
+    token."""
 
     def __init__(self, service: Service, rights: Rights | None = None) -> None:
         self.service = service
         self._rights = rights or service.rights
         self._id = f"agent-{next(_numbers)}"
 
-    def desk(self, claimed: str) -> Desk:
-        """The desk of whoever sits here, who calls itself `claimed`."""
-        name = self.service.mask(claimed).encode("utf-8", "replace").decode()
-        return self.service.desk(agent(self._id, name, self._rights))
+    def desk(self, claimed: str, request: Any = None) -> Desk:
+        """The desk of whoever sits here, who calls itself `claimed`.
+
+        Args:
+            request: The HTTP request, or `None` where there is none.
+        """
+        claimed = self.service.mask(claimed).encode("utf-8", "replace").decode()
+        if request is None:
+            return self.service.desk(agent(self._id, claimed, self._rights))
+        principal: Principal | None = request.scope.get(PRINCIPAL)
+        session = request.headers.get("mcp-session-id", "")[:8]
+        holder = self._id if principal is None else f"agent-{principal.key}"
+        id = "/".join(filter(None, (holder, name(session) if session else "")))
+        rights = self._rights if principal is None else principal.rights
+        return self.service.desk(agent(id, claimed, rights, principal))
 
 
 @asynccontextmanager
@@ -45,7 +63,7 @@ async def at_the_desk(ctx: Any, call_next: Any) -> Any:
         claimed = _claimed_in(ctx.params)
     else:
         claimed = params.client_info.name if params else ""
-    token = _desk.set(ctx.lifespan_context.desk(claimed))
+    token = _desk.set(ctx.lifespan_context.desk(claimed, ctx.request))
     try:
         return await call_next(ctx)
     finally:

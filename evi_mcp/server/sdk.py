@@ -6,6 +6,7 @@ conformance server uses. Tests cover each use, and the dependency is pinned belo
 """
 
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
@@ -15,7 +16,13 @@ import anyio.lowlevel
 import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server import MCPServer, NotificationOptions
+from mcp.server.auth.middleware.bearer_auth import AuthorizationContext
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.subscriptions import ListenHandler, SubscriptionBus
+from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from evi_mcp.logs import fields
 from evi_mcp.quoting import visible
@@ -196,3 +203,61 @@ async def _write(sent: MemoryObjectReceiveStream[SessionMessage], stdout: Output
                 await stdout.write(lines.written(out.message))
             if isinstance(out.message, types.JSONRPCResponse | types.JSONRPCError):
                 await traffic.settled()
+
+
+def serve_listening(server: MCPServer[Any], bus: SubscriptionBus, most: int) -> Callable[[], None]:
+    """Serves `subscriptions/listen` with a limit and an end: the SDK's own handler has 1,024 streams at most and cannot
+    be closed from outside. Returns what ends every stream, as the protocol wants it: with a result."""
+    handler = ListenHandler(bus, max_subscriptions=most)
+    server._lowlevel_server.add_request_handler("subscriptions/listen", types.SubscriptionsListenRequestParams, handler)
+    return handler.close
+
+
+MAX_TOMBSTONES = 10_000
+SESSION_HEADER = b"mcp-session-id"
+
+
+class Sessions(StreamableHTTPSessionManager):
+    """MCP over HTTP, in both eras. A session that this process does not know is adopted: it is one of a former process,
+    or of another one.
+
+    Handshake clients do not begin anew when they are told that their session is unknown (npm SDK 1.32, Claude Code):
+    their tools would be dead until somebody restarts them. A session holds nothing but subscriptions, and every request
+    brings its own token, so each of its requests is served by itself. What is lost is push, as `GET` says with a 405.
+    A session that its client has ended stays ended: 404.
+    """
+
+    def __init__(self, server: MCPServer[Any], max_sessions: int) -> None:
+        # Who is asked, and from where, is checked around the whole application.
+        unchecked = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+        super().__init__(server._lowlevel_server, security_settings=unchecked, max_sessions=max_sessions)
+        self._tombstones: OrderedDict[str, None] = OrderedDict()
+
+    @property
+    def count(self) -> int:
+        """The handshake sessions that are open."""
+        return len(self._server_instances)
+
+    async def end_of(self, owner: AuthorizationContext) -> None:
+        """Ends the sessions that were opened with a token of this holder."""
+        for session_id, opened_by in list(self._session_owners.items()):
+            if opened_by == owner and (transport := self._server_instances.get(session_id)) is not None:
+                await self._discard_session(session_id, transport)
+
+    async def _handle_stateful_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        session_id = headers.get(SESSION_HEADER, b"").decode("latin-1")
+        is_unknown = bool(session_id) and session_id not in self._server_instances
+        if is_unknown and session_id not in self._tombstones:
+            if scope["method"] == "POST":
+                version = headers.get(b"mcp-protocol-version")
+                await self._handle_stateless_request(version and version.decode("latin-1"), scope, receive, send)
+                return
+            if scope["method"] == "GET":
+                await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
+                return
+        await super()._handle_stateful_request(scope, receive, send)
+        if session_id and scope["method"] == "DELETE" and session_id not in self._server_instances:
+            self._tombstones[session_id] = None
+            if len(self._tombstones) > MAX_TOMBSTONES:
+                self._tombstones.popitem(last=False)

@@ -16,7 +16,7 @@ from evi_mcp.access.callers import Access, Rights
 from evi_mcp.errors import EviMcpError, InvalidArgument, listing
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.quoting import name, plain, quote
-from evi_mcp.server import audio, boundary, prompts, resources
+from evi_mcp.server import audio, boundary, prompts, resources, sdk
 from evi_mcp.server.arguments import as_meant
 from evi_mcp.server.callers import Seat, at_the_desk, current_desk, seat
 from evi_mcp.server.channel import Channel
@@ -104,6 +104,8 @@ class EviServer(MCPServer[Seat]):
         audio.register(self, settings.audio_kib)
         prompts.register(self)
         self._updates.install(self)
+        self.close_listening = sdk.serve_listening(self, self._updates.bus, settings.max_waits)
+        """Ends every `subscriptions/listen`."""
         if settings.claude_channel:
             Channel(registry.start).install(self)
         registry.listeners.add(self._updates.see)
@@ -111,9 +113,9 @@ class EviServer(MCPServer[Seat]):
         registry.start(self._updates.run)
 
     async def list_tools(self) -> list[types.Tool]:
-        """The tools that the caller may use."""
+        """The tools that the caller may use, or could with another token."""
         desk = current_desk()
-        return [tool for tool in await super().list_tools() if desk.allows(_spec(tool.name).access)]
+        return [tool for tool in await super().list_tools() if desk.offers(_spec(tool.name).access)]
 
     async def list_prompts(self) -> list[types.Prompt]:
         """The prompts that name tools which the caller may use."""

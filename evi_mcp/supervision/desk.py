@@ -4,9 +4,11 @@ Tools, resources, lists, completions, prompts, subscriptions and waits all pass 
 chat finds no trace of another.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from evi_mcp.access.callers import Access, Caller, Rights
+from evi_mcp.access.limits import CallerLimits
 from evi_mcp.chat.pages import Filter, Readable, Start
 from evi_mcp.chat.tool_calls import TrackedCall
 from evi_mcp.chat.triggers import Trigger
@@ -39,13 +41,22 @@ class Desk:
         registry: All chats that are followed.
         directory: Knows the chats of the service; `None` where there is no key to ask with.
         ceiling: The most that any caller may do.
+        limits: What one caller may have of what all share.
     """
 
-    def __init__(self, caller: Caller, registry: ChatRegistry, directory: Directory | None, ceiling: Rights) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        registry: ChatRegistry,
+        directory: Directory | None,
+        ceiling: Rights,
+        limits: CallerLimits,
+    ) -> None:
         self.caller = caller
         self._registry = registry
         self._directory = directory
         self._ceiling = ceiling
+        self._limits = limits
 
     @property
     def clock(self) -> Clock:
@@ -63,11 +74,21 @@ class Desk:
         """Whether the caller may use tools of this level."""
         return self.caller.rights.access.allows(needed) and self._ceiling.access.allows(needed)
 
+    def offers(self, needed: Access) -> bool:
+        """Whether tools of this level are listed: to whoever shows a token also those for which it needs another
+        token, since nobody asks for what is hidden."""
+        return self._ceiling.access.allows(needed) if self.caller.principal else self.allows(needed)
+
     def require(self, tool: str, needed: Access) -> None:
         """Raises `ToolNotAllowed` if the caller may not use tools of this level."""
         if not self.allows(needed):
             level = min(self.caller.rights.access, self._ceiling.access, key=list(Access).index)
-            raise ToolNotAllowed(tool, needed.value, level.value)
+            raise ToolNotAllowed(tool, needed.value, level.value, by_token=self.offers(needed))
+
+    def time_left(self) -> float:
+        """Seconds until the caller's token ends; infinite for one that does not."""
+        ends = self.caller.principal.expires_at if self.caller.principal is not None else None
+        return math.inf if ends is None else max(0.0, ends - self.clock.now())
 
     def sees(self, chat_id: str) -> bool:
         """Whether the caller may see this chat."""
@@ -110,6 +131,8 @@ class Desk:
         if self._directory is None:
             raise MissingApiKey
         self._directory.check_route()
+        if self._registry.find(chat_id) is None:
+            self._limits.attach(self.caller, chat_id, [chat.chat_id for chat in self._registry.chats()])
         return self._registry.follow(chat_id)
 
     async def attach(self, chat_id: str) -> LiveChat:
@@ -187,15 +210,20 @@ class Desk:
             reserve=self._registry.house.ledger.reserve,
             clock=self.clock,
             waits=self._registry.waits,
+            account=self.caller.principal.key if self.caller.principal is not None else None,
         )
 
     # Acting
+
+    def _command(self) -> None:
+        self._limits.command(self.caller, self.clock.elapsed())
 
     async def speak(
         self, chat_id: str, command: UserInput | AssistantInput, *, unless_user_spoke_after: str | None, wait_s: float
     ) -> Receipt:
         """Says something as the user or as EVI; raises as `chat` and as `speaking.speak`."""
         chat, condition, terms = self.chat(chat_id), None, dict[str, str]()
+        self._command()
         if unless_user_spoke_after:
             condition = speaking.UnlessUserSpoke(self.cursors, self.position(unless_user_spoke_after))
             terms = {"unless_user_spoke_after": unless_user_spoke_after}
@@ -223,16 +251,21 @@ class Desk:
         chat = self.chat(chat_id)
         call: TrackedCall = answering.find_call(chat, tool_call_id)
         command = answering.answer_of(call, content, is_error=is_error, error=error, code=code)
+        self._command()
         return await answering.answer(chat, call, command, by=self.caller, wait_s=wait_s)
 
     async def update_session_settings(self, chat_id: str, command: SessionSettings) -> Receipt:
         """Changes the running chat's settings; raises as `chat` and as `settings.update_session_settings`."""
-        return await settings.update_session_settings(self.chat(chat_id), command, by=self.caller)
+        chat = self.chat(chat_id)
+        self._command()
+        return await settings.update_session_settings(chat, command, by=self.caller)
 
     async def pause(self, chat_id: str, resume_after_s: float) -> Receipt:
         """Silences EVI; raises as `chat` and as `pausing.pause`."""
-        return await pausing.pause(self.chat(chat_id), by=self.caller, resume_after_s=resume_after_s)
+        chat = self.chat(chat_id)
+        self._command()
+        return await pausing.pause(chat, by=self.caller, resume_after_s=resume_after_s)
 
     async def resume(self, chat_id: str) -> Receipt:
-        """Lets EVI speak again; raises as `chat` and as `pausing.resume`."""
+        """Lets EVI speak again, whatever the caller has done before; raises as `chat` and as `pausing.resume`."""
         return await pausing.resume(self.chat(chat_id), by=self.caller)

@@ -42,9 +42,12 @@ class ChatRegistry:
         house: What all chats share.
         max_chats: The most that may be attached at once, chats that are over included.
         pace: Time limits of following a chat.
+        waits: The calls that wait for its chats.
     """
 
-    def __init__(self, house: House, *, max_chats: int = 1000, pace: Pace | None = None) -> None:
+    def __init__(
+        self, house: House, *, max_chats: int = 1000, pace: Pace | None = None, waits: Waits | None = None
+    ) -> None:
         self.house = house
         self._max_chats = max_chats
         self._pace = pace or Pace()
@@ -53,7 +56,7 @@ class ChatRegistry:
         self._tasks: dict[LiveChat, _Task] = {}
         self.listeners = Listeners()
         """They get every event of every chat, also of those attached later."""
-        self.waits = Waits()
+        self.waits = waits or Waits()
         self._on_chats_changed: list[Callable[[], None]] = []
         self._group: TaskGroup | None = None
         self._auto_resume = AutoResume(house.clock, self._pace.delays)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evi_mcp import __version__
 from evi_mcp.access.callers import Caller, Rights
+from evi_mcp.access.limits import CallerLimits
 from evi_mcp.audit.log import open_log
 from evi_mcp.chat.memory import Memory
 from evi_mcp.clock import Clock, SystemClock
@@ -22,6 +23,7 @@ from evi_mcp.supervision.feed import Feed, Scope
 from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.live_chat import House
 from evi_mcp.supervision.registry import ChatRegistry
+from evi_mcp.supervision.waiting import Waits
 from evi_mcp.upstream.directory import Directory
 from evi_mcp.upstream.rest import RestClient
 from evi_mcp.upstream.transport import Connector, NotTaken, Transport
@@ -48,25 +50,29 @@ class Service:
         registry: The chats that are followed.
         directory: Knows the chats of the service; `None` where there is no key to ask with.
         journal: What commands are recorded in.
+        rights: The most that any caller may do; `None` for what the settings allow.
     """
 
     def __init__(
-        self, settings: Settings, registry: ChatRegistry, directory: Directory | None, journal: Journal
+        self,
+        settings: Settings,
+        registry: ChatRegistry,
+        directory: Directory | None,
+        journal: Journal,
+        rights: Rights | None = None,
     ) -> None:
         self.settings = settings
         self.registry = registry
         self.journal = journal
         self.mask: Mask = registry.house.mask
+        self.rights = rights or Rights(settings.access, settings.allow_list)
+        """The most that any caller may do."""
         self._directory = directory
-
-    @property
-    def rights(self) -> Rights:
-        """The most that any caller may do: what the operator allows."""
-        return Rights(self.settings.access, self.settings.allow_list)
+        self._limits = CallerLimits(settings.caller_chats, settings.caller_commands)
 
     def desk(self, caller: Caller) -> Desk:
         """All that this caller may see and do."""
-        return Desk(caller, self.registry, self._directory, self.rights)
+        return Desk(caller, self.registry, self._directory, self.rights, self._limits)
 
 
 @asynccontextmanager
@@ -77,6 +83,7 @@ async def open_service(
     *,
     clock: Clock | None = None,
     pace: Pace | None = None,
+    rights: Rights | None = None,
 ) -> AsyncIterator[Service]:
     """A running server; leaving the block lets paused chats speak again and closes every socket with 1000.
 
@@ -85,6 +92,7 @@ async def open_service(
         directory: Knows the chats, instead of the REST API of the settings.
         clock: Instead of this machine's.
         pace: How patient it is with a service, but for `reconnect_for`, which is a setting; `None` for the usual.
+        rights: As for `Service`.
 
     Raises:
         InvalidSetting: The audit log cannot be used.
@@ -114,13 +122,16 @@ async def open_service(
             max_audio=settings.audio_kib * 1024,
         )
         pace = replace(pace or Pace(), reconnect_for=settings.reconnect_for)
-        registry = await stack.enter_async_context(ChatRegistry(house, max_chats=settings.max_chats, pace=pace))
+        waits = Waits(settings.max_waits, settings.caller_waits)
+        registry = await stack.enter_async_context(
+            ChatRegistry(house, max_chats=settings.max_chats, pace=pace, waits=waits)
+        )
         if system_clock is not None:
             registry.start(system_clock.run)
         if settings.tool_call_fallback is not None:
             feed = Feed(Scope(registry, lambda _: True), {"tool_call"})
             registry.start(answer_after, feed, registry.find, clock, settings.tool_call_fallback)
-        yield Service(settings, registry, directory or rest, journal)
+        yield Service(settings, registry, directory or rest, journal, rights)
 
 
 def _connector(settings: Settings, rest: RestClient | None) -> Connector:

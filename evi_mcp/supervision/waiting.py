@@ -2,6 +2,7 @@
 sleeper."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import StrEnum
 from types import TracebackType
@@ -11,40 +12,81 @@ from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.chat.pages import Filter
 from evi_mcp.chat.triggers import CUTS_SHORT, Timer, Trigger, first_met
 from evi_mcp.clock import Clock
-from evi_mcp.errors import TooManyWaits
+from evi_mcp.errors import CallerLimit, EviMcpError, TokenEnded, TooManyWaits
 from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.supervision.feed import Scope, Subscription
 from evi_mcp.supervision.live_chat import LiveChat
-from evi_mcp.wakeups import Bell
+from evi_mcp.wakeups import Bell, Signal
 
 _MOVES_TIMERS = CUTS_SHORT | {"tool_call"}
 """Events after which a timer may wake sooner than was foreseen."""
 
 
 class Waits:
-    """How many may wait at once: each call that is parked takes some 30 KiB.
+    """The calls that wait, and how many may at once: each one that is parked takes some 30 KiB.
 
     Args:
         most: Of all callers together.
+        most_each: Of each caller that shows a token.
     """
 
-    def __init__(self, most: int = 2000) -> None:
+    def __init__(self, most: int = 2000, most_each: int = 100) -> None:
         self.most = most
-        self.count = 0
+        self.most_each = most_each
+        self._waiting: dict[Wait, None] = {}
+        self._by_account = Counter[str]()
+        self._closed = False
+        self._left = Signal()
 
-    def begin(self) -> None:
+    @property
+    def count(self) -> int:
+        """How many wait now."""
+        return len(self._waiting)
+
+    def begin(self, wait: "Wait") -> None:
         """One more waits.
 
         Raises:
-            TooManyWaits: There is no room for it.
+            TooManyWaits, CallerLimit: There is no room for it.
         """
         if self.count >= self.most:
             raise TooManyWaits(self.most)
-        self.count += 1
+        if wait.account is not None and self._by_account[wait.account] >= self.most_each:
+            raise CallerLimit(
+                f"{self.most_each} calls waiting",
+                "EVI_MCP_CALLER_WAITS",
+                "use one wait_for_events for several chats, or read with read_events",
+            )
+        self._waiting[wait] = None
+        if wait.account is not None:
+            self._by_account[wait.account] += 1
+        if self._closed:
+            wait.dismiss()
 
-    def end(self) -> None:
+    def end(self, wait: "Wait") -> None:
         """One of them waits no more."""
-        self.count -= 1
+        del self._waiting[wait]
+        if wait.account is not None:
+            self._by_account[wait.account] -= 1
+            self._by_account += Counter()  # keeps those that have some
+        self._left.tell()
+
+    def close(self) -> None:
+        """From now on nobody waits: those that do return with what there is, as if their time were up."""
+        self._closed = True
+        for wait in list(self._waiting):
+            wait.dismiss()
+
+    def refuse(self, account: str) -> None:
+        """The waits of this caller end with `TokenEnded`."""
+        for wait in list(self._waiting):
+            if wait.account == account:
+                wait.dismiss(TokenEnded())
+
+    async def empty(self) -> None:
+        """Returns once nobody waits."""
+        while self._waiting:
+            await self._left.wait()
 
 
 class WokenBy(StrEnum):
@@ -81,6 +123,7 @@ class Wait:
         wanted: Which events wake it, without triggers.
         until: The triggers.
         caller: Who sleeps, by id: what is told to each caller once is told by it.
+        account: The holder of the token that it has shown, for whose waits there is a limit; `None` for none.
         read_to: The number up to which the caller has read in a chat.
         reserve: Uses up a number, for a page that shows nothing new and yet tells something.
         clock: What timers are reckoned by.
@@ -98,7 +141,12 @@ class Wait:
         reserve: Callable[[], int],
         clock: Clock,
         waits: Waits,
+        account: str | None = None,
     ) -> None:
+        self.account = account
+        self.dismissed = False
+        """Whether it was told to return before anything has woken it."""
+        self._refusal: EviMcpError | None = None
         self._waits = waits
         self._scope = scope
         self._wanted = wanted
@@ -118,14 +166,14 @@ class Wait:
         """The chat whose end has woken it."""
 
     def __enter__(self) -> Self:
-        self._waits.begin()
+        self._waits.begin(self)
         self._subscription.__enter__()
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._waits.end()
+        self._waits.end(self)
         self._subscription.stop()
 
     def _looks_at(self) -> Collection[str] | None:
@@ -153,10 +201,23 @@ class Wait:
             self._meet(min(found, key=lambda met: met.seq or 0))
         return self.woken
 
+    def dismiss(self, refusal: EviMcpError | None = None) -> None:
+        """It returns now; with `refusal`, it raises that."""
+        self.dismissed, self._refusal = True, refusal or self._refusal
+        self._bell.ring()
+
     async def sleep(self, seconds: float) -> None:
-        """Returns when woken, or after this many seconds."""
+        """Returns when woken or dismissed, or after this many seconds.
+
+        Raises:
+            EviMcpError: That with which it was dismissed.
+        """
         ends = self._clock.elapsed() + seconds
         while not self.woken:
+            if self._refusal is not None:
+                raise self._refusal
+            if self.dismissed:
+                return
             due, elapsed = min(self._due(), default=None, key=lambda due: due.at), self._clock.elapsed()
             if due is not None and due.at <= elapsed:
                 read_to = self._read_to(due.chat)

@@ -63,11 +63,11 @@ class HttpClient:
 
     Args:
         base_url: `http` or `https`.
-        api_key: Sent as `X-Hume-Api-Key`.
+        api_key: Sent as `X-Hume-Api-Key`; `None` to a server that has no business with it.
         clock: What the total times are reckoned by.
     """
 
-    def __init__(self, base_url: str, api_key: SecretStr, clock: Clock | None = None) -> None:
+    def __init__(self, base_url: str, api_key: SecretStr | None, clock: Clock | None = None) -> None:
         self._base_url = base_url.rstrip("/")
         self._api_key = api_key
         self._clock = clock or SystemClock()
@@ -96,6 +96,13 @@ class HttpClient:
         """The status with which `POST` of a JSON text is answered; what else the answer says is not read. Raises as
         `get`."""
         return await self._ask("POST", path, within_s, read=False, content=body.encode())
+
+    async def post_form(
+        self, path: str, form: Mapping[str, str], *, client: tuple[str, str], within_s: float
+    ) -> Answer:
+        """The answer to a form, with its JSON; `client` are a name and a password (HTTP Basic). Raises as `get`."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return await self._ask("POST", path, within_s, read=True, data=dict(form), auth=client, headers=headers)
 
     async def aclose(self) -> None:
         """Closes the connections that are kept."""
@@ -144,7 +151,7 @@ class HttpClient:
         return httpx.AsyncClient(
             base_url=self._base_url,
             headers={
-                "X-Hume-Api-Key": self._api_key.get_secret_value(),
+                **({"X-Hume-Api-Key": self._api_key.get_secret_value()} if self._api_key is not None else {}),
                 "User-Agent": f"evi-mcp/{__version__}",
                 "Accept": "application/json",
                 "Accept-Encoding": "identity",

@@ -97,7 +97,7 @@ async def wait_for_events(
         elif reading.has_events():
             wait.by = WokenBy.EVENT
         if not wait.woken:
-            await _sleep(ctx, wait, timeout_s, f"waiting on {text.counted(len(chats), 'chat')}")
+            await _sleep(ctx, wait, min(timeout_s, desk.time_left()), f"waiting on {text.counted(len(chats), 'chat')}")
             if not chat_ids:
                 every = dict.fromkeys([*chats, *desk.chats()])
                 reading.chats = [chat for chat in every if not chat.came_to_nothing]
@@ -120,7 +120,7 @@ async def _sleep(ctx: ToolContext, wait: Wait, seconds: float, doing: str) -> No
         started = anyio.current_time()
         await wait.sleep(min(seconds - slept, heartbeat))
         slept += anyio.current_time() - started
-        if wait.woken or slept >= seconds:
+        if wait.woken or wait.dismissed or slept >= seconds:
             return
         await ctx.report_progress(slept, seconds, doing)
 

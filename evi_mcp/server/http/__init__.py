@@ -1,0 +1,1 @@
+"""MCP over streamable HTTP: one process for many people and agents."""

@@ -1,0 +1,214 @@
+"""`serve --http`: from the settings to a server that ends in time, with every paused chat resumed.
+
+How it ends: `/readyz` says so for `EVI_MCP_DRAIN_S`; then waits return with their cursors and streams are closed, the
+chats are left (paused ones resumed, sockets closed with 1000), and what still runs is cut.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import anyio
+
+from evi_mcp import logs
+from evi_mcp.access.issuer import Issuer
+from evi_mcp.access.oauth import OAuthTokens
+from evi_mcp.access.tokens import TokenFile
+from evi_mcp.addresses import host_and_port, is_this_machine
+from evi_mcp.clock import SystemClock
+from evi_mcp.config import Settings
+from evi_mcp.errors import EviMcpError, InvalidSetting
+from evi_mcp.server.http.app import PATH, STATIC_PATH, Door, Web, resource_url
+from evi_mcp.server.http.asking import Asking
+from evi_mcp.server.http.challenge import Challenge
+from evi_mcp.server.http.guard import allowed
+from evi_mcp.server.http.listening import Server, bind, server
+from evi_mcp.server.http.tenants import open_tenants
+from evi_mcp.supervision.following import Pace
+
+LOOK_S = 1.0
+"""How often the tokens in use are looked at."""
+LAST_RESORT_S = 1.9
+"""From the end of draining until the process is gone, whatever hangs."""
+LAST_ANSWERS_S = 0.05
+"""What answers take to be written once the chats are left."""
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def open_web(settings: Settings, bound: str, *, pace: Pace | None = None) -> AsyncIterator[Web]:
+    """The application, with its tenants.
+
+    Args:
+        bound: Host and port that it listens on.
+        pace: As for `open_service`.
+
+    Raises:
+        InvalidSetting: It would be open to everybody, or a setting cannot be used.
+    """
+    host, _ = host_and_port(bound)
+    is_local = is_this_machine(f"http://{bound}") and host not in ("0.0.0.0", "::")
+    file = TokenFile(Path(settings.tokens)) if settings.tokens is not None else None
+    has_authentication = file is not None or settings.oauth_issuer is not None
+    if not is_local and not has_authentication and settings.public_url is None:
+        raise InvalidSetting(
+            f"--http: {bound} is open to other machines, and anybody there could listen and speak: set EVI_MCP_TOKENS"
+            " or EVI_MCP_OAUTH_ISSUER, or (where a proxy asks who calls) EVI_MCP_PUBLIC_URL."
+        )
+    if settings.claude_channel:
+        raise InvalidSetting("EVI_MCP_CLAUDE_CHANNEL is for stdio: over HTTP no session is the one to be cued.")
+    clock = SystemClock()
+    asking = Asking(clock)
+    may = allowed(
+        host,
+        settings.public_url,
+        settings.allowed_origins,
+        is_local=is_local,
+        has_authentication=has_authentication,
+    )
+    try:
+        async with open_tenants(
+            settings,
+            lambda: file.table.tenant if file is not None else {},
+            pace=pace,
+            on_secrets=lambda mask: _configure_logs(settings, mask),
+        ) as tenants:
+            web = Web(
+                tenants,
+                _doors(settings, bound, file, asking, clock),
+                may,
+                most=settings.max_waits,
+                allow_plain_http=settings.allow_plain_http,
+            )
+            yield web
+    finally:
+        await asking.aclose()
+
+
+def _configure_logs(settings: Settings, mask: Any) -> None:
+    if any(isinstance(handler.formatter, logs.KeyValueFormatter) for handler in logging.getLogger().handlers):
+        logs.configure(settings.log_level, mask)
+
+
+def _doors(settings: Settings, bound: str, file: TokenFile | None, asking: Asking, clock: SystemClock) -> list[Door]:
+    resource = resource_url(settings.public_url, bound)
+    static = Challenge(resource)
+    if settings.oauth_issuer is None:
+        return [Door(PATH, file, static)]
+    issuer = Issuer(settings.oauth_issuer, asking, clock, allow_plain_http=is_this_machine(settings.oauth_issuer))
+    client = None
+    if settings.oauth_client_id is not None and settings.oauth_client_secret is not None:
+        client = settings.oauth_client_id, settings.oauth_client_secret.get_secret_value()
+    audiences = [settings.oauth_audience] if settings.oauth_audience else [resource, resource + "/"]
+    verifier = OAuthTokens(issuer, audiences, clock, client)
+    doors = [Door(PATH, verifier, Challenge(resource, settings.oauth_issuer, settings.oauth_scopes))]
+    if file is not None and file.table.token:
+        doors.append(Door(STATIC_PATH, file, static))
+    return doors
+
+
+async def look_after(web: Web) -> None:
+    """Ends what is used with tokens that are good no more, and follows the tenants of the file; for ever."""
+    while True:
+        await anyio.sleep(LOOK_S)
+        try:
+            await web.tenants.follow_file()
+            await web.end_revoked()
+        except EviMcpError as error:
+            _log.error("the tokens file cannot be followed", extra=logs.fields(reason=str(error)))
+
+
+async def end(web: Web, uvicorn: Server) -> None:
+    """Ends what waits, leaves the chats, and has uvicorn end."""
+    web.draining = web.leaving = True
+    with anyio.CancelScope(shield=True):  # whatever else fails now, no caller is left with a mute assistant
+        await web.tenants.leave()
+        await anyio.sleep(LAST_ANSWERS_S)
+        web.running.end_all()
+        uvicorn.should_exit = True
+
+
+async def serve(settings: Settings) -> int:
+    """Serves until a signal comes; the exit status. The first line on stdout is the URL.
+
+    Raises:
+        EviMcpError: It cannot begin.
+    """
+    assert settings.http is not None
+    host, port = host_and_port(settings.http)
+    listener = bind(host, port)
+    bound = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+    status = 0
+    try:
+        async with open_web(settings, bound) as web, anyio.create_task_group() as group:
+            uvicorn = server(web.app, settings.trusted_proxies, 2 * settings.max_waits + 500)
+
+            async def end_on_signal() -> None:
+                nonlocal status
+                with anyio.open_signal_receiver(*_signals()) as received:
+                    async for signum in received:
+                        status = status or 128 + signum
+                        _log.info("%s received, closing", signal.Signals(signum).name)
+                        if web.draining:
+                            hurry.set()
+                        else:
+                            web.draining = True
+                            group.start_soon(drain)
+
+            async def drain() -> None:
+                with anyio.move_on_after(settings.drain_s):
+                    await hurry.wait()
+                asyncio.get_running_loop().call_later(LAST_RESORT_S, _end_now, status)
+                await end(web, uvicorn)
+
+            hurry = anyio.Event()
+            group.start_soon(end_on_signal)
+            group.start_soon(look_after, web)
+            _log.info("serving over HTTP", extra=logs.fields(address=bound, paths=[door.path for door in web.doors]))
+            print(f"http://{bound}{PATH}", flush=True)  # noqa: T201 - stdout is free, and whoever started it can read it
+            # What start-up has made stays for good: no pass has to look at it again.
+            gc.freeze()
+            gc.enable()
+            await uvicorn.serve([listener])
+            group.cancel_scope.cancel()
+    finally:
+        listener.close()
+    return status
+
+
+def _signals() -> list[signal.Signals]:
+    names = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def _end_now(status: int) -> NoReturn:
+    logging.shutdown()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def run(serving: Coroutine[Any, Any, int]) -> int:
+    """Runs `serve`, or what is wrapped around it; the exit status.
+
+    Raises:
+        EviMcpError: It could not begin.
+    """
+    try:
+        return asyncio.run(serving)
+    except BaseExceptionGroup as group:
+        raise _only(group) from None
+
+
+def _only(error: BaseException) -> BaseException:
+    """What a group holds, if that is one thing."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
