@@ -1,7 +1,7 @@
 """A server under test and the agents that use it, in one process but over real sockets towards EVI."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -91,8 +91,18 @@ class Agent:
 
 
 @asynccontextmanager
+async def in_memory(server: EviServer) -> AsyncIterator[Any]:
+    """A client without a transport."""
+    yield server
+
+
+reach: Callable[[EviServer], AbstractAsyncContextManager[Any]] = in_memory
+"""How agents reach a server; `tests/http` sets another way, and runs the same tests."""
+
+
+@asynccontextmanager
 async def agent_on(server: EviServer, era: str = "auto", **options: Any) -> AsyncIterator[Agent]:
-    async with Client(server, mode=era, **options) as client:
+    async with reach(server) as there, Client(there, mode=era, **options) as client:
         yield Agent(client)
 
 

@@ -75,6 +75,11 @@ def current_desk() -> Desk:
     return _desk.get()
 
 
+def desk_or_none() -> Desk | None:
+    """The same; `None` where no request is handled."""
+    return _desk.get(None)
+
+
 def _claimed_in(params: Any) -> str:
     info = params.get("clientInfo") if isinstance(params, dict) else None
     name = info.get("name") if isinstance(info, dict) else None

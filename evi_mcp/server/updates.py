@@ -15,12 +15,13 @@ import anyio
 import anyio.lowlevel
 import mcp_types as types
 from mcp.server import MCPServer
-from mcp.server.subscriptions import InMemorySubscriptionBus, ResourcesListChanged, ResourceUpdated
 from mcp.shared.exceptions import MCPError
 
 from evi_mcp import uris
 from evi_mcp.chat.events import Event
 from evi_mcp.server import sdk
+from evi_mcp.server.callers import desk_or_none
+from evi_mcp.server.sight import LIST, Bus, Sight
 
 PERIOD_S = 0.1
 MAX_SUBSCRIPTIONS = 10_000
@@ -29,7 +30,6 @@ MAX_CHARS = 2**20
 """Characters of the URIs of one client, or of one `subscriptions/listen`; all views of 1,000 chats take 300,000."""
 MAX_ALL_CHARS = 8 * 2**20
 """Characters of the URIs of all clients together."""
-_LIST = "\0list"  # stands for the list of resources among the URIs
 
 
 def touched_by(event: Event) -> list[str]:
@@ -98,6 +98,7 @@ class _Client:
     """An older client: what it subscribed to, and what it has yet to be told."""
 
     def __init__(self) -> None:
+        self.sight = Sight(desk_or_none())
         self.uris: dict[str, None] = {}
         self.due: dict[str, None] = {}
         self.wake = anyio.Event()
@@ -108,11 +109,11 @@ class Updates:
     """From events to notifications. `start` runs a coroutine function in the background."""
 
     def __init__(self, start: Callable[..., None]) -> None:
-        self.bus = InMemorySubscriptionBus()
+        self.bus = Bus()
         self._start = start
         self._clients: dict[sdk.Connection, _Client] = {}
         self._subscriptions = Subscriptions()
-        self._changed: dict[str, None] = {}
+        self._changed: dict[str, set[str]] = {}
         self._wake = anyio.Event()
 
     def install(self, server: MCPServer[Any]) -> None:
@@ -127,12 +128,13 @@ class Updates:
             return
         wanted = [uri for uri in touched_by(event) if uri in self._subscriptions]
         if wanted:
-            self._changed |= dict.fromkeys(wanted)
+            for uri in wanted:
+                self._changed.setdefault(uri, set()).add(event.chat_id)
             self._wake.set()
 
     def list_changed(self) -> None:
         """The list of resources is another one now."""
-        self._changed |= {_LIST: None, uris.CHATS: None}
+        self._changed.setdefault(LIST, set())
         self._wake.set()
 
     async def run(self) -> None:
@@ -142,13 +144,12 @@ class Updates:
             self._wake = anyio.Event()
             changed, self._changed = self._changed, {}
             for client in list(self._clients.values()):
-                due = [uri for uri in changed if uri == _LIST or uri in client.uris]
+                due = [uri for uri in client.sight.of(changed) if uri == LIST or uri in client.uris]
                 if due:
                     client.due |= dict.fromkeys(due)
                     client.wake.set()
                 await anyio.lowlevel.checkpoint()  # there may be many of them, and many URIs
-            for uri in changed:
-                await self.bus.publish(ResourcesListChanged() if uri == _LIST else ResourceUpdated(uri=uri))
+            await self.bus.tell(changed)
             await anyio.sleep(PERIOD_S)
 
     @contextmanager
@@ -199,7 +200,7 @@ class Updates:
                     uri = next(iter(client.due))
                     del client.due[uri]
                     # Blocks while the client does not read; only this task waits for it.
-                    if uri == _LIST:
+                    if uri == LIST:
                         await connection.send_resource_list_changed()
                     else:
                         await connection.send_resource_updated(uri)

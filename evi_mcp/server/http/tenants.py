@@ -38,11 +38,11 @@ _log = logging.getLogger(__name__)
 class Tenant:
     """A tenant that is served. `entry` is what the tokens file says of it; `None` for `DEFAULT`."""
 
-    def __init__(self, name: str, entry: TenantEntry | None, service: Service) -> None:
+    def __init__(self, name: str, entry: TenantEntry | None, service: Service, server: EviServer) -> None:
         self.name = name
         self.entry = entry
         self.service = service
-        self._server = EviServer(service)
+        self._server = server
         self.sessions = Sessions(self._server, MAX_SESSIONS)
         self.closing = anyio.Event()
 
@@ -123,7 +123,7 @@ class Tenants:
     ) -> None:
         rights = tenant_rights(self._settings, entry)
         async with open_service(settings, clock=self._clock, pace=self._pace, rights=rights) as service:
-            tenant = Tenant(name, entry, service)
+            tenant = Tenant(name, entry, service, EviServer(service))
             async with tenant.sessions.run():
                 task_status.started(tenant)
                 await tenant.closing.wait()

@@ -20,7 +20,11 @@ from evi_mcp.views import text as views_text
 
 ToolContext = Context[Seat]
 
-ChatId = Annotated[str, Field(description="EVI chat id, from `list_chats`.")]
+ChatId = Annotated[
+    str,
+    # Over HTTP clients of 2026-07-28 repeat it in the header Mcp-Param-Chat-Id, where proxies can read it.
+    Field(description="EVI chat id, from `list_chats`.", json_schema_extra={"x-mcp-header": "Chat-Id"}),
+]
 WaitForEffect = Annotated[
     float, Field(ge=0, le=30, description="Seconds to wait for the effect to be seen; 0 returns once it is sent.")
 ]
