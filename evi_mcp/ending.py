@@ -40,10 +40,20 @@ class Ending:
 
     Args:
         on_begin: Called in the event loop when the end begins.
+        notice_s: How long after the first signal that is; a second signal begins it at once.
+        on_notice: Called in the event loop with the reason at the first signal, if there is a notice.
     """
 
-    def __init__(self, on_begin: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        on_begin: Callable[[], None],
+        *,
+        notice_s: float = 0.0,
+        on_notice: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._on_begin = on_begin
+        self._notice_s = notice_s
+        self._on_notice = on_notice
         self._loop = asyncio.get_running_loop()
         self._statuses: SimpleQueue[int] = SimpleQueue()  # `put` is allowed in a signal handler that interrupts `put`
         self._clock = threading.Thread(target=self._end_in_time, name="end in time", daemon=True)
@@ -66,7 +76,17 @@ class Ending:
                 signal.signal(signum, self._receive)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
-        self.begin(128 + signum, f"{_name(signum)} received")
+        status, reason = 128 + signum, f"{_name(signum)} received"
+        if self._notice_s and self.status is None:
+            notice_s, self._notice_s = self._notice_s, 0.0
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._give_notice, notice_s, status, reason)
+        else:
+            self.begin(status, reason)
+
+    def _give_notice(self, notice_s: float, status: int, reason: str) -> None:
+        self._on_notice(reason)
+        self._loop.call_later(notice_s, self.begin, status, reason)
 
     def begin(self, status: int, reason: str) -> None:
         """Begins the end, if it has not begun. Any thread may call it, and a signal handler too."""

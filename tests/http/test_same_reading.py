@@ -1,4 +1,4 @@
-"""What holds of `tests/server/test_reading.py` holds over HTTP, in both eras: the transport adds nothing and takes nothing."""
+"""What holds of `tests/server/test_reading.py` holds over HTTP too: the transport adds nothing and takes nothing."""
 
 import pytest
 

@@ -7,11 +7,8 @@ chats are left (paused ones resumed, sockets closed with 1000), and what still r
 import asyncio
 import gc
 import logging
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,6 +21,7 @@ from evi_mcp.access.tokens import TokenFile
 from evi_mcp.addresses import host_and_port, is_this_machine
 from evi_mcp.clock import SystemClock
 from evi_mcp.config import Settings
+from evi_mcp.ending import Ending, now
 from evi_mcp.errors import EviMcpError, InvalidSetting
 from evi_mcp.server.http.app import PATH, STATIC_PATH, Door, Web, resource_url
 from evi_mcp.server.http.asking import Asking
@@ -35,8 +33,6 @@ from evi_mcp.supervision.following import Pace
 
 LOOK_S = 1.0
 """How often the tokens in use are looked at."""
-LAST_RESORT_S = 1.9
-"""From the end of draining until the process is gone, whatever hangs."""
 LAST_ANSWERS_S = 0.05
 """What answers take to be written once the chats are left."""
 
@@ -143,72 +139,58 @@ async def serve(settings: Settings) -> int:
         EviMcpError: It cannot begin.
     """
     assert settings.http is not None
+    told = anyio.Event()
     host, port = host_and_port(settings.http)
     listener = bind(host, port)
     bound = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
-    status = 0
     try:
         async with open_web(settings, bound) as web, anyio.create_task_group() as group:
+
+            def notice(reason: str) -> None:
+                web.draining = True
+                _log.info("%s, draining", reason)
+
+            ending = Ending(told.set, notice_s=settings.drain_s, on_notice=notice)
+            ending.catch_signals()
             uvicorn = server(web.app, settings.trusted_proxies, 2 * settings.max_waits + 500)
 
-            async def end_on_signal() -> None:
-                nonlocal status
-                with anyio.open_signal_receiver(*_signals()) as received:
-                    async for signum in received:
-                        status = status or 128 + signum
-                        _log.info("%s received, closing", signal.Signals(signum).name)
-                        if web.draining:
-                            hurry.set()
-                        else:
-                            web.draining = True
-                            group.start_soon(drain)
-
-            async def drain() -> None:
-                with anyio.move_on_after(settings.drain_s):
-                    await hurry.wait()
-                asyncio.get_running_loop().call_later(LAST_RESORT_S, _end_now, status)
+            async def leave() -> None:
+                await told.wait()
+                _log.info("%s, closing", ending.reason)
                 await end(web, uvicorn)
 
-            hurry = anyio.Event()
-            group.start_soon(end_on_signal)
+            group.start_soon(leave)
             group.start_soon(look_after, web)
             _log.info("serving over HTTP", extra=logs.fields(address=bound, paths=[door.path for door in web.doors]))
-            print(f"http://{bound}{PATH}", flush=True)  # noqa: T201 - stdout is free, and whoever started it can read it
-            # What start-up has made stays for good: no pass has to look at it again.
-            gc.freeze()
-            gc.enable()
+            with suppress(OSError):  # nobody has to read it
+                print(f"http://{bound}{PATH}", flush=True)  # noqa: T201 - stdout is free over HTTP
+            logs.take_strays(settings.mask)
+            gc.freeze()  # what start-up has made stays for good: no pass has to look at it again
             await uvicorn.serve([listener])
             group.cancel_scope.cancel()
     finally:
         listener.close()
-    return status
+    return ending.status or 0
 
 
-def _signals() -> list[signal.Signals]:
-    names = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")
-    return [getattr(signal, name) for name in names if hasattr(signal, name)]
-
-
-def _end_now(status: int) -> NoReturn:
-    logging.shutdown()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-def run(serving: Coroutine[Any, Any, int]) -> int:
-    """Runs `serve`, or what is wrapped around it; the exit status.
+def run(serving: Coroutine[Any, Any, int]) -> NoReturn:
+    """Runs `serve`, or what is wrapped around it, and ends the process, whatever threads are left.
 
     Raises:
         EviMcpError: It could not begin.
     """
+    asyncio.run(_run(serving))
+    raise AssertionError("it has ended the process")
+
+
+async def _run(serving: Coroutine[Any, Any, int]) -> NoReturn:
     try:
-        return asyncio.run(serving)
-    except BaseExceptionGroup as group:
-        raise _only(group) from None
-
-
-def _only(error: BaseException) -> BaseException:
-    """What a group holds, if that is one thing."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+        status = await serving
+    except Exception as error:
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if isinstance(error, EviMcpError):
+            raise error from None
+        _log.error("the server failed", exc_info=error)
+        status = 1
+    now(status)  # within the loop: closing it would give the signals back
