@@ -146,7 +146,7 @@ async def serving(evi: FakeEvi | None = None, *, watch: bool = False, **settings
     listener = bind("127.0.0.1", 0)
     address = f"127.0.0.1:{listener.getsockname()[1]}"
     made = Settings(**values)
-    with anyio.fail_after(60):
+    with listener, anyio.fail_after(60):
         async with open_web(made, address, pace=QUICK) as web, anyio.create_task_group() as group:
             uvicorn = server(web.app, made.trusted_proxies, 1000)
             group.start_soon(uvicorn.serve, [listener])
@@ -179,13 +179,14 @@ async def over_http(made: EviServer) -> AsyncIterator[Any]:
     listener = bind("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
     web = Web(_OneTenant(tenant), [Door(PATH, None, Challenge(url))], may, most=2000)  # type: ignore[arg-type]
-    async with tenant.sessions.run(), anyio.create_task_group() as group:
-        uvicorn = server(web.app, "127.0.0.1", 1000)
-        group.start_soon(uvicorn.serve, [listener])
-        async with httpx2.AsyncClient(timeout=30) as http:
-            yield streamable_http_client(url, http_client=http)
-        web.running.end_all()
-        uvicorn.should_exit = True
+    with listener:
+        async with tenant.sessions.run(), anyio.create_task_group() as group:
+            uvicorn = server(web.app, "127.0.0.1", 1000)
+            group.start_soon(uvicorn.serve, [listener])
+            async with httpx2.AsyncClient(timeout=30) as http:
+                yield streamable_http_client(url, http_client=http)
+            web.running.end_all()
+            uvicorn.should_exit = True
 
 
 def tokens_file(path: Path, text: str) -> Path:
