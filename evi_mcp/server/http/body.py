@@ -36,7 +36,7 @@ class WholeBody:
                 return
         if not whole or len(body) > MAX_BYTES:
             said = f"the body of the request has more than {MAX_BYTES // 2**20} MiB"
-            await problem(413, said, headers={"Connection": "close"})(scope, receive, send)
+            await problem(413, said)(scope, receive, send)  # what still comes is read by uvicorn, and dropped
             return
         rest: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
 
