@@ -1,7 +1,7 @@
 """A server over HTTP in the process of a test: its real sockets, all of its layers, and clients by hand."""
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,9 @@ class Raw:
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self.http = http
 
-    def modern(self, method: str, params: dict[str, Any] | None = None, **headers: str) -> dict[str, Any]:
+    def modern(
+        self, method: str, params: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
         """The arguments of a request of 2026-07-28, for `post` or `stream`."""
         meta = {
             "io.modelcontextprotocol/protocolVersion": MODERN,
@@ -78,11 +80,13 @@ class Raw:
         if isinstance(chat_id := params.get("arguments", {}).get("chat_id"), str):
             sent["Mcp-Param-Chat-Id"] = chat_id
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        return {"json": body, "headers": {**sent, **headers}}
+        return {"json": body, "headers": {**sent, **(headers or {})}}
 
-    async def post(self, method: str, params: dict[str, Any] | None = None, **headers: str) -> httpx2.Response:
+    async def post(
+        self, method: str, params: dict[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx2.Response:
         """Sends a request of 2026-07-28."""
-        return await self.http.post(PATH, **self.modern(method, params, **headers))
+        return await self.http.post(PATH, **self.modern(method, params, headers))
 
     async def call(self, tool: str, **arguments: Any) -> httpx2.Response:
         """Calls a tool as a client of 2026-07-28 does."""
@@ -123,6 +127,12 @@ class Session:
     async def call(self, tool: str, **arguments: Any) -> httpx2.Response:
         """Calls a tool."""
         return await self.post("tools/call", {"name": tool, "arguments": arguments})
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Returns once this holds; the fixture's limit ends what never does."""
+    while not condition():  # noqa: ASYNC110 - nothing tells of it
+        await anyio.sleep(0.01)
 
 
 def answer_of(response: httpx2.Response) -> Any:

@@ -133,7 +133,7 @@ async def served(evi: FakeEvi, login: Login, monkeypatch: pytest.MonkeyPatch) ->
 NOW = int(time.time())
 REFUSED = {
     "the algorithm none": jwt.encode(
-        {"iss": ISSUER, "aud": RESOURCE, "sub": "x", "scope": "evi:barge", "exp": NOW + 999}, None, algorithm="none"
+        {"iss": ISSUER, "aud": RESOURCE, "sub": "x", "scope": "evi:barge", "exp": NOW + 999}, "", algorithm="none"
     ),
     "HS256 with the public key": signed_with_the_public_key(),
     "a key of somebody else": token(key=STRANGER),
@@ -161,7 +161,7 @@ REFUSED = {
 async def test_a_token_is_refused_for(served: Served, what: str) -> None:
     """Each of them has opened somebody's door: RFC 8725 has the list."""
     async with served.raw(REFUSED[what]) as client:
-        answer = await client.post("tools/list", Host="evi.example.com")
+        answer = await client.post("tools/list", headers={"Host": "evi.example.com"})
     assert answer.status_code == 401, answer.text
     challenge = answer.headers["www-authenticate"]
     assert (
@@ -254,9 +254,11 @@ class Tokens:
         self.verifier = OAuthTokens(Issuer(ISSUER, login, self.clock), [RESOURCE], self.clock, client)
 
     async def refusal(self, given: str) -> str:
-        with pytest.raises((TokenRefused, TokenUnverified)) as refused:
+        try:
             await self.verifier.verify(given)
-        return f"{type(refused.value).__name__}: {refused.value.why}"
+        except (TokenRefused, TokenUnverified) as refused:
+            return f"{type(refused).__name__}: {refused.why}"
+        pytest.fail("it was taken")
 
 
 async def test_new_keys_are_found_and_old_ones_forgotten(login: Login) -> None:
@@ -315,7 +317,14 @@ async def test_metadata_of_somebody_else_are_not_believed(login: Login, changed:
 async def test_an_opaque_token_is_asked_about(login: Login) -> None:
     """Its answer counts for a minute; then it may have been revoked, which ends what it has opened."""
     tokens = Tokens(login, ("evi-mcp", "secret-of-evi-mcp"))
-    good = {"active": True, "sub": "alice", "aud": RESOURCE, "scope": "evi:coach", "exp": NOW + 300, "client_id": "c"}
+    good: dict[str, Any] = {
+        "active": True,
+        "sub": "alice",
+        "aud": RESOURCE,
+        "scope": "evi:coach",
+        "exp": NOW + 300,
+        "client_id": "c",
+    }
     login.known["opaque"] = good
     principal = await tokens.verifier.verify("opaque")
     assert principal.subject == "alice" and principal.rights.access.value == "coach"
@@ -327,7 +336,8 @@ async def test_an_opaque_token_is_asked_about(login: Login) -> None:
     await tokens.clock.advance(61)
     assert await tokens.verifier.is_revoked(principal)
     assert "does not know it" in await tokens.refusal("opaque")
-    for number, wrong in enumerate(({"aud": "other"}, {"aud": None}, {"iss": "other"}, {"exp": NOW - 60}, {"sub": ""})):
+    wrongs: list[dict[str, Any]] = [{"aud": "other"}, {"aud": None}, {"iss": "other"}, {"exp": NOW - 60}, {"sub": ""}]
+    for number, wrong in enumerate(wrongs):
         login.known[f"wrong-{number}"] = {**good, **wrong}
         assert (await tokens.refusal(f"wrong-{number}")).startswith("TokenRefused")
     login.known["none"] = {**good, "scope": "openid"}

@@ -1,4 +1,4 @@
-"""However many wait, SIGTERM ends the process in time: each wait is answered, no caller is left with a mute assistant."""
+"""However many wait, SIGTERM ends the process in time: each is answered, no caller is left with a mute assistant."""
 
 import signal
 import socket
@@ -64,7 +64,7 @@ async def test_every_wait_is_answered_and_every_pause_ended(evi: FakeEvi, signum
             group.start_soon(stream, "listen", listening[1], http.build_request("POST", PATH, **listen))
             for begun in listening:
                 await begun.wait()
-            while 'evi_mcp_waits{tenant=""} 2' not in (await http.get("/metrics")).text:
+            while 'evi_mcp_waits{tenant=""} 2' not in (await http.get("/metrics")).text:  # noqa: ASYNC110 - nothing tells of it
                 await anyio.sleep(0.01)
             began = time.monotonic()
             process.process.send_signal(signum)
@@ -88,7 +88,7 @@ async def test_a_load_balancer_is_given_notice(evi: FakeEvi) -> None:
         async with httpx2.AsyncClient(base_url=address, timeout=20) as http:
             assert (await http.get("/readyz")).status_code == 200
             process.process.send_signal(signal.SIGTERM)
-            while (await http.get("/readyz")).status_code != 503:
+            while (await http.get("/readyz")).status_code != 503:  # noqa: ASYNC110 - nothing tells of it
                 await anyio.sleep(0.01)
             assert (await http.get("/healthz")).status_code == 200
             assert (await Raw(http).call("list_chats")).status_code == 200, "what is sent there still is served"

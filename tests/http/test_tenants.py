@@ -17,7 +17,7 @@ from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi, fake_evi
 from tests.harness import Agent
-from tests.http.rig import Served, answer_of, serving, tokens_file
+from tests.http.rig import Served, answer_of, serving, tokens_file, until
 from tests.server.test_tool_table import arguments_of
 
 pytestmark = pytest.mark.anyio
@@ -145,9 +145,12 @@ async def test_a_subscriber_hears_of_no_change_of_another(both: Both, tmp_path: 
     await anyio.sleep(0.3)
     assert told == []
     await both.one.call("detach_chat", chat_id=MINE)
-    while not told:
-        await anyio.sleep(0.01)
+    await until(lambda: told)
     leave()
+
+
+def texts(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.glob("audit*.jsonl")}
 
 
 async def test_each_tenant_has_its_own_key_secrets_and_audit_log(both: Both, tmp_path: Path) -> None:
@@ -160,7 +163,7 @@ async def test_each_tenant_has_its_own_key_secrets_and_audit_log(both: Both, tmp
     asked = {"chat_id": MINE, "language_model_api_key_name": "alpha_llm"}
     await both.one.call("update_session_settings", **asked)
     assert both.evis["alpha"].received[MINE][-1]["language_model_api_key"] == "secret-of-alpha"
-    logs = {path.name: path.read_text() for path in tmp_path.glob("audit*.jsonl")}
+    logs = texts(tmp_path)
     assert logs.keys() == {"audit.jsonl", "audit.alpha.jsonl", "audit.bravo.jsonl"}
     assert MINE in logs["audit.alpha.jsonl"] and "agent-of-alpha" in logs["audit.alpha.jsonl"]
     assert MINE not in logs["audit.jsonl"] + logs["audit.bravo.jsonl"]

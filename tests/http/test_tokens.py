@@ -18,7 +18,7 @@ from evi_mcp.server.http.app import PATH
 from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.harness import CHAT
-from tests.http.rig import Served, answer_of, serving, tokens_file
+from tests.http.rig import Served, answer_of, serving, tokens_file, until
 
 pytestmark = pytest.mark.anyio
 
@@ -53,13 +53,13 @@ async def test_nobody_comes_in_without_a_good_token(served: Served, file: Path) 
             {"Authorization": f"Basic {good}"},
             {"Authorization": "Bearer " + "x" * 20_000},
         ):
-            answer = await client.post("tools/list", **sent)
+            answer = await client.post("tools/list", headers=sent)
             assert answer.status_code == 401, sent
             assert "resource_metadata" not in answer.headers["www-authenticate"]
             assert good not in answer.text and ended not in answer.text
         in_the_query = await client.http.post(f"{PATH}?access_token={good}", **client.modern("tools/list"))
         assert in_the_query.status_code == 401, "addresses end up in logs"
-        assert (await client.post("tools/list", Authorization=f"bearer {good}")).status_code == 200
+        assert (await client.post("tools/list", headers={"Authorization": f"bearer {good}"})).status_code == 200
         assert (await client.http.get("/healthz")).status_code == 200
         assert (await client.http.get("/metrics")).status_code == 401
         for path in ("/.well-known/oauth-protected-resource", f"/.well-known/oauth-protected-resource{PATH}"):
@@ -71,9 +71,9 @@ async def test_a_token_over_plain_http_from_outside_is_refused(served: Served, f
     token = add(file, "alice", access=Access.MONITOR)
     async with served.raw(token) as client:
         outside = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http"}
-        answer = await client.post("tools/list", **outside)
+        answer = await client.post("tools/list", headers=outside)
         assert answer.status_code == 403 and "use https" in answer.text
-        assert (await client.post("tools/list", **{**outside, "X-Forwarded-Proto": "https"})).status_code == 200
+        assert (await client.post("tools/list", headers={**outside, "X-Forwarded-Proto": "https"})).status_code == 200
         assert (await client.post("tools/list")).status_code == 200, "it has never left this machine"
 
 
@@ -108,7 +108,7 @@ async def test_who_acts_is_the_holder_of_the_token(evi: FakeEvi, era: str, file:
     async with serving(evi, tokens=str(file), audit_log=str(log)) as served, served.agent(token, era) as agent:
         await agent.call("attach_chat", chat_id=CHAT)
         await agent.call("pause", chat_id=CHAT)
-    by = [json.loads(line)["by"] for line in log.read_text().splitlines() if '"type":"command"' in line][0]
+    by = next(json.loads(line)["by"] for line in log.read_text().splitlines() if '"type":"command"' in line)
     assert (by["kind"], by["subject"], by["token"]) == ("agent", "alice", digest_of(token)[:12])
     assert token not in log.read_text() and digest_of(token) not in log.read_text()
 
@@ -139,12 +139,10 @@ async def test_a_token_that_is_revoked_opens_nothing_and_closes_what_it_had_open
             group.start_soon(get)
             group.start_soon(wait, "bob", staying)
             waits = served.web.tenants.find("").service.registry.waits  # type: ignore[union-attr]
-            while waits.count < 3 or served.web.running.streams < 2:
-                await anyio.sleep(0.01)
+            await until(lambda: waits.count == 3 and served.web.running.streams == 2)
             assert revoke(file, "alice")
             await served.follow()
-            while len(ends) < 4:
-                await anyio.sleep(0.01)
+            await until(lambda: len(ends) == 4)
             assert waits.count == 1, "who has another token waits on"
             waits.close()
         assert ends["modern"].status_code == 401 and "it has ended" in ends["modern"].text
@@ -183,7 +181,7 @@ async def test_limits_of_one_caller_leave_the_others_alone(evi: FakeEvi, file: P
     one, other = (add(file, name, access=Access.BARGE) for name in ("alice", "bob"))
     for chat_id in ("chat-1", "chat-2", "chat-3"):
         evi.history[chat_id] = [frames.metadata(chat_id), frames.user("Hello?", 100)]
-    limits = {"caller_chats": 1, "caller_commands": 2, "caller_waits": 1}
+    limits: dict[str, Any] = {"caller_chats": 1, "caller_commands": 2, "caller_waits": 1}
     async with serving(evi, tokens=str(file), **limits) as served:
         async with served.agent(one) as alice, served.agent(one) as twin, served.agent(other) as bob:
             await alice.call("attach_chat", chat_id="chat-1")
@@ -200,15 +198,14 @@ async def test_limits_of_one_caller_leave_the_others_alone(evi: FakeEvi, file: P
             await bob.call("pause", chat_id="chat-2")
             async with alice.waiting(timeout_s=1, types=["error"]), bob.waiting(timeout_s=1, types=["error"]):
                 waits = served.web.tenants.find("").service.registry.waits  # type: ignore[union-attr]
-                while waits.count < 2:
-                    await anyio.sleep(0.01)
+                await until(lambda: waits.count == 2)
                 assert "EVI_MCP_CALLER_WAITS" in await twin.error("wait_for_events")
 
 
 async def test_a_file_that_is_broken_or_open_to_others_changes_nothing(served: Served, file: Path) -> None:
     """A typing error locks nobody out; at the start it is refused."""
     token = add(file, "alice", access=Access.MONITOR)
-    text = file.read_text()
+    text = file.read_text()  # noqa: ASYNC240 - a few bytes
     async with served.raw(token) as client:
         assert (await client.post("tools/list")).status_code == 200
         for broken in ("[[token]\n", '[[token]]\nname = "x"\n', text + "\n[other]\nx = 1\n"):

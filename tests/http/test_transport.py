@@ -14,7 +14,7 @@ from evi_mcp.server.http.guard import allowed
 from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.harness import CHAT
-from tests.http.rig import Session, answer_of, serving
+from tests.http.rig import Session, answer_of, serving, until
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +57,7 @@ async def test_a_browser_client_can_ask_and_read(evi: FakeEvi) -> None:
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == origin["Origin"]
         assert "authorization" in answer.headers["access-control-allow-headers"]
-        answer = await client.post("tools/list", **origin)
+        answer = await client.post("tools/list", headers=origin)
         assert {"Mcp-Session-Id", "WWW-Authenticate"} <= set(
             answer.headers["access-control-expose-headers"].split(", ")
         )
@@ -128,8 +128,7 @@ async def test_too_many_waits_and_streams_are_told_to_come_back(evi: FakeEvi) ->
             group.start_soon(wait)
             group.start_soon(get)
             registry = served.web.tenants.find("").service.registry  # type: ignore[union-attr]
-            while registry.waits.count + served.web.running.streams < 2:
-                await anyio.sleep(0.01)
+            await until(lambda: registry.waits.count + served.web.running.streams == 2)
             listen = {"notifications": {"resourcesListChanged": True}}
             for answer in (
                 await client.call("wait_for_events", timeout_s=1),
@@ -140,8 +139,7 @@ async def test_too_many_waits_and_streams_are_told_to_come_back(evi: FakeEvi) ->
                 assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0
                 assert "EVI_MCP_MAX_WAITS" in answer.json()["error"]["message"]
             assert (await client.call("list_chats")).status_code == 200
-            while not ends:
-                await anyio.sleep(0.05)
+            await until(lambda: ends)
             served.web.running.end_all()
 
 

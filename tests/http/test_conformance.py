@@ -1,21 +1,23 @@
-"""The MCP conformance suite runs against our server, in both revisions of the protocol.
+"""The MCP conformance suite runs against our server, in both revisions of the protocol, bare and behind tokens.
 
-Runs where npm and its registry are, and says so where they are not. The suite speaks HTTP only, so the server is
-put behind the SDK's own HTTP transport; what agents use is stdio, which `tests/process` has.
+Runs where npm and its registry are, and says so where they are not.
 """
 
 import json
 import re
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
-import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.harness import supervising
+from evi_mcp.access.callers import Access
+from evi_mcp.access.token_edits import add
+from evi_mcp.server.http.listening import bind, server
+from tests.http.rig import serving
 from tests.npm import NPM, npm_folder, recent_node
 
 CONFORMANCE = "@modelcontextprotocol/conformance"
@@ -31,10 +33,27 @@ BOTH = {
     "prompts-list",
     "completion-complete",
     "server-sse-multiple-streams",
+    "dns-rebinding-protection",
 }
 MUST_PASS = {
-    "2025-11-25": {*BOTH, "server-initialize", "ping", "resources-subscribe", "resources-unsubscribe"},
-    "2026-07-28": {*BOTH, "server-stateless", "sep-2164-resource-not-found", "caching"},
+    "2025-11-25": {
+        *BOTH,
+        "server-initialize",
+        "server-session-lifecycle",
+        "ping",
+        "resources-subscribe",
+        "resources-unsubscribe",
+    },
+    "2026-07-28": {
+        *BOTH,
+        "server-stateless",
+        "sep-2164-resource-not-found",
+        "caching",
+        "http-header-validation",
+        "http-custom-header-server-validation",
+        "input-required-result-unsupported-methods",
+        "input-required-result-ignore-extra-params",
+    },
 }
 """Revision to the scenarios that ask nothing of a server but the protocol; the others call for tools named `test_*`."""
 
@@ -58,14 +77,30 @@ def suite(request: pytest.FixtureRequest) -> list[str]:
 
 
 @asynccontextmanager
-async def over_http() -> AsyncIterator[str]:
-    """The address of a server that is attached to no chat."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with supervising() as server, anyio.create_task_group() as tasks:
-            http = uvicorn.Server(uvicorn.Config(server.streamable_http_app(), log_level="error"))
-            tasks.start_soon(http.serve, [listener])
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-            http.should_exit = True
+async def at(way: str, folder: Path) -> AsyncIterator[str]:
+    """The address of a server that is attached to no chat. The suite can send no token, so somebody adds it."""
+    tokens = folder / "tokens.toml"
+    token = add(tokens, "suite", access=Access.BARGE)
+    settings: dict[str, Any] = {"tokens": str(tokens)} if way == "behind tokens" else {}
+    async with serving(**settings) as served:
+        if way == "bare":
+            yield served.url
+            return
+        with bind("127.0.0.1", 0) as listener:
+            adding = server(_adding(served.web.app, token), "127.0.0.1", 1000)
+            async with anyio.create_task_group() as group:
+                group.start_soon(adding.serve, [listener])
+                yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
+                served.web.running.end_all()
+                adding.should_exit = True
+
+
+def _adding(app: ASGIApp, token: str) -> ASGIApp:
+    async def with_token(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*scope["headers"], (b"authorization", f"Bearer {token}".encode())]
+        await app({**scope, "headers": headers}, receive, send)
+
+    return with_token
 
 
 def results(folder: Path) -> dict[str, dict[str, str]]:
@@ -81,15 +116,18 @@ def results(folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
+@pytest.mark.parametrize("way", ["bare", "behind tokens"])
 @pytest.mark.parametrize("revision", sorted(MUST_PASS))
-async def test_what_the_protocol_asks_of_every_server_holds(suite: list[str], tmp_path: Path, revision: str) -> None:
+async def test_what_the_protocol_asks_of_every_server_holds(
+    suite: list[str], tmp_path: Path, revision: str, way: str
+) -> None:
     """Recommendations count, too. The suite's own verdict is no help: it fails for each test tool that is missing."""
-    async with over_http() as url:
+    async with at(way, tmp_path) as url:
         with anyio.fail_after(RUN_TIMEOUT_S):
             await anyio.run_process(
-                [*suite, "--url", url, "--requirements", revision, "-o", str(tmp_path)], check=False
+                [*suite, "--url", url, "--requirements", revision, "-o", str(tmp_path / "found")], check=False
             )
-    found = results(tmp_path)
+    found = results(tmp_path / "found")
     assert found.keys() >= MUST_PASS[revision], "some were not run"
     failed = {name: found[name] for name in MUST_PASS[revision]}
     for check in NEED_TEST_TOOLS:
