@@ -30,6 +30,8 @@ from evi_mcp.server.http.guard import allowed
 from evi_mcp.server.http.listening import Server, bind, server
 from evi_mcp.server.http.tenants import open_tenants
 from evi_mcp.supervision.following import Pace
+from evi_mcp.upstream.directory import Directory
+from evi_mcp.upstream.transport import Connector
 
 LOOK_S = 1.0
 """How often the tokens in use are looked at."""
@@ -40,12 +42,19 @@ _log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
-async def open_web(settings: Settings, bound: str, *, pace: Pace | None = None) -> AsyncIterator[Web]:
+async def open_web(
+    settings: Settings,
+    bound: str,
+    connector: Connector | None = None,
+    directory: Directory | None = None,
+    *,
+    pace: Pace | None = None,
+) -> AsyncIterator[Web]:
     """The application, with its tenants.
 
     Args:
         bound: Host and port that it listens on.
-        pace: As for `open_service`.
+        connector, directory, pace: As for `open_service`.
 
     Raises:
         InvalidSetting: It would be open to everybody, or a setting cannot be used.
@@ -74,6 +83,8 @@ async def open_web(settings: Settings, bound: str, *, pace: Pace | None = None) 
         async with open_tenants(
             settings,
             lambda: file.table.tenant if file is not None else {},
+            connector=connector,
+            directory=directory,
             pace=pace,
             on_secrets=lambda mask: _configure_logs(settings, mask),
         ) as tenants:
@@ -132,8 +143,11 @@ async def end(web: Web, uvicorn: Server) -> None:
         uvicorn.should_exit = True
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, connector: Connector | None = None, directory: Directory | None = None) -> int:
     """Serves until a signal comes; the exit status. The first line on stdout is the URL.
+
+    Args:
+        connector, directory: As for `open_service`.
 
     Raises:
         EviMcpError: It cannot begin.
@@ -144,7 +158,7 @@ async def serve(settings: Settings) -> int:
     listener = bind(host, port)
     bound = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     try:
-        async with open_web(settings, bound) as web, anyio.create_task_group() as group:
+        async with open_web(settings, bound, connector, directory) as web, anyio.create_task_group() as group:
 
             def notice(reason: str) -> None:
                 web.draining = True

@@ -25,6 +25,8 @@ from evi_mcp.server.sdk import Sessions
 from evi_mcp.server.server import EviServer
 from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.service import Service, open_service
+from evi_mcp.upstream.directory import Directory
+from evi_mcp.upstream.transport import Connector
 
 DEFAULT = ""
 """The name of the tenant that the settings of the server describe."""
@@ -69,6 +71,7 @@ class Tenants:
         listed: Callable[[], Mapping[str, TenantEntry]],
         group: TaskGroup,
         *,
+        chats_of_default: tuple[Connector | None, Directory | None],
         clock: Clock | None,
         pace: Pace | None,
         on_secrets: Callable[[Callable[[str], str]], None],
@@ -76,6 +79,7 @@ class Tenants:
         self._settings = settings
         self._listed = listed
         self._group = group
+        self._chats_of_default = chats_of_default
         self._clock, self._pace = clock, pace
         self._on_secrets = on_secrets
         self._tenants: dict[str, Tenant] = {}
@@ -122,7 +126,8 @@ class Tenants:
         self, name: str, entry: TenantEntry | None, settings: Settings, *, task_status: TaskStatus[Tenant]
     ) -> None:
         rights = tenant_rights(self._settings, entry)
-        async with open_service(settings, clock=self._clock, pace=self._pace, rights=rights) as service:
+        reached = self._chats_of_default if name == DEFAULT else (None, None)
+        async with open_service(settings, *reached, clock=self._clock, pace=self._pace, rights=rights) as service:
             tenant = Tenant(name, entry, service, EviServer(service))
             async with tenant.sessions.run():
                 task_status.started(tenant)
@@ -134,6 +139,8 @@ async def open_tenants(
     settings: Settings,
     listed: Callable[[], Mapping[str, TenantEntry]],
     *,
+    connector: Connector | None = None,
+    directory: Directory | None = None,
     clock: Clock | None = None,
     pace: Pace | None = None,
     on_secrets: Callable[[Callable[[str], str]], None] = lambda _: None,
@@ -143,6 +150,7 @@ async def open_tenants(
     Args:
         settings: Of the server, and so of the tenant `DEFAULT`.
         listed: The others, as they are in the tokens file now.
+        connector, directory: As for `open_service`, of the tenant `DEFAULT`.
         clock, pace: As for `open_service`.
         on_secrets: Told, before they are used, of what takes the secrets of all of them out of a text.
 
@@ -150,7 +158,15 @@ async def open_tenants(
         EviMcpError: One cannot be started.
     """
     async with anyio.create_task_group() as group:
-        tenants = Tenants(settings, listed, group, clock=clock, pace=pace, on_secrets=on_secrets)
+        tenants = Tenants(
+            settings,
+            listed,
+            group,
+            chats_of_default=(connector, directory),
+            clock=clock,
+            pace=pace,
+            on_secrets=on_secrets,
+        )
         try:
             await tenants.follow_file()
             yield tenants
