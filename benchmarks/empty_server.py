@@ -1,5 +1,9 @@
 """The least that one can serve with the MCP SDK: one tool that does nothing."""
 
+import socket
+import sys
+
+import uvicorn
 from mcp.server import MCPServer
 
 server: MCPServer[None] = MCPServer("empty", log_level="WARNING")
@@ -12,4 +16,10 @@ async def nothing() -> str:
 
 
 if __name__ == "__main__":
-    server.run("stdio")
+    if sys.argv[1:] == ["http"]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
+            config = uvicorn.Config(server.streamable_http_app(), http="h11", log_level="error")
+            uvicorn.Server(config).run([listener])
+    else:
+        server.run("stdio")

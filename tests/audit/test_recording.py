@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from evi_mcp.access.callers import AUTO_RESUME, DETACHING, EVERYTHING, FALLBACK, Caller, agent
+from evi_mcp.access.limits import CallerLimits
 from evi_mcp.audit import log as audit_log
 from evi_mcp.audit.log import AuditLog, open_log
 from evi_mcp.audit.verify import verify
@@ -69,7 +70,7 @@ class Recorded:
 
     def desk(self, name: str) -> Desk:
         """Where the agent sits that calls itself so."""
-        return Desk(named(name), self.registry, None, EVERYTHING)
+        return Desk(named(name), self.registry, None, EVERYTHING, CallerLimits(200, 120))
 
     @property
     def records(self) -> list[dict[str, Any]]:
