@@ -124,13 +124,17 @@ def _doors(settings: Settings, bound: str, file: TokenFile | None, asking: Askin
 
 async def look_after(web: Web) -> None:
     """Ends what is used with tokens that are good no more, and follows the tenants of the file; for ever."""
+    said = ""
     while True:
         await anyio.sleep(LOOK_S)
         try:
-            await web.tenants.follow_file()
             await web.end_revoked()
-        except EviMcpError as error:
-            _log.error("the tokens file cannot be followed", extra=logs.fields(reason=str(error)))
+            await web.tenants.follow_file()
+            said = ""
+        except Exception as error:  # whatever it is, those who are served go on
+            if said != (said := str(error)):
+                fault = None if isinstance(error, EviMcpError) else error
+                _log.error("the tokens file cannot be followed", extra=logs.fields(reason=said), exc_info=fault)
 
 
 async def end(web: Web, uvicorn: Server) -> None:

@@ -112,10 +112,17 @@ class Tenants:
             self._tenants[name] = await self._group.start(self._serve, name, wanted[name], of[name])
 
     async def leave(self) -> None:
-        """As `Tenant.leave`, of all at once."""
+        """As `Tenant.leave`, of all at once; one that fails holds up no other."""
+
+        async def leave(tenant: Tenant) -> None:
+            try:
+                await tenant.leave()
+            except Exception:
+                _log.exception("a tenant could not be left", extra=logs.fields(tenant=tenant.name))
+
         async with anyio.create_task_group() as group:
             for tenant in self:
-                group.start_soon(tenant.leave)
+                group.start_soon(leave, tenant)
 
     def close(self) -> None:
         """Ends them."""
