@@ -12,9 +12,7 @@
     ├── TooManyWaits          the limit of calls that wait is reached
     ├── CallerLimit           the caller has reached a limit of its own
     ├── TokenEnded            the caller's token ended while its call was waiting
-    ├── TokenRefused          a token that opens nothing
-    ├── NoScope               a good token, for something else
-    ├── TokenUnverified       nobody could say whether a token is good
+    ├── TokenRefused, NoScope, TokenUnverified   a token that does not open the door (access/refusals.py)
     ├── AttachRefused         the service will never accept this attach
     ├── ServiceUnavailable    a REST call failed
     │   ├── SendRefused       the service did not take the message
@@ -182,32 +180,6 @@ class TokenEnded(EviMcpError):
 
     def __str__(self) -> str:
         return "your token has ended, so this wait has too; go on from your last cursor with a new token."
-
-
-class TokenRefused(EviMcpError):
-    """A token that opens nothing. `why` may be shown to whoever sent it, and holds nothing of it."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-    def __str__(self) -> str:
-        return f"the token is refused: {self.why}."
-
-
-class NoScope(EviMcpError):
-    """A good token that grants nothing of this server."""
-
-
-class TokenUnverified(EviMcpError):
-    """Whether a token is good can only be said by an issuer that does not answer now."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.why = why
-
-    def __str__(self) -> str:
-        return f"the token cannot be checked now: {self.why}; try again."
 
 
 class AttachRefused(EviMcpError):

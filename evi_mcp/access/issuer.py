@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import anyio
 import jwt
 
+from evi_mcp.access.refusals import TokenRefused, TokenUnverified
 from evi_mcp.clock import Clock
-from evi_mcp.errors import TokenRefused, TokenUnverified
 from evi_mcp.logs import fields
 
 FRESH_S = 300.0

@@ -15,9 +15,10 @@ import jwt
 from evi_mcp.access.callers import Rights
 from evi_mcp.access.issuer import Issuer
 from evi_mcp.access.principals import Principal, access_of
+from evi_mcp.access.refusals import NoScope, TokenRefused, TokenUnverified
 from evi_mcp.access.tokens import digest_of
 from evi_mcp.clock import Clock
-from evi_mcp.errors import InvalidChatId, NoScope, TokenRefused, TokenUnverified
+from evi_mcp.errors import InvalidChatId
 from evi_mcp.protocol.chat_id import check_chat_id
 
 ALGORITHMS = frozenset(

@@ -30,7 +30,8 @@ from pydantic import (
 
 from evi_mcp.access.callers import Access, Rights
 from evi_mcp.access.principals import Principal
-from evi_mcp.errors import InvalidChatId, InvalidSetting, TokenRefused
+from evi_mcp.access.refusals import TokenRefused
+from evi_mcp.errors import InvalidChatId, InvalidSetting
 from evi_mcp.logs import fields
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.quoting import quote

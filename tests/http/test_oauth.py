@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from evi_mcp.access import issuer as issuers
 from evi_mcp.access.issuer import Issuer
 from evi_mcp.access.oauth import OAuthTokens
-from evi_mcp.errors import NoScope, TokenRefused, TokenUnverified
+from evi_mcp.access.refusals import NoScope, TokenRefused, TokenUnverified
 from evi_mcp.server.http import serve
 from evi_mcp.server.http.app import PATH
 from tests import frames
@@ -54,7 +54,7 @@ def token(kid: str = "k1", *, key: Any = None, headers: Mapping[str, Any] | None
         "scope": "evi:monitor",
         "client_id": "cli",
         "iat": now,
-        "exp": now + 300,
+        "exp": now + 100_000,
         **claims,
     }
     shown = {name: value for name, value in given.items() if value is not None}
@@ -73,7 +73,7 @@ def signed_with_the_public_key() -> str:
     def encoded(part: bytes) -> bytes:
         return base64.urlsafe_b64encode(part).rstrip(b"=")
 
-    claims = {"iss": ISSUER, "aud": RESOURCE, "sub": "eve", "scope": "evi:barge", "exp": int(time.time()) + 99}
+    claims = {"iss": ISSUER, "aud": RESOURCE, "sub": "eve", "scope": "evi:barge", "exp": int(time.time()) + 100_000}
     signed = encoded(json.dumps({"alg": "HS256", "kid": "k1"}).encode()) + b"." + encoded(json.dumps(claims).encode())
     return (signed + b"." + encoded(hmac.new(pem, signed, hashlib.sha256).digest())).decode()
 
@@ -133,7 +133,7 @@ async def served(evi: FakeEvi, login: Login, monkeypatch: pytest.MonkeyPatch) ->
 NOW = int(time.time())
 REFUSED = {
     "the algorithm none": jwt.encode(
-        {"iss": ISSUER, "aud": RESOURCE, "sub": "x", "scope": "evi:barge", "exp": NOW + 999}, "", algorithm="none"
+        {"iss": ISSUER, "aud": RESOURCE, "sub": "x", "scope": "evi:barge", "exp": NOW + 100_000}, "", algorithm="none"
     ),
     "HS256 with the public key": signed_with_the_public_key(),
     "a key of somebody else": token(key=STRANGER),
@@ -146,8 +146,8 @@ REFUSED = {
     "no subject": token(sub=None),
     "no end": token(exp=None),
     "an end that is past": token(exp=NOW - 60),
-    "a beginning that is to come": token(nbf=NOW + 120),
-    "an issue that is to come": token(iat=NOW + 120),
+    "a beginning that is to come": token(nbf=NOW + 10_000),
+    "an issue that is to come": token(iat=NOW + 10_000),
     "a token of another type": token(headers={"typ": "logout+jwt"}),
     "chats that cannot be read": token(evi_chats={"all": True}),
     "chats that are no chats": token(evi_chats=["../secret"]),

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evi_mcp.access.principals import Principal
-from evi_mcp.errors import TokenRefused
+from evi_mcp.access.refusals import TokenRefused
 from evi_mcp.server.callers import PRINCIPAL
 from evi_mcp.server.http import metrics
 from evi_mcp.server.http.authentication import Authentication, Verifier

@@ -5,8 +5,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from evi_mcp.access.refusals import TokenUnverified
 from evi_mcp.clock import Clock
-from evi_mcp.errors import ServiceUnavailable, TokenUnverified
+from evi_mcp.errors import ServiceUnavailable
 from evi_mcp.upstream.http_client import Answer, HttpClient, NoAnswer
 
 WITHIN_S = 5.0

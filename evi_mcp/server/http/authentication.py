@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evi_mcp.access.callers import Access
 from evi_mcp.access.principals import Principal, scopes_up_to
-from evi_mcp.errors import NoScope, TokenRefused, TokenUnverified
+from evi_mcp.access.refusals import NoScope, TokenRefused, TokenUnverified
 from evi_mcp.logs import fields
 from evi_mcp.server.callers import PRINCIPAL
 from evi_mcp.server.http.answers import busy
