@@ -1,5 +1,6 @@
 """Records that cannot be written now: kept, in order, within bounds, and written as soon as that works."""
 
+import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -103,6 +104,51 @@ async def test_nothing_is_kept_of_a_command_that_will_never_be_on_record(
         assert len(here.log._queue) + len(here.log._deferred) == 3
         goes_on.set()
     assert here.kinds() == ["opened", "command", "command", "command", "closed"]
+
+
+async def test_what_waits_is_bounded_in_records_and_in_characters(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is deferred counts as well as what has just come, each to the last one that has room."""
+    async with logging_to(path, monkeypatch) as here:
+        here.disk.room = 0
+        first = here.log.post({"type": "command", "x": 1}, deferred=True)
+        await first.done.wait()
+        assert isinstance(first, audit_log._Queued)
+        size = len(first.text)
+        monkeypatch.setattr(audit_log, "MAX_HELD", 3 * size)
+        posted = [here.log.post({"type": "command", "x": 1}) for _ in range(4)]
+        assert [entry.error for entry in posted] == [None, None, *["records that wait to be written: 3"] * 2]
+        for entry in posted:
+            await entry.done.wait()
+        monkeypatch.setattr(audit_log, "MAX_QUEUED", 2)
+        posted = [here.log.post({"type": "command", "x": 1}) for _ in range(2)]
+        assert [entry.error for entry in posted] == [None, "records that wait to be written: 2"]
+        here.disk.room = None
+        monkeypatch.undo()
+
+
+async def test_trouble_with_the_disk_is_logged_when_it_begins_and_when_it_ends(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator has to see to it, and needs one line for that; nothing is said as long as all is well."""
+    caplog.set_level(logging.INFO)
+
+    def said() -> list[str]:
+        return [record.message for record in caplog.records if record.name == "evi_mcp.audit.log"]
+
+    async with logging_to(path, monkeypatch) as here:
+        await here.log.post({"type": "command"}, durable=True).done.wait()
+        assert said() == []
+        here.disk.room = 0
+        for _ in range(3):
+            await here.log.post({"type": "command"}).done.wait()
+        assert said() == ["audit log cannot be written, commands are refused"]
+        here.disk.room = None
+        for _ in range(3):
+            await here.log.post({"type": "command"}).done.wait()
+        assert said()[1:] == ["audit log can be written again"]
+        here.disk.room = 0
+        await here.log.post({"type": "outcome"}, deferred=True).done.wait()
+    assert said()[-1] == "audit records are lost"
 
 
 async def test_an_outcome_that_was_posted_while_its_command_was_being_written_follows_it(
