@@ -10,6 +10,7 @@
 # make mutants  puts faults into the code and lists those that no test notices (FILES=, MINUTES=)
 # make test-all  runs the tests on every Python that is installed, one with the lowest versions; make smoke some of them
 # make lowest  writes constraints-lowest.txt anew, after a change of the versions in pyproject.toml
+# make dist  builds a release into dist/ and tries it
 # make bench  measures everything beside what one would use instead, in 10 minutes; make bench-quick the ratios that matter
 # make docs  writes the pages that are made from the code; make views measures what an agent reads
 
@@ -25,7 +26,7 @@ FILES :=
 VERSIONS :=
 
 .PHONY: install bots demo test test-all smoke lowest format lint types tests chaos pressure soak fuzz mutants docs views \
-	bench bench-quick bench-link clean
+	bench bench-quick bench-link dist clean
 
 install: $(INSTALLED)
 
@@ -104,6 +105,10 @@ smoke: $(INSTALLED)
 
 lowest: $(INSTALLED)
 	$(BIN)/python scripts/lowest.py
+
+# The archive and the wheel of a release, and a call that the wheel supervises.
+dist: $(INSTALLED)
+	PYTHON=$(BIN)/python sh scripts/dist.sh
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
