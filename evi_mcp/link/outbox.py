@@ -131,6 +131,9 @@ class Outbox:
         self._dropped += self._past_dropped
         self._dropped_in_all += self._past_dropped.total()
         self._past_dropped.clear()
+        if self._again and (said := self._again[0].stands_for) is not None:
+            self._dropped += said  # one message says it all
+            self._release(self._again.popleft())
         if self._dropped:
             self._again.appendleft(self._note())
         self._acknowledged = received
@@ -143,11 +146,15 @@ class Outbox:
 
     def _forget(self, held: Held) -> None:
         self._acknowledged += 1
-        self._open_bytes -= len(held.payload)
         if held.expendable:
-            self._bytes -= len(held.payload)
+            self._release(held)
         else:
+            self._open_bytes -= len(held.payload)
             self._past.append(held)
+
+    def _release(self, held: Held) -> None:
+        self._open_bytes -= len(held.payload)
+        self._bytes -= len(held.payload)
 
     def _admit(self) -> bool:
         """Gives the next message that waits its place among those with a number."""

@@ -392,6 +392,27 @@ async def test_a_command_that_cannot_be_carried_out_is_refused_with_the_reason(m
             assert "`context` must be" in (await hub.command(chat, "session_settings", context="a") or "")
 
 
+async def test_a_flood_of_commands_is_refused_and_not_kept() -> None:
+    """A hub that floods must not fill a bot's memory, nor hold up the commands before."""
+    go_on = asyncio.Event()
+    async with fake_hub() as hub:
+        link = link_to(hub)
+
+        @link.on(UserInput)
+        async def _(command: UserInput) -> None:
+            await go_on.wait()
+
+        async with link:
+            chat = await hub.chat()
+            await hub.until(lambda: chat.socket)
+            ids = [await hub.send(chat, "user_input", text="a") for _ in range(400)]
+            await hub.until(lambda: len(chat.outcomes) == 400 - 257)  # one is at work, and 256 wait
+            go_on.set()
+            await hub.until(lambda: len(chat.outcomes) == 400)
+        refused = [id_ for id_ in ids if "too many commands" in chat.outcomes[id_][0].get("reason", "")]
+        assert refused == ids[257:]
+
+
 async def test_settings_and_answers_that_were_accepted_are_shown_to_all() -> None:
     """A receipt is confirmed by what comes back; a secret does not."""
     settings = {"system_prompt": "Be brief.", "context": None, "language_model_api_key": "s3cret-key"}
@@ -545,6 +566,38 @@ def _next(outbox: Outbox) -> bytes:
     frame = outbox.next_frame()
     assert frame is not None
     return frame
+
+
+async def test_a_link_that_was_never_started_can_be_stopped() -> None:
+    """A call may fail before it begins."""
+    link = ChatLink()
+    link.user_message("a")
+    await link.stop()
+    link.user_message("too late")
+    assert (link.state, link.unsent) == ("new", 1) and "new, 1 unsent" in repr(link)
+
+
+async def test_a_loop_that_is_gone_costs_a_thread_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """A tool's thread may outlive the call."""
+    link = ChatLink(delays=lambda: repeat(3600.0))
+
+    async def call() -> None:
+        link.start()
+        await link.stop(flush_s=0)
+
+    await asyncio.to_thread(asyncio.run, call())
+    link._ended = False  # what it tells in the moment in which the loop closes
+    link._dialer.state = "live"
+    link.user_message("a")
+    link.user_message("b")
+    assert caplog.text.count("a message was not sent (RuntimeError)") == 1
+
+
+def test_sound_that_is_none_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """A voice that says nothing of its rate must not end the call."""
+    link = ChatLink()
+    link.audio_output(link.assistant_message("a"), b"\0\0", 0)
+    assert link.unsent == 1 and "a message was not sent" in caplog.text
 
 
 def test_what_contains_itself_is_told_in_part() -> None:

@@ -70,12 +70,17 @@ class Program:
 class Call:
     """One call. `bot` and `caller` are the same process where the caller starts the bot."""
 
-    def __init__(self, kind: str, hub: FakeHub, bot: Program, caller: Program) -> None:
-        self.kind = kind
-        self.hub = hub
+    def __init__(self, hub: FakeHub | None, bot: Program, caller: Program) -> None:
+        self._hub = hub
         self.bot = bot
         self.caller = caller
         self._heard_to = 0
+
+    @property
+    def hub(self) -> FakeHub:
+        """The fake hub that supervises it."""
+        assert self._hub is not None
+        return self._hub
 
     async def chat(self) -> FakeChat:
         """The chat at the hub, with its link."""
@@ -121,8 +126,10 @@ async def until(condition: Callable[[], Any], problem: Callable[[], str]) -> Non
 async def call_with(
     kind: str,
     python: Path,
-    hub: FakeHub,
+    hub: FakeHub | None,
     *,
+    hub_url: str = "",
+    chat_id: str | None = None,
     think: float = 0.0,
     tool_timeout: float = 45.0,
     outlast: bool = False,
@@ -132,18 +139,23 @@ async def call_with(
     """A call with an example bot, `pipecat` or `livekit`.
 
     Args:
+        hub: A fake hub, or `None` for one at `hub_url` that opens with the same key.
+        chat_id: The chat's id; `None` makes one up.
         think: How long the LLM thinks before it calls a tool, in seconds.
         tool_timeout: How long the bot waits for a supervisor's answer, in seconds.
         outlast: Whether such a call goes on while the caller talks.
         bot, more: Another Pipecat bot, and more options for it.
     """
-    env = environment(hub) | {"EVI_THINK": str(think), "EVI_TOOL_TIMEOUT": str(tool_timeout)}
+    url = hub.url if hub is not None else hub_url
+    env = environment(url) | ({"EVI_CHAT_ID": chat_id} if chat_id else {})
+    env |= {"EVI_THINK": str(think), "EVI_TOOL_TIMEOUT": str(tool_timeout)}
     env |= {"EVI_OUTLAST": "1"} if outlast else {}
     programs: list[Program] = []
     try:
         if kind == "pipecat":
             port = str(_free_port())
-            options = ["--hub", hub.url, "--key", KEY, "--port", port]
+            options = ["--hub", url, "--key", KEY, "--port", port]
+            options += ["--chat-id", chat_id] if chat_id else []
             if bot.parent == EXAMPLES:
                 options += ["--think", str(think), "--tool-timeout", str(tool_timeout)]
                 options += ["--outlast"] * outlast
@@ -154,7 +166,7 @@ async def call_with(
         else:
             agent = EXAMPLES / "livekit_bot.py"
             programs.append(await Program.start(python, EXAMPLES / "typed_caller.py", agent, env=env))
-        call = Call(kind, hub, programs[0], programs[-1])
+        call = Call(hub, programs[0], programs[-1])
         await call.hears("You are connected.")
         yield call
     finally:
@@ -162,9 +174,9 @@ async def call_with(
             await program.kill()
 
 
-def environment(hub: FakeHub) -> dict[str, str]:
+def environment(hub_url: str) -> dict[str, str]:
     """What a bot's process is given."""
-    ours = {"PYTHONPATH": str(ROOT), "EVI_HUB": hub.url, "EVI_HUB_KEY": KEY, "PYTHONUNBUFFERED": "1"}
+    ours = {"PYTHONPATH": str(ROOT), "EVI_HUB": hub_url, "EVI_HUB_KEY": KEY, "PYTHONUNBUFFERED": "1"}
     return {**os.environ, **ours}
 
 

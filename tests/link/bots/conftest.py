@@ -1,7 +1,9 @@
 """Real bots: Pipecat's and LiveKit's own packages, in an environment of their own that is made once."""
 
 import fcntl
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,13 @@ INSTALL_TIMEOUT_S = 600
 @pytest.fixture(scope="session")
 def bots_python() -> Path:
     """The Python that has the bots' packages; skips the test where they cannot be installed."""
-    with (ROOT / ".venv" / ".bots-lock").open("w") as lock:
+    with (ROOT / ".venv-bots.lock").open("w") as lock:  # for tests that run beside each other
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (VENV / ".installed").exists():
             install = ["sh", str(ROOT / "scripts" / "install_bots.sh"), str(VENV)]
             try:
-                subprocess.run(install, check=True, capture_output=True, timeout=INSTALL_TIMEOUT_S)
+                environment = os.environ | {"PYTHON": sys.executable}
+                subprocess.run(install, check=True, capture_output=True, timeout=INSTALL_TIMEOUT_S, env=environment)
             except (subprocess.SubprocessError, OSError) as error:
                 pytest.skip(f"Pipecat and LiveKit agents could not be installed ({type(error).__name__}): make bots")
     return VENV / "bin" / "python"

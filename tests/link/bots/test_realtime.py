@@ -46,7 +46,7 @@ async def test_a_pipecat_bot_on_a_realtime_service(bots_python: Path) -> None:
 async def test_a_livekit_agent_on_a_realtime_model(bots_python: Path) -> None:
     """Transcripts of both sides, typed turns, standing instructions."""
     async with fake_hub() as hub:
-        agent = await Program.start(bots_python, HERE / "realtime_agent.py", env=environment(hub))
+        agent = await Program.start(bots_python, HERE / "realtime_agent.py", env=environment(hub.url))
         try:
             chat = await hub.chat()
             await hub.until(lambda: chat.socket)
