@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 MAX_MESSAGES = 10_000
 MAX_BYTES = 16 * 1024 * 1024
+LATELY = 1000
+"""Messages of the past whose loss is remembered one by one, for a hub that has lost a little."""
 DROPPED = "messages_dropped"
 """The type of the message that says what was dropped: `counts` by type."""
 
@@ -45,8 +47,9 @@ class Outbox:
     def __init__(self, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES) -> None:
         self._max_messages = max_messages
         self._max_bytes = max_bytes
-        self._past: deque[Held] = deque()
+        self._past: deque[tuple[int, Held]] = deque()
         self._past_dropped: Counter[str] = Counter()
+        self._lately_dropped: deque[tuple[int, Counter[str]]] = deque(maxlen=LATELY)
         self._acknowledged = 0
         self._written: deque[Held] = deque()
         self._again: deque[Held] = deque()
@@ -117,31 +120,47 @@ class Outbox:
 
         Args:
             received: The number that the hub has everything up to.
-            same_chat: Whether it knows this link. If not, it gets all that is held, numbered anew.
+            same_chat: Whether it knows this link. If not, it gets all that is held, numbered anew. One that knows it
+                may still have lost some of what it acknowledged.
         """
         self._again = self._written + self._again
         self._written = deque()
-        if same_chat and self._acknowledged <= received <= self._acknowledged + len(self._again):
-            while self._acknowledged < received:
+        if same_chat:
+            while self._again and self._acknowledged < received:
                 self._forget(self._again.popleft())
-            return
-        self._open_bytes += sum(len(held.payload) for held in self._past)
-        self._again = self._past + self._again
-        self._past = deque()
-        self._dropped += self._past_dropped
-        self._dropped_in_all += self._past_dropped.total()
-        self._past_dropped.clear()
-        if self._again and (said := self._again[0].stands_for) is not None:
-            self._dropped += said  # one message says it all
-            self._release(self._again.popleft())
-        if self._dropped:
-            self._again.appendleft(self._note())
+            self._take_back(after=received)
+            lost: Counter[str] = Counter()
+            while self._lately_dropped and self._lately_dropped[-1][0] > received:
+                lost += self._lately_dropped.pop()[1]
+        else:
+            self._take_back(after=0)
+            self._lately_dropped.clear()
+            lost = self._past_dropped
+        self._past_dropped = self._past_dropped - lost
+        self._say_first(lost)
         self._acknowledged = received
+
+    def _say_first(self, lost: Counter[str]) -> None:
+        """What can no longer be told is said before everything else."""
+        self._dropped_in_all += lost.total()
+        if lost.total():
+            self._dropped += lost
+            if self._again and (said := self._again[0].stands_for) is not None:
+                self._dropped += said  # one message says it all
+                self._release(self._again.popleft())
+            self._again.appendleft(self._note())
+
+    def _take_back(self, *, after: int) -> None:
+        """What was acknowledged under higher numbers than this is to be written again."""
+        while self._past and self._past[-1][0] > after:
+            _, held = self._past.pop()
+            self._open_bytes += len(held.payload)
+            self._again.appendleft(held)
 
     def discard(self) -> None:
         """Nobody will ever get what is held."""
-        for held in (self._past, self._written, self._again, self._waiting, self._expendable, self._dropped):
-            held.clear()
+        for kept in (self._past, self._written, self._again, self._waiting, self._expendable, self._dropped):
+            kept.clear()
         self._bytes = self._open_bytes = 0
 
     def _forget(self, held: Held) -> None:
@@ -150,7 +169,7 @@ class Outbox:
             self._release(held)
         else:
             self._open_bytes -= len(held.payload)
-            self._past.append(held)
+            self._past.append((self._acknowledged, held))
 
     def _release(self, held: Held) -> None:
         self._open_bytes -= len(held.payload)
@@ -184,8 +203,9 @@ class Outbox:
 
     def _make_room(self) -> bool:
         if self._past:
-            held = self._past.popleft()
+            n, held = self._past.popleft()
             self._past_dropped += held.count()
+            self._lately_dropped.append((n, held.count()))
             self._bytes -= len(held.payload)
             return True
         if not self._waiting:

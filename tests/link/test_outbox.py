@@ -97,6 +97,14 @@ class Delivery(RuleBasedStateMachine):
         self.line.clear()
         self.known = False
 
+    @precondition(lambda self: not self.up and self.known)
+    @rule(lost=st.integers(1, 5))
+    def the_hub_is_restored_from_an_older_copy(self, lost: int) -> None:
+        self.line.clear()
+        kept = max(0, self.hub.received - lost)
+        self.hub.log = self.hub.log[: len(self.hub.log) - (self.hub.received - kept)]
+        self.hub.received = kept
+
     def deliver_all(self) -> None:
         if not self.up:
             self.connect()
