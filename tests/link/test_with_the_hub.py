@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Callable
 from itertools import repeat
 
@@ -10,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from evi_mcp.link import AssistantInput, ChatLink
-from tests.link.bots.call import until
+from tests.link.bots.call import free_port, until
 from tests.process.conftest import evi_mcp
 
 pytestmark = pytest.mark.anyio
@@ -22,9 +21,7 @@ LINES = 30
 
 async def test_two_hundred_bots_lose_nothing_when_their_hub_is_killed() -> None:
     """It is killed twice in the middle of their talk, and knows nothing of them when it is back."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     url = f"http://127.0.0.1:{port}"
     links = [ChatLink(url, key=KEY, chat_id=f"call-{n}", delays=lambda: repeat(0.05)) for n in range(LINKS)]
     spoken: list[tuple[str, str]] = []

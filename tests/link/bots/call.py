@@ -153,7 +153,7 @@ async def call_with(
     programs: list[Program] = []
     try:
         if kind == "pipecat":
-            port = str(_free_port())
+            port = str(free_port())
             options = ["--hub", url, "--key", KEY, "--port", port]
             options += ["--chat-id", chat_id] if chat_id else []
             if bot.parent == EXAMPLES:
@@ -180,7 +180,8 @@ def environment(hub_url: str) -> dict[str, str]:
     return {**os.environ, **ours}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from tests.link.bots.call import Call, call_with
+from tests.link.bots.call import Call, call_with, free_port
 from tests.link.fake_hub import KEY
 from tests.process.conftest import Process, evi_mcp
 
@@ -28,6 +28,9 @@ class Agent:
         result = await self._server.call(tool, chat_id="call-1", **arguments)
         assert not result.get("isError"), result["content"]
         return result["structuredContent"]
+
+    async def active(self) -> Any:
+        return (await self._server.call("list_chats", scope="active"))["structuredContent"]
 
     async def attach(self) -> None:
         self._cursor = (await self.use("attach_chat"))["cursor"]
@@ -54,15 +57,22 @@ class Agent:
 
 @asynccontextmanager
 async def supervised(kind: str, python: Path) -> AsyncIterator[tuple[Call, Agent]]:
-    async with evi_mcp("hub", "--port", "0", EVI_MCP_HUB_KEYS=KEY) as hub:
-        assert hub.process.stdout is not None
-        base_url = (await hub.process.stdout.readline()).decode().strip()
-        async with (
-            evi_mcp("serve", EVI_MCP_BASE_URL=base_url, HUME_API_KEY=KEY) as server,
-            call_with(kind, python, None, hub_url=base_url, chat_id="call-1") as call,
-        ):
-            await server.initialize()
-            yield call, Agent(server)
+    """The Pipecat bot's hub runs alone, the LiveKit agent's inside the server."""
+    async with AsyncExitStack() as processes:
+        if kind == "pipecat":
+            hub = await processes.enter_async_context(evi_mcp("hub", "--port", "0", EVI_MCP_HUB_KEYS=KEY))
+            assert hub.process.stdout is not None
+            base_url = (await hub.process.stdout.readline()).decode().strip()
+            serving = evi_mcp("serve", EVI_MCP_BASE_URL=base_url, HUME_API_KEY=KEY)
+        else:
+            address = f"127.0.0.1:{free_port()}"
+            base_url = f"http://{address}"
+            serving = evi_mcp("serve", "--hub", address, EVI_MCP_HUB_KEYS=KEY)
+        server = await processes.enter_async_context(serving)
+        await server.initialize()
+        bot = call_with(kind, python, None, hub_url=base_url, chat_id="call-1")
+        call = await processes.enter_async_context(bot)
+        yield call, Agent(server)
 
 
 async def test_an_agent_supervises_a_call(kind: str, bots_python: Path) -> None:
@@ -71,6 +81,8 @@ async def test_an_agent_supervises_a_call(kind: str, bots_python: Path) -> None:
         await call.say("hello there")
         await call.hears("You said: hello there.")
 
+        (chat,) = (await agent.active())["chats"]
+        assert chat["chat_id"] == "call-1"
         await agent.attach()
         transcript = json.dumps(await agent.use("get_transcript"))
         assert "hello there" in transcript and "You said: hello there." in transcript
