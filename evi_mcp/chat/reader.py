@@ -45,13 +45,16 @@ class ChatReader:
     Args:
         chat_id: Whose frames they are.
         mask: Takes secrets out of what is read.
+        salt: Of the identities (`Identities`).
         keep_identities: Whether drafts come with the identities of their events.
     """
 
-    def __init__(self, chat_id: str, mask: Mask | None = None, *, keep_identities: bool = False) -> None:
+    def __init__(
+        self, chat_id: str, mask: Mask | None = None, salt: bytes = b"", *, keep_identities: bool = False
+    ) -> None:
         self.chat_id = chat_id
         self._keep_identities = keep_identities
-        self._identities = Identities()
+        self._identities = Identities(salt)
         self.mask = mask or Mask()
         self.history = History()
         self.lifecycle = Lifecycle(self.mask)

@@ -11,10 +11,10 @@ import click
 from evi_mcp import logs
 from evi_mcp.config import Settings, load
 from evi_mcp.ending import Ending
-from evi_mcp.upstream.transport import Connector
 
 if TYPE_CHECKING:
     from evi_mcp.hub import Hub
+    from evi_mcp.upstream.transport import Connector
 
 
 class Address(click.ParamType[tuple[str, int]]):
@@ -33,7 +33,7 @@ class Address(click.ParamType[tuple[str, int]]):
 
 
 @asynccontextmanager
-async def opened(settings: Settings, host: str | None, port: int) -> AsyncIterator[tuple["Hub", Connector]]:
+async def opened(settings: Settings, host: str | None, port: int) -> AsyncIterator[tuple["Hub", "Connector"]]:
     """A hub, and the way to its chats; with `OPENAI_API_KEY` calls of OpenAI Realtime are among them.
 
     Args:

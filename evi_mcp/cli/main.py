@@ -4,8 +4,8 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, BinaryIO, NoReturn
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import anyio
 import click
@@ -21,6 +21,10 @@ from evi_mcp.errors import EviMcpError, InvalidChatId, InvalidSetting, MissingAp
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.quoting import plain
 from evi_mcp.writer import discard
+
+if TYPE_CHECKING:
+    from evi_mcp.upstream.directory import Directory
+    from evi_mcp.upstream.transport import Connector
 
 MISUSE = 2
 SIMULATED_CALL = "support"
@@ -86,60 +90,48 @@ def serve(simulate: str | None, hub_at: tuple[str, int] | None, **flags: str | N
     if hub_at and (simulate or flags["base_url"]):
         raise click.UsageError("--hub, --simulate and --base-url each say where the chats are; take one of them.")
     settings = _settings(flags, simulate=simulate is not None)
+    limits.raise_open_files()
     if settings.http is not None:
-        _serve_http(settings, simulate, hub_at)
+        from evi_mcp.server.http import serve as http
+
+        http.run(_serving(settings, simulate, hub_at, http.serve))
     if sys.stdin.isatty():
         logs.say("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.")
-    limits.raise_open_files()
     gc.disable()  # until it serves: what loading makes stays, and looking through it takes a tenth of the start
     from evi_mcp.server import stdio
 
-    if simulate:
-        stdio.run(_simulated(settings, simulate, stdio.serve))
-    if hub_at:
-        stdio.run(_with_hub(settings, *hub_at))
-    if settings.hume_api_key is None and settings.openai_api_key is not None:
-        stdio.run(_with_hub(settings, None, 0))  # its calls are attached to by id; nothing has to dial in
-    if settings.hume_api_key is None:
-        _log.warning("%s", MissingApiKey())
-    stdio.run(stdio.serve(settings))
+    stdio.run(_serving(settings, simulate, hub_at, stdio.serve))
 
 
-def _serve_http(settings: Settings, simulate: str | None, hub_at: tuple[str, int] | None) -> NoReturn:
-    from evi_mcp.server.http import serve as http
+class _Serve(Protocol):
+    """Serves MCP, on whatever it is; the exit status."""
 
-    async def with_hub(host: str, port: int) -> int:
-        async with opened(settings, host, port) as (hub, connector):
-            if hub.base_url is not None:
-                _log.info("voice agents dial in at %s", hub.base_url)
-            return await http.serve(settings, connector, hub.directory)
-
-    limits.raise_open_files()
-    if simulate:
-        http.run(_simulated(settings, simulate, http.serve))
-    http.run(with_hub(*hub_at) if hub_at else http.serve(settings))
+    async def __call__(
+        self, settings: Settings, connector: "Connector | None" = None, directory: "Directory | None" = None
+    ) -> int: ...
 
 
-async def _with_hub(settings: Settings, host: str | None, port: int) -> int:
-    from evi_mcp.server import stdio
-    from evi_mcp.supervision.service import open_service
-
-    async with opened(settings, host, port) as (hub, connector):
-        if hub.base_url is not None:
-            _log.info("voice agents dial in at %s", hub.base_url)
-        return await stdio.serve(settings, open_service(settings, connector, hub.directory))
-
-
-async def _simulated(settings: Settings, service: str, serve: Callable[[Settings], Awaitable[int]]) -> int:
-    if service == "openai":
+async def _serving(settings: Settings, simulate: str | None, hub_at: tuple[str, int] | None, serve: _Serve) -> int:
+    """Brings the chats along that are asked for, and serves them."""
+    if simulate == "openai":
         from evi_mcp.cli.openai import simulated_calls
 
         async with simulated_calls() as base_url:
             return await serve(_pointed_at(base_url, settings))
-    from evi_mcp.simulator import Simulator
+    if simulate:
+        from evi_mcp.simulator import Simulator
 
-    async with Simulator() as simulator:
-        return await serve(_pointed_at(simulator.base_url, settings))
+        async with Simulator() as simulator:
+            return await serve(_pointed_at(simulator.base_url, settings))
+    # Calls of OpenAI Realtime are attached to by id: nothing has to dial in.
+    if hub_at or (settings.openai_api_key is not None and settings.hume_api_key is None):
+        async with opened(settings, *(hub_at or (None, 0))) as (hub, connector):
+            if hub.base_url is not None:
+                _log.info("voice agents dial in at %s", hub.base_url)
+            return await serve(settings, connector, hub.directory)
+    if settings.hume_api_key is None:
+        _log.warning("%s", MissingApiKey())
+    return await serve(settings)
 
 
 def _pointed_at(base_url: str, settings: Settings) -> Settings:

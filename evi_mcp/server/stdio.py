@@ -8,7 +8,6 @@ import asyncio
 import gc
 import logging
 from collections.abc import Coroutine
-from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn
 
 import anyio
@@ -20,7 +19,9 @@ from evi_mcp.errors import EviMcpError
 from evi_mcp.server import sdk
 from evi_mcp.server.pipes import open_stdin, open_stdout
 from evi_mcp.server.server import EviServer
-from evi_mcp.supervision.service import Service, open_service
+from evi_mcp.supervision.service import open_service
+from evi_mcp.upstream.directory import Directory
+from evi_mcp.upstream.transport import Connector
 
 GRACE_S = 0.2
 """What was asked before stdin ended may still be done so long, before the chats are left."""
@@ -33,16 +34,16 @@ these are rare, and the passes over what is young are short: of 10,000 objects, 
 _log = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings, opening: AbstractAsyncContextManager[Service] | None = None) -> int:
+async def serve(settings: Settings, connector: Connector | None = None, directory: Directory | None = None) -> int:
     """Serves until stdin ends, stdout breaks, or a signal comes; the exit status.
 
     Args:
-        opening: Opens the service; `None` opens that of the settings.
+        connector, directory: As for `open_service`.
     """
     told, served = anyio.Event(), anyio.Event()
     end = Ending(told.set)
     end.catch_signals()
-    async with opening or open_service(settings) as service, anyio.create_task_group() as group:
+    async with open_service(settings, connector, directory) as service, anyio.create_task_group() as group:
         server = EviServer(service)
         stdin = await open_stdin(lambda: end.begin(0, "stdin has ended"))
         stdout = await open_stdout(lambda: end.begin(0, "the client has gone"))

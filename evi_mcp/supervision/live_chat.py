@@ -7,7 +7,7 @@ ledger numbers them, and numbered events come back to be folded (`ChatRecord`) a
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import anyio
@@ -61,6 +61,7 @@ class House:
         mask: Takes secrets out of whatever is kept.
         max_events: The most events kept for each chat.
         max_audio: The most characters of audio kept for each chat; 0 keeps none.
+        salt: Of the digests that tell events apart; whoever speaks in a chat must not know it.
     """
 
     connector: Connector
@@ -71,6 +72,7 @@ class House:
     mask: Mask
     max_events: int = 10_000
     max_audio: int = 0
+    salt: bytes = field(default_factory=lambda: secrets.token_bytes(32))
 
 
 class LiveChat:
@@ -87,7 +89,8 @@ class LiveChat:
         self.clock = house.clock
         self._house = house
         self._ledger = house.ledger
-        self.reader = ChatReader(chat_id, house.mask, keep_identities=house.ledger.keeps_identities)
+        keep = house.ledger.keeps_identities
+        self.reader = ChatReader(chat_id, house.mask, house.salt, keep_identities=keep)
         self.record = ChatRecord(
             chat_id,
             max_events=house.max_events,
