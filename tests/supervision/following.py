@@ -50,7 +50,8 @@ def house_of(
     *,
     mask: Mask | None = None,
     journal: Journal | None = None,
-    **limits: int,
+    max_events: int = 10_000,
+    max_audio: int = 0,
 ) -> House:
     """What chats share, with nothing kept between two of these."""
     return House(
@@ -60,7 +61,8 @@ def house_of(
         journal=journal or NullJournal(),
         memory=Memory(),
         mask=mask or Mask(),
-        **limits,
+        max_events=max_events,
+        max_audio=max_audio,
     )
 
 
