@@ -1,6 +1,7 @@
 """How much is kept of a long text or name: what is over is cut, and the cut is said or shown."""
 
 import hashlib
+import re
 
 MAX_TEXT = 256 * 1024
 """The longest text of one field that is kept, in characters, its note about a cut not counted."""
@@ -31,5 +32,11 @@ def cut_name(name: str, most: int = MAX_NAME) -> str:
     return f"{name[: most - len(digest) - 1]}~{digest}"
 
 
+def was_cut(name: str) -> bool:
+    """Whether a name is what `cut_name` has left of a longer one."""
+    return len(name) == MAX_NAME and _CUT.search(name) is not None
+
+
+_CUT = re.compile("~[0-9a-f]{16}$")
 _NOTE_BEGIN, _NOTE_END = " [cut here: ", " more characters were not kept]"
 _MAX_NOTE = len(_NOTE_BEGIN) + len(_NOTE_END) + 8

@@ -275,3 +275,14 @@ async def test_what_waits_is_listed_whatever_else_there_is(evi: FakeEvi, agent: 
     assert ids == [*(f"c-{n}" for n in range(80, 150)), *(f"p-{n}" for n in range(30))]
     for tool, arguments in (("list_tool_calls", {}), ("get_chat", {"chat_id": CHAT}), ("list_chats", {})):
         assert len(json.dumps(await agent.call(tool, **arguments))) < 40_000
+
+
+async def test_a_tool_call_whose_id_is_too_long_to_keep_is_shown_and_never_answered_with_half_of_it(
+    evi: FakeEvi, agent: Agent
+) -> None:
+    """EVI would not know the call that is answered, and the agent would believe that it is."""
+    evi.history[CHAT] = [frames.metadata(), frames.tool_call("i" * 300)]
+    await agent.call("attach_chat", chat_id=CHAT)
+    [call] = (await agent.call("list_tool_calls", chat_id=CHAT))["tool_calls"]
+    said = await agent.error("answer_tool_call", chat_id=CHAT, tool_call_id=call["tool_call_id"], content="yes")
+    assert "longer than 256 characters" in said and evi.received[CHAT] == []

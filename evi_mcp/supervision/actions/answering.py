@@ -7,6 +7,7 @@ from evi_mcp.access.callers import Caller
 from evi_mcp.chat.tool_calls import OPEN, SOMEONE_ELSE, Answerer, Status, TrackedCall, answer_key
 from evi_mcp.errors import InvalidArgument, ToolCallAnswered, UnknownToolCall
 from evi_mcp.protocol.commands import ToolError, ToolResponse
+from evi_mcp.protocol.cutting import MAX_NAME, was_cut
 from evi_mcp.quoting import quote
 from evi_mcp.supervision.actions.pausing import warn_if_paused
 from evi_mcp.supervision.effects import TakenByEvi
@@ -64,8 +65,13 @@ def check_open(call: TrackedCall) -> None:
 
     Raises:
         ToolCallAnswered: The call is closed.
-        InvalidArgument: EVI answers it itself.
+        InvalidArgument: EVI answers it itself, or its id is too long to be repeated to EVI.
     """
+    if was_cut(call.tool_call_id):
+        raise InvalidArgument(
+            f"the id of tool call {quote(call.tool_call_id, 40)} is longer than {MAX_NAME} characters, so it cannot be"
+            " answered from here; nothing was sent."
+        )
     if call.status is Status.RUNNING:
         raise InvalidArgument(f"tool call {quote(call.tool_call_id, 80)} is a built-in that EVI answers itself.")
     if call.status not in OPEN:
