@@ -128,7 +128,6 @@ class AuditLog:
 
     def _take(self) -> list[_Queued]:
         batch = [*self._deferred, *self._queue]
-        self._deferred.clear()
         self._queue.clear()
         return batch
 

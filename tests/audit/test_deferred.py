@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -14,7 +14,7 @@ from evi_mcp.audit import log as audit_log
 from evi_mcp.audit.log import RETRY_S, AuditLog, open_log
 from evi_mcp.protocol.redaction import Mask
 from tests.audit.disks import SmallDisk, records
-from tests.clocks import HandClock
+from tests.clocks import HandClock, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -64,6 +64,24 @@ async def test_what_is_deferred_is_tried_again_by_itself(path: Path, monkeypatch
         assert here.kinds() == ["opened", "command", "outcome"]
         assert records(path)[-1]["of"] == resume.number
     assert here.kinds()[-1] == "closed"
+
+
+async def test_a_log_with_nothing_to_write_costs_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits for a record, and does not look for one again and again."""
+    async with logging_to(path, monkeypatch) as here:
+        await here.log.post({"type": "command"}).done.wait()
+        await settle()
+        looks = 0
+        timeout_at = here.clock.timeout_at
+
+        def counted(at: float) -> AbstractContextManager[anyio.CancelScope]:
+            nonlocal looks
+            looks += 1
+            return timeout_at(at)
+
+        monkeypatch.setattr(here.clock, "timeout_at", counted)
+        await settle()
+        assert looks == 0
 
 
 async def test_times_are_those_of_the_clock_that_was_given(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
