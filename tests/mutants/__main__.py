@@ -109,6 +109,7 @@ def main() -> int:
     parser.add_argument("files", nargs="*", help=f"in evi_mcp/ under {', '.join(TESTS)}")
     parser.add_argument("--minutes", type=float, default=10, help="how long, for all files together")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running, and no copy
 
     files = chosen(args.files)
     ends = time.monotonic() + args.minutes * 60

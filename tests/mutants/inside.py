@@ -4,11 +4,12 @@
     python .../inside.py mutmut run        is `mutmut run`, with the changes below
     python .../inside.py report            prints what became of each change, as JSON
 
-It imports nothing of this project: the modules that the tests import are those of the copy. `mutmut` (3.8) has no other
-way in for changes of one's own than its table, so pyproject.toml holds its version.
+It imports nothing of this project: the modules that the tests import are those of the copy. It reaches into `mutmut`
+(3.8), which has no other way in for changes of one's own, so pyproject.toml holds its version.
 """
 
 import json
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -91,6 +92,20 @@ def install() -> None:
     table[:] = [row for row in table if row[1] is not mutators.operator_string] + list(CHANGES)
 
 
+def quick_tests_first() -> None:
+    """Has each change meet the quick tests first: most are noticed by one, and the first that fails is enough."""
+    from mutmut.runners.harness import PytestRunner
+    from mutmut.state import state
+
+    options = PytestRunner._pytest_args_regular_run
+
+    def ordered(runner: Any, tests: Iterable[str]) -> Any:
+        took = state().duration_by_test
+        return options(runner, sorted(tests, key=lambda test: took.get(test, 0.0)))
+
+    PytestRunner._pytest_args_regular_run = ordered
+
+
 class Undecorated(cst.CSTTransformer):
     """`@property def f` becomes `def f` and `f = property(f)`: what is decorated `mutmut` leaves alone."""
 
@@ -155,7 +170,9 @@ def main(command: str, *rest: str) -> None:
     else:
         from mutmut.__main__ import cli
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored; it ends the run
         install()
+        quick_tests_first()
         cli(list(rest))
 
 
