@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from evi_mcp import logs
 from evi_mcp.access.callers import Access, Rights
@@ -195,19 +195,20 @@ def tenant_settings(settings: Settings, name: str, entry: TenantEntry | None) ->
     else; its audit log stands beside the server's."""
     if entry is None:
         return settings
+    inherited = {field: value for field, value in settings.model_dump().items() if not isinstance(value, SecretStr)}
     own: dict[str, object] = {
+        **dict.fromkeys(Settings.model_fields.keys() - inherited.keys()),  # whatever key the server has
         "hume_api_key": entry.hume_api_key,
         "secrets": entry.secrets,
         "access": tenant_rights(settings, entry).access,
         "audit_log": entry.audit_log or _beside(settings.audit_log, name),
-        "oauth_client_secret": None,
     }
     if entry.base_url is not None:
         own["base_url"] = entry.base_url
     if entry.max_chats is not None:
         own["max_chats"] = entry.max_chats
     try:
-        return Settings(**(settings.model_dump() | own))
+        return Settings(**(inherited | own))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         said = first["msg"].removeprefix("Value error, ")
