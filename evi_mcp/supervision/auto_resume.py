@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import anyio
 
 from evi_mcp.access.callers import AUTO_RESUME, Caller
+from evi_mcp.chat.pause import Pause
 from evi_mcp.clock import Clock
 from evi_mcp.errors import EviMcpError, MaybeSent, NotSent
 from evi_mcp.logs import fields
@@ -57,6 +58,16 @@ class AutoResume:
         else:
             self._paused.pop(chat, None)
         self._bell.ring()
+
+    def hand_over(self, chat: LiveChat) -> None:
+        """A pause that could not be ended when a chat was detached belongs to the chat now that it is followed again:
+        else its resume would end a new pause, and nobody would see it."""
+        for before in [other for other in self._paused if other.chat_id == chat.chat_id and other is not chat]:
+            chat.record.pause, before.record.pause = before.record.pause, Pause()
+            del self._paused[before]
+            if before not in self._delivering:
+                before.leave()
+            self.watch(chat)
 
     async def run(self) -> None:
         """Delivers what is due, for ever."""

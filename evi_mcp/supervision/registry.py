@@ -149,6 +149,7 @@ class ChatRegistry:
             if known := self._detached.get(chat_id):
                 chat.record.log.note_dropped(known)
             chat.listeners.add(partial(self._hear, chat))
+            self._auto_resume.hand_over(chat)
             self._chats_changed()
             task = self._tasks[chat] = _Task()
             self.start(self._run, chat, task)

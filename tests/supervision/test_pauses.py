@@ -141,6 +141,23 @@ async def test_a_chat_that_is_detached_while_nothing_can_be_delivered_is_resumed
     assert connector.posted == [RESUME]
 
 
+async def test_a_pause_that_outlived_a_detach_belongs_to_who_attaches_next() -> None:
+    """Else its resume would end the next pause in the middle, and `get_chat` would not know of either."""
+    connector = MemoryConnector((frames.metadata(),), (frames.metadata(),))
+    connector.refuse_posts = NotTaken("away")
+    async with following(connector) as registry:
+        chat = await registry.attach("c")
+        await pausing.pause(chat, by=ME, resume_after_s=300)
+        connector.connections["c"][0].abort()
+        await registry.detach("c")
+        assert chat.record.pause.promised
+        again = await registry.attach("c")
+        assert again is not chat and again.record.pause.promised and not chat.record.pause.paused
+        await pausing.resume(again, by=ME)
+        assert not again.record.pause.paused
+    assert connector.posted == [] and connector.connections["c"][-1].sent == [RESUME[1]]
+
+
 async def test_a_pause_ends_in_time_when_somebody_sets_the_wall_clock_back() -> None:
     """An hour back, and the caller had a mute assistant for an hour."""
     clock, connector = HandClock(), MemoryConnector((frames.metadata(),))
