@@ -109,12 +109,12 @@ class AutoResume:
             by: On whose behalf.
             within_s: Returns after so many seconds at the latest; what was not taken by then is logged.
         """
-        owed = [chat for chat in chats if chat.record.pause.promised]
+        promised = [chat for chat in chats if chat.record.pause.promised]
         with anyio.move_on_after(within_s):
             async with anyio.create_task_group() as group:
-                for chat in owed:
+                for chat in promised:
                     group.start_soon(self._deliver_now, chat, by, within_s)
-        for chat in owed:
+        for chat in promised:
             if chat.record.pause.promised:
                 why = chat.record.pause.undelivered or "there was no time left"
                 _log.error("EVI may stay silent", extra=fields(chat_id=chat.chat_id, reason=why))

@@ -14,7 +14,7 @@ from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.upstream.reconnect import Patience, backoff
 from evi_mcp.upstream.transport import Closed, Connector, Refused, Transport, Unreachable
 
-TURN_S = 0.001
+SLICE_S = 0.001
 """Seconds for which one chat is taken in without a break."""
 _SHORTEST_WAIT_S = 0.01  # so that a frame which is already here is never taken for a quiet period
 
@@ -83,18 +83,18 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace, clock: Clock)
     chat.connected(transport)
     opened = clock.elapsed()
     try:
-        turn = _Turn(transport, clock)
-        await _catch_up(chat, transport, CatchingUp(history, lifecycle, pace, opened), turn, clock)
+        time_slice = _TimeSlice(transport, clock)
+        await _catch_up(chat, transport, CatchingUp(history, lifecycle, pace, opened), time_slice, clock)
         while not chat.over:
             chat.receive(await read_if_large(await transport.receive(), chat.reader.mask))
-            if turn.is_over():
-                await turn.next()
+            if time_slice.is_over():
+                await time_slice.next()
         # An `error` has ended the chat. The service closes next, and may have something to say before it does.
         with timeout(clock, pace.last_words):
             while True:
                 chat.receive(await read_if_large(await transport.receive(), chat.reader.mask))
-                if turn.is_over():
-                    await turn.next()
+                if time_slice.is_over():
+                    await time_slice.next()
     except Closed as end:
         chat.change(lifecycle.closed(end.code, end.reason, clock.elapsed() - opened))
     finally:
@@ -105,7 +105,9 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace, clock: Clock)
     return is_progress
 
 
-async def _catch_up(chat: LiveChat, transport: Transport, catching_up: CatchingUp, turn: "_Turn", clock: Clock) -> None:
+async def _catch_up(
+    chat: LiveChat, transport: Transport, catching_up: CatchingUp, time_slice: "_TimeSlice", clock: Clock
+) -> None:
     """Takes in the replay that opens a connection, until it has ended. On the way the chat may become live."""
     lifecycle = chat.reader.lifecycle
     stamp, now = transport.heard_at, clock.elapsed()
@@ -127,34 +129,34 @@ async def _catch_up(chat: LiveChat, transport: Transport, catching_up: CatchingU
         if frame is not None:
             chat.receive(frame)
             catching_up.took_in(now)
-            if turn.is_over():
-                await turn.next()
+            if time_slice.is_over():
+                await time_slice.next()
         elif transport.heard_at != stamp:
             catching_up.heard(now)
         stamp = transport.heard_at
 
 
-class _Turn:
+class _TimeSlice:
     """How long one chat may keep the event loop before the others have theirs.
 
-    Frames that are here already are received without waiting: those of one read of a chat that pours in would all be
+    Frames that are here already are received without waiting: those of one read of a chat that floods would all be
     taken in at once, and everybody would wait for them.
     """
 
     def __init__(self, transport: Transport, clock: Clock) -> None:
         self._transport, self._clock = transport, clock
         self._heard_at = transport.heard_at
-        self._ends = clock.elapsed() + TURN_S
+        self._ends = clock.elapsed() + SLICE_S
 
     def is_over(self) -> bool:
         """Whether it is the others' turn, now that a frame was taken in."""
         now, heard_at = self._clock.elapsed(), self._transport.heard_at
         if heard_at == self._heard_at:
             return now >= self._ends
-        self._heard_at, self._ends = heard_at, now + TURN_S  # bytes came in between, so the loop has gone round
+        self._heard_at, self._ends = heard_at, now + SLICE_S  # bytes came in between, so the loop has gone round
         return False
 
     async def next(self) -> None:
         """Returns when the others have had theirs."""
         await anyio.lowlevel.checkpoint()
-        self._ends = self._clock.elapsed() + TURN_S
+        self._ends = self._clock.elapsed() + SLICE_S

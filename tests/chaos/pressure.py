@@ -35,7 +35,7 @@ def peak_mib(pid: int) -> float:
 
 
 async def stop_reading(seconds: float) -> dict[str, Any]:
-    """A client over stdio asks for a lot, and reads nothing for so long, while the busy chat pours in."""
+    """A client over stdio asks for a lot, and reads nothing for so long, while the busy chat floods."""
     async with flooding() as base_url, evi_mcp(EVI_MCP_BASE_URL=base_url, HUME_API_KEY=KEY) as server:
         await server.initialize()
         for chat_id in (BUSY, *QUIET):
@@ -94,7 +94,7 @@ async def others(seconds: float, seed: int) -> dict[str, Any]:
             await asyncio.gather(*(client.call("attach_chat", chat_id=chat_id) for chat_id in (BUSY, *QUIET)))
             late = {"calm": await _latencies(client, seconds)}
             await client.call("send_user_input", chat_id=BUSY, text=START)
-            late["one pours in"] = await _latencies(client, seconds)
+            late["one floods"] = await _latencies(client, seconds)
             rng, called_off = random.Random(seed), list[float]()
             async with anyio.create_task_group() as group:
                 group.start_soon(_poll, client)

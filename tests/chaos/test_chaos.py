@@ -167,7 +167,7 @@ async def test_a_client_that_reads_nothing_costs_bounded_memory_and_finds_all_it
     assert found["events"] <= 10_000 or found["gap"]["reason"] == "expired"
 
 
-async def test_other_chats_are_followed_while_one_pours_in_and_a_thousand_waits_come_and_go() -> None:
+async def test_other_chats_are_followed_while_one_floods_and_a_thousand_waits_come_and_go() -> None:
     """One chat must not keep the others from their agents. How late they are, `make pressure` shows."""
     found = await others(2, seed=1)
     print(found)

@@ -245,7 +245,7 @@ def test_one_chat_holds_no_more_than_its_budget_whatever_it_is_made_of() -> None
 
 
 def test_when_all_chats_together_are_full_the_largest_gives_way_and_a_small_one_loses_nothing() -> None:
-    """One chat that pours in must not cost another its history."""
+    """One chat that floods must not cost another its history."""
     memory = Memory(2**20)
     small, large = FoldedChat(memory=memory), FoldedChat(memory=memory, max_events=10**6)
     small.receive(frames.user("hello", 1))

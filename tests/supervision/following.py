@@ -178,7 +178,7 @@ class NeverTakes(MemoryTransport):
         await anyio.sleep_forever()
 
 
-class Pouring(MemoryTransport):
+class Flooding(MemoryTransport):
     """There is always another frame, received without waiting; but so many only, or a server without turns would never
     be found out."""
 

@@ -22,7 +22,7 @@ from evi_mcp.supervision.waiting import WokenBy
 from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport
 from evi_mcp.upstream.transport import Refused, Unreachable
 from tests import frames
-from tests.supervision.following import QUICK, Handing, Pouring, Refusing, following, happens, saying, until, waiting
+from tests.supervision.following import QUICK, Flooding, Handing, Refusing, following, happens, saying, until, waiting
 
 pytestmark = pytest.mark.anyio
 
@@ -125,21 +125,21 @@ async def test_who_has_named_types_is_told_of_these_alone_and_of_nothing_once_go
     assert (tell("user_message", "error"), len(listeners)) == ([], 0)
 
 
-async def test_a_chat_that_pours_in_lets_others_have_their_turn() -> None:
+async def test_a_chat_that_floods_lets_others_have_their_turn() -> None:
     """Frames that are here already are received without waiting: without a break, nothing else would ever run."""
-    pouring = Pouring()
-    async with following(Handing(pouring)) as registry:
+    flooding = Flooding()
+    async with following(Handing(flooding)) as registry:
         await until(registry.follow("c"), "live")
-        assert pouring.goes_on, "an agent was told only when all had come"
+        assert flooding.goes_on, "an agent was told only when all had come"
 
 
-async def test_a_chat_that_pours_in_after_its_end_lets_others_have_their_turn_too() -> None:
+async def test_a_chat_that_floods_after_its_end_lets_others_have_their_turn_too() -> None:
     """What comes after the `error` that ends a chat is still taken in, for a second, and no longer."""
-    pouring = Pouring(frames.metadata(), frames.error("E0715", "max_duration_timeout"))
-    async with following(Handing(pouring), replace(QUICK, at_most=0)) as registry:  # all of it is live
+    flooding = Flooding(frames.metadata(), frames.error("E0715", "max_duration_timeout"))
+    async with following(Handing(flooding), replace(QUICK, at_most=0)) as registry:  # all of it is live
         chat = await registry.attach("c")
         await until(chat, "ended")
-        assert pouring.goes_on, "an agent was told only when all had come"
+        assert flooding.goes_on, "an agent was told only when all had come"
 
 
 @pytest.mark.parametrize("all_chats", [True, False])

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from evi_mcp.cli.demo.screen import Screen
+from evi_mcp.cli.demo.display import DemoDisplay
 from evi_mcp.cli.demo.supervise import Steps, supervise
 
 TIME_LIMIT_S = 58.0
@@ -10,29 +10,29 @@ TIME_LIMIT_S = 58.0
 
 def run() -> int:
     """Shows the call; 0 if each of its steps really happened, else 1."""
-    screen = Screen()
+    display = DemoDisplay()
     try:
-        return _run(screen)
+        return _run(display)
     finally:
-        screen.close()
+        display.close()
 
 
-def _run(screen: Screen) -> int:
+def _run(display: DemoDisplay) -> int:
     try:
-        steps = asyncio.run(_within_the_limit(screen))
+        steps = asyncio.run(_within_the_limit(display))
     except TimeoutError:
-        screen.failed(f"the call did not come to its end within {TIME_LIMIT_S:g} s")
+        display.failed(f"the call did not come to its end within {TIME_LIMIT_S:g} s")
         return 1
     except BaseExceptionGroup as group:
-        screen.failed("; ".join(_leaves(group)))
+        display.failed("; ".join(_leaves(group)))
         return 1
-    screen.summary(steps)
+    display.summary(steps)
     return 0 if all(steps.happened().values()) else 1
 
 
-async def _within_the_limit(screen: Screen) -> Steps:
+async def _within_the_limit(display: DemoDisplay) -> Steps:
     async with asyncio.timeout(TIME_LIMIT_S):
-        return await supervise(screen)
+        return await supervise(display)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[str]:

@@ -21,7 +21,7 @@ ANSWER = {"status": "held at the depot in Lyon", "eta": "tomorrow before noon"}
 LINE = "This is Kim, the shift lead. I have read along, and I am putting your refund through right now."
 
 
-class Screen(Protocol):
+class Display(Protocol):
     """Where the demo shows what happens."""
 
     def step(self, text: str) -> None: ...
@@ -65,7 +65,7 @@ class Steps:
         }
 
 
-async def supervise(screen: Screen) -> Steps:
+async def supervise(display: Display) -> Steps:
     """Runs simulator, server and client, and follows one call to its end."""
     async with Simulator(speed=SPEED, calls=False) as simulator:
         server = StdioServerParameters(
@@ -73,23 +73,23 @@ async def supervise(screen: Screen) -> Steps:
             args=["-m", "evi_mcp", "serve", "--log-level", "WARNING"],
             env={"EVI_MCP_BASE_URL": simulator.base_url, "HUME_API_KEY": "demo"},
         )
-        screen.step(f"simulated EVI at {simulator.base_url}, server: evi-mcp serve, over stdio")
+        display.step(f"simulated EVI at {simulator.base_url}, server: evi-mcp serve, over stdio")
         async with Client(stdio_client(server)) as client:
             simulator.start_call("support")
-            return await _Agent(client, screen).follow()
+            return await _Agent(client, display).follow()
 
 
 class _Agent:
-    def __init__(self, client: Client, screen: Screen) -> None:
+    def __init__(self, client: Client, display: Display) -> None:
         self._client = client
-        self._screen = screen
+        self._display = display
         self._steps = Steps()
         self._silenced = False
 
     async def follow(self) -> Steps:
         [found] = (await self._call("list_chats", scope="active"))["chats"]
         self._steps.chat_id = chat_id = found["chat_id"]
-        self._screen.step(f"list_chats found {chat_id}; attach_chat")
+        self._display.step(f"list_chats found {chat_id}; attach_chat")
         await self._call("attach_chat", chat_id=chat_id)
         cursor, seen = "earliest", 0
         while not self._steps.ended:
@@ -100,7 +100,7 @@ class _Agent:
                 seen += count
             for event in page["events"]:
                 seen += 1
-                self._screen.event(event)
+                self._display.event(event)
                 await self._see(event)
             if page["woken_by"] == "chat_ended" and not page["more"]:
                 self._steps.ended = page["state"][chat_id]
@@ -126,7 +126,7 @@ class _Agent:
             await self._silence()
 
     async def _answer(self, event: Mapping[str, Any]) -> None:
-        self._screen.step(f"answer_tool_call {event['name']}: {json.dumps(ANSWER)}")
+        self._display.step(f"answer_tool_call {event['name']}: {json.dumps(ANSWER)}")
         receipt = await self._call(
             "answer_tool_call",
             chat_id=self._steps.chat_id,
@@ -137,14 +137,14 @@ class _Agent:
         self._steps.answer_confirmed = receipt["status"] == "confirmed"
 
     async def _silence(self) -> None:
-        self._screen.step("the voice is angry: pause")
+        self._display.step("the voice is angry: pause")
         receipt = await self._call("pause", chat_id=self._steps.chat_id, resume_after_s=60)
         self._steps.paused = receipt["status"] in ("sent", "confirmed")
         self._silenced = True
 
     async def _step_in(self) -> None:
         chat_id = self._steps.chat_id
-        self._screen.step("the caller has spoken on: send_assistant_input, then resume")
+        self._display.step("the caller has spoken on: send_assistant_input, then resume")
         receipt = await self._call("send_assistant_input", chat_id=chat_id, text=LINE, wait_for_effect_s=10)
         self._steps.line_confirmed = receipt["status"] == "confirmed"
         await self._call("resume", chat_id=chat_id)

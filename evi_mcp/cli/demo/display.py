@@ -10,7 +10,7 @@ from evi_mcp.cli import terminal
 from evi_mcp.cli.demo.supervise import Steps
 
 
-class Screen:
+class DemoDisplay:
     """The terminal. The demo's client runs in the loop that shows, so nothing here waits for whoever reads stdout."""
 
     def __init__(self) -> None:
