@@ -64,7 +64,7 @@ types: $(INSTALLED)
 # A worker for each core. The tests marked `alone` measure, so they come after the others, one at a time.
 tests: $(INSTALLED)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -m 'not alone' --numprocesses auto --dist loadgroup --durations 10
+	$(BIN)/coverage run -m pytest -m 'not alone' --numprocesses auto --dist worksteal --durations 10
 	$(BIN)/coverage run -m pytest -m alone --durations 10
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report

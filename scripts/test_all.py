@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 SMOKE = ("tests/protocol", "tests/chat", "tests/supervision", "tests/process/test_stdio.py")
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
-PARTS = (("-m", "not alone", "--numprocesses", "auto", "--dist", "loadgroup"), ("-m", "alone"))
+PARTS = (("-m", "not alone", "--numprocesses", "auto", "--dist", "worksteal"), ("-m", "alone"))
 """Options for pytest, as in `make tests`: beside each other, then what measures."""
 
 

@@ -1,13 +1,12 @@
 """Packages of npm, for tests with clients that nobody here wrote."""
 
+import fcntl
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-NPM = pytest.mark.xdist_group("npm")
-"""Of the tests that need it: they install into the same folders, so they run one after the other."""
 NODE = "22.23.3"
 """The Node that is installed where there is only an older one."""
 
@@ -25,16 +24,18 @@ def npm_folder(request: pytest.FixtureRequest, name: str, *packages: str, timeou
         pytest.skip(f"{name} needs node and npm, which are not installed here")
     cache = getattr(request.config, "cache", None)  # the plugin may be switched off
     folder: Path = cache.mkdir(name) if cache else request.getfixturevalue("tmp_path_factory").mktemp(name)
-    installed, wanted = folder / "installed", " ".join(packages)
-    if not installed.exists() or installed.read_text() != wanted:
-        (folder / "package.json").write_text('{"private": true}')
-        options = ["--no-audit", "--no-fund", "--ignore-scripts", *ONE_SHORT_RETRY]
-        try:
-            command = ["npm", "install", *options, *packages]
-            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=timeout_s)
-        except (subprocess.SubprocessError, OSError) as error:
-            pytest.skip(f"npm could not install {wanted}, so {name} is not tried ({type(error).__name__})")
-        installed.write_text(wanted)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may want the same
+        installed, wanted = folder / "installed", " ".join(packages)
+        if not installed.exists() or installed.read_text() != wanted:
+            (folder / "package.json").write_text('{"private": true}')
+            options = ["--no-audit", "--no-fund", "--ignore-scripts", *ONE_SHORT_RETRY]
+            try:
+                command = ["npm", "install", *options, *packages]
+                subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=timeout_s)
+            except (subprocess.SubprocessError, OSError) as error:
+                pytest.skip(f"npm could not install {wanted}, so {name} is not tried ({type(error).__name__})")
+            installed.write_text(wanted)
     return folder
 
 

@@ -18,7 +18,7 @@ from evi_mcp.access.callers import Access
 from evi_mcp.access.token_edits import add
 from evi_mcp.server.http.listening import bind, server
 from tests.http.rig import serving
-from tests.npm import NPM, npm_folder, recent_node
+from tests.npm import npm_folder, recent_node
 
 CONFORMANCE = "@modelcontextprotocol/conformance"
 VERSION = "0.2.0-alpha.12"
@@ -65,7 +65,7 @@ NEED_TEST_TOOLS = {
 }
 """The checks of `server-stateless` that call for such tools, too."""
 
-pytestmark = [pytest.mark.anyio, NPM]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")

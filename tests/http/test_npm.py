@@ -16,10 +16,10 @@ from anyio.streams.text import TextReceiveStream
 from evi_mcp.access.callers import Access
 from evi_mcp.access.token_edits import add
 from tests.fake_evi import FakeEvi
-from tests.npm import NPM, npm_folder
+from tests.npm import npm_folder
 from tests.process.conftest import evi_mcp
 
-pytestmark = [pytest.mark.anyio, NPM]
+pytestmark = pytest.mark.anyio
 
 PACKAGE = "@modelcontextprotocol/sdk@1.25.3"
 SCRIPT = Path(__file__).with_name("npm_v1.cjs")

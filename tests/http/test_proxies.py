@@ -21,7 +21,7 @@ from tests.harness import CHAT
 from tests.http.rig import Raw, answer_of, events_of, serving
 from tests.secrets.certificates import self_signed
 
-pytestmark = [pytest.mark.anyio, pytest.mark.xdist_group("proxies")]
+pytestmark = pytest.mark.anyio
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 HOST = "evi.example.com"
@@ -132,4 +132,8 @@ async def test_a_client_behind_the_proxy_is_served_as_without_it(evi: FakeEvi, t
                 while "resources/updated" not in seen:
                     seen += await anext(lines) + "\n"
         assert [event["method"] for event in events_of(seen)][-1] == "notifications/resources/updated"
-        assert (await client.http.post(PATH, content=b"x" * (5 * 2**20))).status_code in (413, 502)  # Caddy 2.6
+        try:
+            status = (await client.http.post(PATH, content=b"x" * (5 * 2**20))).status_code
+        except httpx2.RemoteProtocolError:
+            status = 0  # Caddy 2.6 hangs up in the middle of the answer at times
+        assert status in (413, 502, 0) if name == "caddy" else status == 413

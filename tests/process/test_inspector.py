@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from evi_mcp.server.tools import ALL_TOOLS
-from tests.npm import NPM, npm_folder, recent_node
+from tests.npm import npm_folder, recent_node
 from tests.process.conftest import SCRIPT
 
 INSPECTOR = "@modelcontextprotocol/inspector"
@@ -27,7 +27,7 @@ INSTALL_TIMEOUT_S = 90
 RUN_TIMEOUT_S = 40
 CONNECTION = "evi"
 
-pytestmark = [pytest.mark.anyio, NPM]
+pytestmark = pytest.mark.anyio
 eras = pytest.mark.parametrize("era", ["legacy", "modern"])
 
 

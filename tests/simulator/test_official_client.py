@@ -11,9 +11,9 @@ import anyio
 import pytest
 
 from evi_mcp.simulator import Simulator
-from tests.npm import NPM, npm_folder
+from tests.npm import npm_folder
 
-pytestmark = [pytest.mark.anyio, NPM]
+pytestmark = pytest.mark.anyio
 
 PACKAGE = "hume@0.16.0"
 SCRIPT = Path(__file__).with_name("official_client.cjs")
