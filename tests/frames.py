@@ -13,8 +13,8 @@ def frame(kind: str, **fields: Any) -> str:
     return json.dumps({"type": kind, **fields})
 
 
-def metadata(chat_id: str = "chat-1", request_id: str = "r-1") -> str:
-    return frame("chat_metadata", chat_id=chat_id, chat_group_id="group-1", request_id=request_id)
+def metadata(chat_id: str = "chat-1", request_id: str = "r-1", **hubs: Any) -> str:
+    return frame("chat_metadata", chat_id=chat_id, chat_group_id="group-1", request_id=request_id, **hubs)
 
 
 def user(text: str, begin: int = 0, *, end: int | None = None, interim: bool = False, scores: Any = None) -> str:

@@ -52,6 +52,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     interim: bool | None = None
     from_text: bool | None = None
     quick: bool | None = None
+    asked_text: str | None = None
+    reworded: bool | None = None
     replayed: bool | None = None
     begin_ms: int | None = None
     end_ms: int | None = None
@@ -99,7 +101,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return size + size_of(json.dumps(self.settings, default=str)) if self.settings else size
 
 
-_texts = attrgetter("text", "message_id", "parameters", "content", "error", "reason")
+_texts = attrgetter("text", "asked_text", "message_id", "parameters", "content", "error", "reason")
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):

@@ -44,6 +44,7 @@ def facts_of(message: Message) -> dict[str, Any]:
         case AssistantMessage():
             facts |= _spoken("assistant", message)
             facts |= {"message_id": _name(message.id), "quick": message.is_quick_response or None}
+            facts |= {"asked_text": _kept(message.asked_text), "reworded": message.reworded or None}
         case ChatMetadata():
             facts |= {
                 "chat_group_id": _name(message.chat_group_id),

@@ -66,4 +66,5 @@ class Endings:
     def hold(self, response: Response) -> None:
         """Keeps a place behind all of a response for its end."""
         if not response.outside:
-            self._timeline.place(response.end_key, group=response.id, instead=[{"type": "assistant_end"}])
+            self._timeline.place(response.end_key, group=response.id)
+            self._timeline.otherwise(response.end_key, [{"type": "assistant_end"}])

@@ -84,7 +84,10 @@ class Conversation:
         """An item is as it will be."""
         key = text(item, "id")
         if key:
-            self._timeline.place(key, after=previous)
+            if kind_of(item) == "speech":
+                self.committed(key, previous)
+            else:
+                self._timeline.place(key, after=previous)
             self._take(settled(item))
 
     def restored(self, item: Object) -> None:
@@ -94,18 +97,29 @@ class Conversation:
 
     def committed(self, key: str, previous: str | None) -> None:
         """The caller has said something."""
-        if key and key not in self._timeline:
-            self._speech.note(key)
-            late, never = self._speech.without_text(key, "late"), self._speech.without_text(key, "lost")
-            self._timeline.place(key, after=previous, instead=[{**late, "interim": True}], never=[never])
+        if not key:
+            return
+        if key not in self._timeline:
             self.has_spoken_since = True
-            if self._speech.transcribed is False:
-                self._say_without_text(key)
+            self._timeline.place(key, after=previous)
+        self._speech.note(key)
+        if self._speech.transcribed is False:
+            self._say_without_text(key)
+        else:
+            self._await_words(key)
+
+    def _await_words(self, key: str) -> None:
+        """Speech whose text does not come in time, or not at all, is shown without it."""
+        late, never = self._speech.without_text(key, "late"), self._speech.without_text(key, "lost")
+        self._timeline.otherwise(key, [{**late, "interim": True}])
+        self._timeline.promise(key, [never])
 
     def lost(self, key: str) -> None:
         """An item that was asked for again is not there: it never will be, or is yet to come."""
         response = self._responses.of_item(key)
-        if not self._speech.knows(key) and (response is None or response.done):
+        if self._speech.knows(key):
+            self._await_words(key)
+        elif response is None or response.done:
             self._give_up(key)
 
     def finish(self) -> None:

@@ -9,7 +9,7 @@ No clock: `now` is seconds of a clock that nobody sets.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from evi_mcp.openai_realtime.reading import Message
@@ -84,8 +84,6 @@ class Timeline:
         *,
         after: str | None = None,
         group: str | None = None,
-        instead: Sequence[Message] = (),
-        never: Sequence[Message] = (),
     ) -> None:
         """Makes a place; nothing happens if there is or was one.
 
@@ -93,16 +91,10 @@ class Timeline:
             key: Of the item, or of the end of a response.
             after: The item before it, as the service says; `None` if it does not: then it comes last.
             group: The response that it is part of: its own end stays behind it.
-            instead: What is published if it takes too long.
-            never: What is published if it does not come at all.
         """
         if key in self:
             return
-        place = Place(key, group, instead=list(instead), never=list(never))
-        if never:
-            self._lost[key] = place
-            if len(self._lost) > MAX_PLACES:
-                del self._lost[next(iter(self._lost))]
+        place = Place(key, group)
         self._places.insert(self._index(after, group), place)
         self._by_key[key] = place
 
@@ -125,6 +117,16 @@ class Timeline:
             return False
         place.instead = list(messages)
         return True
+
+    def promise(self, key: str, never: Iterable[Message]) -> None:
+        """Says what is published if what a place is to hold does not come at all; only the first call counts."""
+        place = self._by_key.get(key) or self._past.get(key)
+        if place is None or place.never or not self.is_open(key):
+            return
+        place.never = list(never)
+        self._lost[key] = place
+        if len(self._lost) > MAX_PLACES:
+            del self._lost[next(iter(self._lost))]
 
     def fill(self, key: str, messages: Iterable[Message], *, late: bool = True) -> bool:
         """Says what a place holds; only the first call counts. Whether it did.

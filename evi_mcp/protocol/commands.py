@@ -221,6 +221,16 @@ PublishMessage = Annotated[
     Discriminator("type"),
 ]
 publish_adapter: TypeAdapter[Command] = TypeAdapter(PublishMessage)
+EVI_COMMANDS = (
+    "session_settings",
+    "user_input",
+    "assistant_input",
+    "tool_response",
+    "tool_error",
+    "pause_assistant_message",
+    "resume_assistant_message",
+)
+"""Their types: what a chat takes that does not say what it takes."""
 """Reads any of the seven from JSON, for those who serve EVI's control plane: the hub, and the simulator on it."""
 
 

@@ -60,7 +60,7 @@ def decode_fast(frame: str) -> FastMessage | None:
                 *("user_message", said.content, None, None, None, models.packed()),
                 *(time.begin, time.end, from_text, interim),
             )
-        case _AssistantMessage(name, said, models, from_text, quick):
+        case _AssistantMessage(name, said, models, from_text, quick, _, _):
             return FastMessage(
                 *("assistant_message", said.content, name, None, None, models.packed()),
                 *(None, None, from_text, False, quick),
@@ -145,6 +145,8 @@ class _AssistantMessage(Struct, gc=False, tag="assistant_message"):
     models: _Inference
     from_text: bool = False
     is_quick_response: bool = False
+    asked_text: None = None  # a line that was asked for is rare, and left to `codec.decode`
+    reworded: None = None
 
 
 class _AssistantProsody(Struct, gc=False, tag="assistant_prosody"):

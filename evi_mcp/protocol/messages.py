@@ -183,7 +183,8 @@ class AssistantMessage(Message):
     """A sentence or chunk of EVI's turn; `id` is what its audio and prosody refer to.
 
     `from_text` means that it was given as `assistant_input`; `is_quick_response` marks the short
-    first reply of EVI 3.
+    first reply of EVI 3. `asked_text` and `reworded` are an adapter's, for services that say a line in their own way:
+    what was given, and whether other words were said.
     """
 
     type: Literal["assistant_message"]
@@ -193,6 +194,8 @@ class AssistantMessage(Message):
     from_text: bool = False
     is_quick_response: bool = False
     language: Text = None
+    asked_text: Text = None
+    reworded: bool = False
 
 
 class AssistantProsody(Message):

@@ -24,7 +24,7 @@ from evi_mcp.errors import (
 from evi_mcp.ledger.cursors import Cursors, Position
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.commands import AssistantInput, SessionSettings, UserInput
-from evi_mcp.supervision.actions import answering, pausing, settings, speaking
+from evi_mcp.supervision.actions import answering, ending, pausing, settings, speaking
 from evi_mcp.supervision.feed import Feed, Scope
 from evi_mcp.supervision.intents import Receipt
 from evi_mcp.supervision.live_chat import LiveChat
@@ -269,3 +269,15 @@ class Desk:
     async def resume(self, chat_id: str) -> Receipt:
         """Lets EVI speak again, whatever the caller has done before; raises as `chat` and as `pausing.resume`."""
         return await pausing.resume(self.chat(chat_id), by=self.caller)
+
+    async def end_chat(self, chat_id: str) -> Receipt:
+        """Ends the call; raises as `chat` and as `ending.end_chat`."""
+        chat = self.chat(chat_id)
+        self._command()
+        return await ending.end_chat(chat, by=self.caller)
+
+    async def transfer_chat(self, chat_id: str, target_uri: str) -> Receipt:
+        """Hands the call on; raises as `chat` and as `ending.transfer_chat`."""
+        chat = self.chat(chat_id)
+        self._command()
+        return await ending.transfer_chat(chat, target_uri, by=self.caller)

@@ -2,9 +2,10 @@
 
 What EVI shows of a command is documented for few of them: `user_input` and `assistant_input` come back as messages with
 `from_text`; a tool answer is not sent back to its sender, but EVI goes on; whether settings are shown to their sender
-is not stated; a pause and a resume leave no trace.
+is not stated; a pause and a resume leave no trace. Chats of other services may show these by a `command_result`.
 """
 
+import json
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
@@ -12,14 +13,22 @@ from typing import Any, Protocol
 
 import anyio
 
-from evi_mcp.chat.events import Event
+from evi_mcp.chat.events import CHAT_STATE, Event
 from evi_mcp.chat.tool_calls import TrackedCall
-from evi_mcp.protocol.commands import AssistantInput, SessionSettings, ToolError, ToolResponse, UserInput
+from evi_mcp.protocol.commands import AssistantInput, Command, SessionSettings, ToolError, ToolResponse, UserInput
 from evi_mcp.protocol.cutting import MAX_TEXT
+from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.redaction import REDACTED, TOO_DEEP
 
 MAX_PROOFS = 50
 """Commands of one chat whose effect is looked for; the oldest is given up first."""
+
+COMMAND_RESULT = "command_result"
+DETACHED = "detached"
+ENDINGS = frozenset({"end_chat", "transfer_chat"})
+"""Commands after which the chat is over."""
+REFUSED = frozenset({"command_refused", "command_not_supported", "command_not_delivered"})
+"""Slugs of a hub's errors about a command that was not carried out; they begin with its type."""
 
 _ANSWERS = ("tool_response", "tool_error")
 
@@ -29,6 +38,7 @@ class Verdict(Enum):
 
     PART = "part"  # some of its effect; more has to follow
     PROOF = "proof"
+    REWORDED = "reworded"  # it was spoken, in other words
     REFUTED = "refuted"  # it reached the chat and had no effect
 
 
@@ -58,15 +68,20 @@ class HeardAsUser:
 
 class SpokenByEvi:
     """An `assistant_input` comes back as an `assistant_message` with `from_text`. EVI may split a long text (not
-    documented), so the last part of it is the proof."""
+    documented), so the last part of it is the proof. Other services may say it in other words."""
 
     def __init__(self, command: AssistantInput) -> None:
+        self._text = command.text
         self._left = command.text.split()
 
     def judge(self, event: Event, claimed: bool) -> Verdict | None:
         words = (event.text or "").split()
         if claimed or event.type != "assistant_message" or not event.from_text:
             return None
+        if event.asked_text is not None:  # an adapter says which line it is, and shows it once
+            if not _alike(event.asked_text, self._text):
+                return None
+            return Verdict.REWORDED if event.reworded else Verdict.PROOF
         if not words or self._left[: len(words)] != words:
             return None
         self._left = self._left[len(words) :]
@@ -118,6 +133,52 @@ class ShownBack:
         return Verdict.PROOF if _holds(event.settings or {}, self._sent, top=True) else None
 
 
+class Acknowledged:
+    """What a service other than EVI says of a command that no message of EVI's shows: a `command_result`. A chat that
+    is ended has ended, whoever says so."""
+
+    def __init__(self, command: Command) -> None:
+        self._type = command.type
+
+    @classmethod
+    def of(cls, command: Command, source: str | None) -> "Acknowledged | None":
+        """The effect; `None` for a chat of EVI's own, which acknowledges none of these commands.
+
+        Args:
+            source: What the chat comes from; `None` is EVI.
+        """
+        return None if source is None else cls(command)
+
+    def judge(self, event: Event, claimed: bool) -> Verdict | None:
+        if event.type == CHAT_STATE:
+            over = event.state == State.ENDED and event.reason != DETACHED
+            return Verdict.PROOF if over and self._type in ENDINGS else None
+        if claimed or event.replayed:
+            return None
+        if event.type == "error" and event.slug in REFUSED and (event.error or "").startswith(f"{self._type} "):
+            return Verdict.REFUTED  # a hub tells it to nobody but the sender
+        if event.type != COMMAND_RESULT:
+            return None
+        result = _result(event)
+        confirmed = result.get("command") == self._type and result.get("status") == "confirmed"
+        return Verdict.PROOF if confirmed else None
+
+
+def note_of(event: Event) -> str | None:
+    """What a service says beside a proof, in sentences; `None` if nothing."""
+    note = _result(event).get("note") if event.type == COMMAND_RESULT else None
+    return note if isinstance(note, str) and note else None
+
+
+def _result(event: Event) -> Mapping[str, Any]:
+    """The fields of a `command_result`; none if it was too long to be kept whole."""
+    try:
+        found = json.loads(event.content or "")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _alike(logged: str | None, sent: str | None) -> bool:
     """Whether a text is the one that was sent; the log keeps the beginning of very long ones."""
     logged, sent = logged or "", sent or ""
@@ -159,7 +220,7 @@ class Proof:
     def sees(self, event: Event, claimed: bool) -> bool:
         """Takes in an event; whether it is this command's."""
         verdict = self._effect.judge(event, claimed)
-        if verdict in (Verdict.PROOF, Verdict.REFUTED):
+        if verdict not in (None, Verdict.PART):
             self.event, self.verdict = event, verdict
             self.settled.set()
         return verdict is not None

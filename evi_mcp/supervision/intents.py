@@ -86,8 +86,9 @@ class Intent:
 class Receipt:
     """Proof of a command.
 
-    `cursor_seq` is the last event before it, `confirmed_by` the event that shows its effect, `resumes_at` when a
-    pause ends by itself (Unix seconds, for showing). `call_seq` is the event of the tool call that was answered, where
+    `cursor_seq` is the last event before it, `confirmed_by` the event that shows its effect, `said` what was spoken
+    there if it was other words than were given, `resumes_at` when a pause ends by itself (Unix seconds, for showing).
+    `call_seq` is the event of the tool call that was answered, where
     its id names several.
     """
 
@@ -96,6 +97,7 @@ class Receipt:
     seq: int
     cursor_seq: int
     confirmed_by: int | None = None
+    said: str | None = None
     resumes_at: float | None = None
     warning: str | None = None
     call_seq: int | None = None

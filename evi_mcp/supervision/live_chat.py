@@ -22,12 +22,14 @@ from evi_mcp.errors import MaybeSent, NotSent, NotSupported
 from evi_mcp.ledger.journal import Journal
 from evi_mcp.ledger.ledger import CommandState, Ledger
 from evi_mcp.logs import fields
+from evi_mcp.protocol.commands import EVI_COMMANDS
 from evi_mcp.protocol.fast_decode import FastMessage
 from evi_mcp.protocol.lifecycle import Change, State
 from evi_mcp.protocol.messages import Message
 from evi_mcp.protocol.redaction import Mask
+from evi_mcp.quoting import quote
 from evi_mcp.supervision import intents
-from evi_mcp.supervision.effects import Proof, Proofs, Verdict
+from evi_mcp.supervision.effects import Proof, Proofs, Verdict, note_of
 from evi_mcp.supervision.intents import Intent, Receipt
 from evi_mcp.supervision.listeners import Listeners
 from evi_mcp.supervision.recording import Recording
@@ -270,14 +272,17 @@ class LiveChat:
                 return receipt
             if proof.verdict is Verdict.PROOF:
                 recording.outcome("confirmed", confirmed_by=proof.event.seq)
-                return replace(receipt, confirmed_by=proof.event.seq)
+                return replace(receipt, confirmed_by=proof.event.seq, warning=_said_of(proof.event))
+            if proof.verdict is Verdict.REWORDED:
+                recording.outcome("reworded", confirmed_by=proof.event.seq)
+                return replace(receipt, confirmed_by=proof.event.seq, said=proof.event.text or "")
             recording.outcome("no_effect", shown_by=proof.event.seq)
             return replace(receipt, warning=f"it had no effect: see event {proof.event.seq}")
 
     def _check_supported(self, kind: str) -> None:
-        supports = self.record.supports
-        if supports is not None and kind not in supports:
-            raise NotSupported(kind, self.record.source, supports)
+        supports = EVI_COMMANDS if self.record.supports is None else self.record.supports
+        if kind not in supports:
+            raise NotSupported(kind, self.record.source or "EVI", supports)
 
     def _draft(self, intent: Intent) -> Draft:
         facts = self._house.mask.fields({"by": intent.by.claimed or intent.by.kind.value, **intent.facts})
@@ -355,6 +360,12 @@ class LiveChat:
         self._ledger.leave(self.chat_id, self._fold)
         self.listeners.clear()  # one of them holds the chat: with it, its log would wait for the garbage collector
         self.record.forget()
+
+
+def _said_of(proof: Event) -> str | None:
+    """What a service says beside a proof, quoted: it is not our word."""
+    note = note_of(proof)
+    return f"the service says {quote(note)}" if note else None
 
 
 def _bracketed(reason: str | None) -> str:

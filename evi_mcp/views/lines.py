@@ -39,12 +39,21 @@ def event_words(item: shapes.Event, *, in_full: bool = False) -> str:
     """
     parts = [_what(item)]
     flags = [
-        word for word, key in (("interim", "interim"), ("from text", "from_text"), ("quick", "quick")) if item.get(key)
+        word
+        for word, key in (
+            ("interim", "interim"),
+            ("from text", "from_text"),
+            ("quick", "quick"),
+            ("reworded", "reworded"),
+        )
+        if item.get(key)
     ]
     if flags:
         parts.append(f"({', '.join(flags)})")
     if "text" in item:
         parts.append(quote(item["text"]))
+    if item.get("reworded") and "asked_text" in item:
+        parts.append(f"asked for {quote(item['asked_text'])}")
     if "expression" in item:
         parts.append(expression(item["expression"]))
     facts = cast(Mapping[str, Any], item)

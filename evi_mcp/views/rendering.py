@@ -20,7 +20,7 @@ SHORTEST_CUT = 80
 """A field that takes fewer characters in the text is not cut."""
 NOTICE = 60
 """Characters that the text takes to say how many were left out."""
-_CUT_FIELDS = ("text", "parameters", "content", "error", "reason", "name", "tool_call_id", "code", "slug")
+_CUT_FIELDS = ("text", "asked_text", "parameters", "content", "error", "reason", "name", "tool_call_id", "code", "slug")
 
 
 class _Rendered(NamedTuple):

@@ -30,6 +30,8 @@ class Event(TypedDict):
     interim: NotRequired[bool]
     from_text: NotRequired[bool]
     quick: NotRequired[bool]
+    asked_text: NotRequired[Annotated[str, Field(description="The line that was given to be spoken.")]]
+    reworded: NotRequired[Annotated[bool, Field(description="Other words were spoken than were given.")]]
     replayed: NotRequired[bool]
     begin_ms: NotRequired[int]
     end_ms: NotRequired[int]
@@ -202,7 +204,8 @@ class ChatList(TypedDict):
 
 
 class Receipt(TypedDict):
-    """Proof of a command. `confirmed`: its effect was seen in event `confirmed_by`; `sent`: written, none seen yet."""
+    """Proof of a command. `confirmed`: its effect was seen in event `confirmed_by`; `reworded`: it was spoken there in
+    other words, `said`; `sent`: written, none seen yet."""
 
     chat_id: str
     command: str
@@ -210,6 +213,7 @@ class Receipt(TypedDict):
     status: str
     cursor: Annotated[str, Field(description="Just before the command.")]
     confirmed_by: NotRequired[Seq]
+    said: NotRequired[Annotated[str, Field(description="What was spoken instead of the text that was given.")]]
     resumes_at: NotRequired[str]
     warning: NotRequired[str]
     call_seq: NotRequired[Annotated[int, Field(description="Which tool call, where its id names several.")]]

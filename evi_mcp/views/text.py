@@ -236,6 +236,8 @@ def receipt(shown: shapes.Receipt) -> str:
     """A receipt."""
     if shown["status"] == "confirmed":
         proof = f"its effect was seen in event {shown['confirmed_by']}"
+    elif shown["status"] == "reworded":
+        proof = f"other words were spoken, {quote(shown.get('said', ''))}, in event {shown['confirmed_by']}"
     else:
         proof = _UNSEEN.get(
             shown["command"], "it was written to the chat; no effect was seen yet, do not send it again"

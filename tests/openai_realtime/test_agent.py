@@ -36,8 +36,10 @@ async def test_an_agent_supervises_a_call_with_its_id_alone() -> None:
             settings = {"context": "The caller is a VIP.", "context_type": "persistent"}
             receipt = await agent.call("update_session_settings", chat_id=call_id, **settings)
             assert receipt["status"] in ("sent", "confirmed")
-            for tool in ("pause", "resume"):
-                assert (await agent.call(tool, chat_id=call_id))["chat_id"] == call_id
+            for tool, told in (("pause", "emulated"), ("resume", None)):
+                receipt = await agent.call(tool, chat_id=call_id)
+                assert receipt["status"] == "confirmed", "the service has shown the new turn detection"
+                assert (told in receipt["warning"]) if told else "warning" not in receipt
 
             receipt = await agent.call(
                 "send_assistant_input", chat_id=call_id, text="One moment, please.", wait_for_effect_s=10
@@ -57,9 +59,14 @@ async def test_a_line_in_other_words_is_not_confirmed() -> None:
             receipt = await agent.call(
                 "send_assistant_input", chat_id=call_id, text="You get your money back.", wait_for_effect_s=2
             )
-            assert receipt["status"] != "confirmed"
+            assert receipt["status"] == "reworded" and receipt["said"] == "Perhaps."
+            page = await agent.call("read_events", chat_id=call_id, after=receipt["cursor"])
+            spoken = next(event for event in page["events"] if event["seq"] == receipt["confirmed_by"])
+            assert (spoken["text"], spoken["asked_text"]) == ("Perhaps.", "You get your money back.")
+            text = await agent.text("send_assistant_input", chat_id=call_id, text="Really.", wait_for_effect_s=2)
+            assert 'reworded: other words were spoken, "Perhaps."' in text
             transcript = await agent.call("get_transcript", chat_id=call_id)
-            assert [turn["text"] for turn in transcript["turns"]] == ["Perhaps."]
+            assert [turn["text"] for turn in transcript["turns"]] == ["Perhaps. Perhaps."]
 
 
 async def test_why_a_call_cannot_be_attached_is_said_to_the_agent() -> None:
@@ -70,3 +77,43 @@ async def test_why_a_call_cannot_be_attached_is_said_to_the_agent() -> None:
             made.service.refuse["rtc_1"] = [(401, {})] * 5
             said = await agent.error("attach_chat", chat_id="rtc_1")
             assert "OPENAI_API_KEY" in said
+
+
+async def test_an_agent_ends_a_call() -> None:
+    """The receipt is proof that the call is over, and the chat says who ended it."""
+    async with rig() as made:
+        connector = CallsConnector(made.hub.connector, made.calls, made.hub)
+        async with supervising(connector=connector) as server, agent_on(server) as agent:
+            call_id = made.service.start_call(None)
+            await agent.call("attach_chat", chat_id=call_id)
+            receipt = await agent.call("end_chat", chat_id=call_id)
+            assert (receipt["command"], receipt["status"]) == ("end_chat", "confirmed")
+            chat = await agent.until_state("ended", call_id)
+            assert "a supervisor has ended the call" in chat["reason"]
+
+
+async def test_an_agent_transfers_a_call() -> None:
+    """What is no address is refused before the network, and the call goes on."""
+    async with rig() as made:
+        connector = CallsConnector(made.hub.connector, made.calls, made.hub)
+        async with supervising(connector=connector) as server, agent_on(server) as agent:
+            call_id = made.service.start_call(None)
+            await agent.call("attach_chat", chat_id=call_id)
+            said = await agent.error("transfer_chat", chat_id=call_id, target_uri="https://example.com")
+            assert "target_uri" in said and not made.service.referred
+            receipt = await agent.call("transfer_chat", chat_id=call_id, target_uri="tel:+14155550123")
+            assert receipt["status"] == "confirmed" and made.service.referred == {call_id: "tel:+14155550123"}
+
+
+async def test_a_service_that_does_not_end_a_call_is_believed() -> None:
+    """No receipt says that a call has ended which goes on: the reason is in the log, and the receipt points to it."""
+    async with rig() as made:
+        connector = CallsConnector(made.hub.connector, made.calls, made.hub)
+        async with supervising(connector=connector) as server, agent_on(server) as agent:
+            call_id = made.service.start_call(None)
+            await agent.call("attach_chat", chat_id=call_id)
+            made.service.refuse[call_id] = [(500, {})]
+            receipt = await agent.call("end_chat", chat_id=call_id)
+            assert receipt["status"] == "sent" and "no effect" in receipt["warning"]
+            page = await agent.call("read_events", chat_id=call_id, types=["error"])
+            assert "HTTP 500" in page["events"][-1]["error"]

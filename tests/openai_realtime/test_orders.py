@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -180,6 +181,18 @@ def test_a_cut_loses_nothing_that_can_be_restored_and_says_what_it_cannot(
         assert any(message["type"] == "messages_dropped" for message in messages), "a hole is said"
     if not any(message["type"] == "messages_dropped" or message.get("late") for message in messages):
         assert shown == [key for key in strands.items if key in shown], "all is where it belongs"
+
+
+@pytest.mark.parametrize("first_heard", range(1, 8))
+def test_speech_of_which_the_failed_transcription_was_missed_is_shown(first_heard: int) -> None:
+    """Whichever event is the first that is heard of it, or of the answer to it."""
+    strands = Builder([Exchange(transcript=None)]).strands
+    failed = strands.floating[0].events[0]
+    events = [*strands.main[:3], failed, *strands.main[3:]]
+    messages = after_cut(strands, events, 0, first_heard)
+    said = [message for message in messages if message["type"] == "user_message" and not message.get("interim")]
+    shown = [message["item_id"] for message in said]
+    assert shown == ["u0"]
 
 
 def before_cut(events: list[Event]) -> set[str]:

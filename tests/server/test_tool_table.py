@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from evi_mcp.access.callers import Access
+from evi_mcp.protocol.commands import EVI_COMMANDS
 from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
@@ -18,8 +19,15 @@ pytestmark = pytest.mark.anyio
 FORBIDDEN = "chat-9"
 SNAPSHOTS = Path(__file__).parent.parent / "snapshots"
 
-ENOUGH: dict[str, Any] = {"tool_call_id": "call_1", "content": "x", "text": "x", "system_prompt": "x"}
+ENOUGH: dict[str, Any] = {
+    "tool_call_id": "call_1",
+    "content": "x",
+    "text": "x",
+    "system_prompt": "x",
+    "target_uri": "tel:+14155550123",
+}
 """Arguments that make a call of any tool a sensible one."""
+ANY_COMMAND = [*EVI_COMMANDS, "end_chat", "transfer_chat"]
 
 
 def arguments_of(schema: dict[str, Any], chat_id: str) -> dict[str, Any]:
@@ -45,9 +53,10 @@ async def test_a_tool_is_listed_and_callable_at_its_level_and_above_only(
     evi: FakeEvi, access: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Our contract (section 2): the ladder is enforced at one place, which no tool can forget."""
-    monkeypatch.setattr("evi_mcp.supervision.actions.settings.WAIT_FOR_EFFECT_S", 0.0)
+    for action in ("settings", "pausing", "ending"):
+        monkeypatch.setattr(f"evi_mcp.supervision.actions.{action}.WAIT_FOR_EFFECT_S", 0.0)
     every = await schemas(evi)
-    evi.history[CHAT] = [frames.metadata(), frames.tool_call("call_1")]
+    evi.history[CHAT] = [frames.metadata(source="custom", supports=ANY_COMMAND), frames.tool_call("call_1")]
     async with supervising(evi, access=access) as server, agent_on(server) as agent:
         await agent.call("attach_chat", chat_id=CHAT)
         listed = {tool.name for tool in (await agent.client.list_tools()).tools}
@@ -102,8 +111,10 @@ async def test_reading_tools_say_that_they_only_read_and_loud_ones_that_they_are
         "send_assistant_input",
         "pause",
         "resume",
+        "end_chat",
+        "transfer_chat",
     }
-    loud = {"send_user_input", "send_assistant_input", "pause", "update_session_settings"}
+    loud = {"send_user_input", "send_assistant_input", "pause", "update_session_settings", "end_chat", "transfer_chat"}
     assert {spec.name for spec in ALL_TOOLS if not spec.read_only} == acting
     assert {spec.name for spec in ALL_TOOLS if spec.destructive} == loud
     idempotent = {spec.name for spec in ALL_TOOLS if not spec.read_only and spec.idempotent}

@@ -1,4 +1,4 @@
-"""Stepping in: speaking as the user or as EVI, silencing EVI and letting it speak again."""
+"""Stepping in: speaking as the user or as EVI, a pause and its end, the end of a call, and handing it on."""
 
 from typing import Annotated
 
@@ -62,6 +62,20 @@ async def resume(ctx: ToolContext, chat_id: ChatId) -> Annotated[types.CallToolR
     return receipt(ctx, await desk_of(ctx).resume(chat_id))
 
 
+async def end_chat(ctx: ToolContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Receipt]:
+    """End the call for the person on the line; only chats whose `supports` names `end_chat`, EVI's do not."""
+    return receipt(ctx, await desk_of(ctx).end_chat(chat_id))
+
+
+async def transfer_chat(
+    ctx: ToolContext,
+    chat_id: ChatId,
+    target_uri: Annotated[str, Field(description="`tel:` and a number, or a `sip:` address.")],
+) -> Annotated[types.CallToolResult, shapes.Receipt]:
+    """Hand the call on to another line, which ends the chat; only chats whose `supports` names `transfer_chat`."""
+    return receipt(ctx, await desk_of(ctx).transfer_chat(chat_id, target_uri))
+
+
 TOOLS = (
     ToolSpec(
         send_user_input, "Speak to EVI as the user", Access.BARGE, read_only=False, idempotent=False, destructive=True
@@ -69,4 +83,6 @@ TOOLS = (
     ToolSpec(send_assistant_input, "Have EVI speak", Access.BARGE, read_only=False, idempotent=False, destructive=True),
     ToolSpec(pause, "Pause EVI", Access.BARGE, read_only=False, destructive=True),
     ToolSpec(resume, "Resume EVI", Access.BARGE, read_only=False),
+    ToolSpec(end_chat, "End a call", Access.BARGE, read_only=False, idempotent=False, destructive=True),
+    ToolSpec(transfer_chat, "Transfer a call", Access.BARGE, read_only=False, idempotent=False, destructive=True),
 )

@@ -108,11 +108,13 @@ def receipt(ctx: ToolContext, done: Receipt) -> types.CallToolResult:
         "chat_id": done.chat_id,
         "command": done.command,
         "seq": done.seq,
-        "status": "sent" if done.confirmed_by is None else "confirmed",
+        "status": _status(done),
         "cursor": desk_of(ctx).cursors.at(done.cursor_seq, done.chat_id),
     }
     if done.confirmed_by is not None:
         shown["confirmed_by"] = done.confirmed_by
+    if done.said is not None:
+        shown["said"] = done.said
     if done.call_seq is not None:
         shown["call_seq"] = done.call_seq
     if done.resumes_at is not None:
@@ -120,3 +122,9 @@ def receipt(ctx: ToolContext, done: Receipt) -> types.CallToolResult:
     if done.warning is not None:
         shown["warning"] = done.warning
     return result(ctx, views_text.receipt(shown), shown)
+
+
+def _status(done: Receipt) -> str:
+    if done.said is not None:
+        return "reworded"
+    return "sent" if done.confirmed_by is None else "confirmed"

@@ -6,8 +6,12 @@ from evi_mcp.access.callers import Caller
 from evi_mcp.chat.pause import Pause
 from evi_mcp.clock import moment
 from evi_mcp.protocol.commands import PauseAssistantMessage, ResumeAssistantMessage
+from evi_mcp.supervision.effects import Acknowledged
 from evi_mcp.supervision.intents import Always, Intent, Receipt
 from evi_mcp.supervision.live_chat import LiveChat
+
+WAIT_FOR_EFFECT_S = 2.0
+"""How long a service that acknowledges such commands is waited for. EVI does not."""
 
 
 class Pausing(Always):
@@ -49,10 +53,13 @@ async def pause(chat: LiveChat, *, by: Caller, resume_after_s: float) -> Receipt
     Raises:
         NotSent, MaybeSent: As `LiveChat.send`. After `MaybeSent` it is ended all the same.
     """
+    command = PauseAssistantMessage()
     intent = Intent(
-        command=PauseAssistantMessage(),
+        command=command,
         by=by,
         condition=Pausing(resume_after_s),
+        effect=Acknowledged.of(command, chat.record.source),
+        wait_for_effect_s=WAIT_FOR_EFFECT_S,
         terms={"resume_after_s": resume_after_s},
     )
     receipt = await chat.send(intent)
@@ -65,7 +72,16 @@ async def resume(chat: LiveChat, *, by: Caller) -> Receipt:
     Raises:
         NotSent, MaybeSent: As `LiveChat.send`. After them the pause still ends by itself, if it was to.
     """
-    return await chat.send(Intent(command=ResumeAssistantMessage(), by=by, condition=Resuming(), may_post=True))
+    command = ResumeAssistantMessage()
+    intent = Intent(
+        command=command,
+        by=by,
+        condition=Resuming(),
+        effect=Acknowledged.of(command, chat.record.source),
+        wait_for_effect_s=WAIT_FOR_EFFECT_S,
+        may_post=True,
+    )
+    return await chat.send(intent)
 
 
 def warn_if_paused(chat: LiveChat, receipt: Receipt) -> Receipt:
