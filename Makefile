@@ -3,7 +3,8 @@
 # make install  does the set-up alone, into .venv
 # make bots  installs Pipecat and LiveKit agents into .venv-bots, for tests with real bots (tests do it by themselves)
 # make bench-link  measures what supervision costs a bot
-# make chaos  breaks 50 chats on purpose and counts what came of it (SEED=, CHATS=, SECONDS=)
+# make chaos  breaks 50 chats on purpose, then a hub with 200 bots, and counts what came of it (SEED=, CHATS=,
+#             BOTS_AT_ONCE=, SECONDS=)
 # make pressure  shows what a flood, and a client that stops reading, cost (SECONDS=)
 # make fuzz  follows coverage to what breaks the decoder or the record (SECONDS=, SEED=)
 # make soak  shows that nothing grows while 100 chats come and go (MINUTES=)
@@ -20,6 +21,7 @@ INSTALLED := $(VENV)/.installed
 
 SEED :=
 CHATS := 50
+BOTS_AT_ONCE := 200
 SECONDS := 30
 MINUTES := 10
 FILES :=
@@ -71,6 +73,7 @@ tests: $(INSTALLED)
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --chats $(CHATS) --seconds $(SECONDS)
+	$(BIN)/python -m tests.chaos.hub $(if $(SEED),--seed $(SEED)) --bots $(BOTS_AT_ONCE) --seconds $(SECONDS)
 
 pressure: $(INSTALLED)
 	$(BIN)/python -m tests.chaos.pressure --seconds $(SECONDS)

@@ -113,6 +113,10 @@ async def run(options: argparse.Namespace) -> None:
         chat_id=options.chat_id,
     )
 
+    @transport.event_handler("on_client_disconnected")  # type: ignore[untyped-decorator]
+    async def hung_up(*_: Any) -> None:
+        await worker.cancel(reason="the caller hung up")
+
     runner = WorkerRunner(handle_sigint=True)
     await runner.add_workers(worker)
     print(f"chat {supervision.link.chat_id} on ws://127.0.0.1:{options.port}", flush=True)

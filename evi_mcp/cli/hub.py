@@ -33,18 +33,21 @@ class Address(click.ParamType[tuple[str, int]]):
 
 
 @asynccontextmanager
-async def opened(settings: Settings, host: str | None, port: int) -> AsyncIterator[tuple["Hub", "Connector"]]:
+async def opened(
+    settings: Settings, host: str | None, port: int, *, returning_s: float = 0.0
+) -> AsyncIterator[tuple["Hub", "Connector"]]:
     """A hub, and the way to its chats; with `OPENAI_API_KEY` calls of OpenAI Realtime are among them.
 
     Args:
         host: `None` listens nowhere.
+        returning_s: As for `Hub`.
 
     Raises:
         InvalidSetting, CannotListen: As `Hub`.
     """
     from evi_mcp.hub import Hub
 
-    served = Hub(host, port, keys=settings.hub_key_list)
+    served = Hub(host, port, keys=settings.hub_key_list, returning_s=returning_s)
     if settings.openai_api_key is None:
         async with served:
             yield served, served.connector
@@ -75,9 +78,11 @@ def hub(host: str, port: int, hub_keys: str | None, log_level: str | None) -> in
 
 async def _run(host: str, port: int, settings: Settings) -> int:
     """Runs until a signal comes."""
+    from evi_mcp.hub.links import GRACE_S
+
     told = anyio.Event()
     Ending(told.set).catch_signals()
-    async with opened(settings, host, port) as (served, _):
+    async with opened(settings, host, port, returning_s=GRACE_S) as (served, _):
         click.echo(served.base_url)
         await told.wait()
     return 0

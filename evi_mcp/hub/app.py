@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from evi_mcp.clock import Clock
-from evi_mcp.hub.chat import HubChat, TooManyConsumers
+from evi_mcp.hub.chat import HubChat, NotBackYet, TooManyConsumers
 from evi_mcp.hub.chats import Chats
 from evi_mcp.hub.commands import CommandRefused, NotSupported
 from evi_mcp.hub.consumers import Consumer
@@ -32,6 +32,7 @@ from evi_mcp.hub.sockets import Socket, serve_link
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
 
 PREFIX = "/v0/evi"
+SOON = {"Retry-After": "1"}
 
 Authorize = Callable[[Mapping[str, str], Mapping[str, str]], bool]
 """Whether a request with these headers (names in lower case) and this query may pass."""
@@ -47,10 +48,14 @@ class Addresses:
         chats, links: What is served.
         clock: The time.
         authorize: Who may come in.
+        returning_s: For how long from now on a chat that is unknown may be one whose bot is on its way back.
     """
 
-    def __init__(self, chats: Chats, links: Links, clock: Clock, authorize: Authorize) -> None:
+    def __init__(
+        self, chats: Chats, links: Links, clock: Clock, authorize: Authorize, returning_s: float = 0.0
+    ) -> None:
         self._chats, self._links, self._clock, self._authorize = chats, links, clock, authorize
+        self._returning_until = clock.elapsed() + returning_s
         self._sockets = 0
         self._idle = anyio.Event()
         self._closing = False
@@ -116,7 +121,8 @@ class Addresses:
     async def _connect(self, websocket: WebSocket) -> None:
         chat = self._chats.live(websocket.path_params["chat_id"])
         if chat is None:
-            await deny(websocket, problem(404, "no live chat has this id"))
+            missing = self._missing(websocket.path_params["chat_id"])
+            await deny(websocket, problem(missing.status_code, missing.detail, missing.headers))
             return
         if not chat.facts.allow_connection:
             await deny(websocket, problem(403, "the chat was opened without allow_connection"))
@@ -125,6 +131,9 @@ class Addresses:
             consumer = chat.attach()
         except TooManyConsumers:
             await deny(websocket, problem(429, "the chat has as many connections as it takes"))
+            return
+        except NotBackYet:
+            await deny(websocket, problem(503, "the bot is still telling what was said before", SOON))
             return
 
         def receive(frame: str | bytes) -> None:
@@ -175,8 +184,15 @@ class Addresses:
     def _live(self, request: Request) -> HubChat:
         chat = self._chats.live(request.path_params["chat_id"])
         if chat is None:
-            raise HTTPException(404, "no live chat has this id")
+            raise self._missing(request.path_params["chat_id"])
         return chat
+
+    def _missing(self, chat_id: str) -> HTTPException:
+        """What to say of a chat that is not live. 404 tells its supervisors that it is over, for good."""
+        if self._chats.get(chat_id) is None and self._clock.elapsed() < self._returning_until:
+            why = "no live chat has this id, but the hub has just started and its bot may be on its way; try again"
+            return HTTPException(503, why, SOON)
+        return HTTPException(404, "no live chat has this id")
 
 
 def build(routes: Sequence[BaseRoute]) -> ASGIApp:

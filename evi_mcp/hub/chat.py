@@ -31,6 +31,10 @@ MAX_CONSUMERS = 100
 MAX_TYPE = 100
 
 
+class NotBackYet(Exception):
+    """The source is still telling what it told another hub: to a consumer of that, it would look new."""
+
+
 class TooManyConsumers(Exception):
     """A chat takes no more connections."""
 
@@ -112,6 +116,8 @@ class HubChat:
         self.pending = Pending()
         self.source: Source | None = None
         self.consumers: dict[Consumer, None] = {}
+        self.returning = False
+        """Whether its source is still telling the past, which another hub knew."""
         self._mirrors = Mirrors()
         self._paused = False
         self._new_id = new_id
@@ -181,7 +187,10 @@ class HubChat:
 
         Raises:
             TooManyConsumers: There are as many as a chat may have.
+            NotBackYet: Its past has not all come.
         """
+        if self.returning:
+            raise NotBackYet
         if len(self.consumers) >= MAX_CONSUMERS:
             raise TooManyConsumers
         consumer = Consumer(self.facts.chat_metadata(self._new_id()), self.history.replay())

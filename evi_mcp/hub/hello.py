@@ -23,11 +23,13 @@ class HelloRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """What a bot that comes back says: `sent` is the highest number that it has sent."""
+    """What a bot that comes back says: `sent` is the highest number that it has sent; `tells_past`: a hub that does not
+    know the chat is told all of it, and then `caught_up`."""
 
     chat_id: str
     token: str
     sent: int
+    tells_past: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def _resume(value: Any) -> Resume | None:
     chat_id, token, sent = _id(value, "chat_id"), value.get("token"), count_of(value.get("sent"))
     if chat_id is None or not isinstance(token, str) or sent is None:
         raise HelloRefused("resume must be an object with chat_id, token and sent")
-    return Resume(chat_id, token, sent)
+    return Resume(chat_id, token, sent, value.get("tells_past") is True)
 
 
 def count_of(value: Any) -> int | None:

@@ -44,6 +44,8 @@ class Hub:
         clock: The time; by default that of this machine.
         limits: How much is kept.
         grace_s: For how long a chat is kept whose bot is gone without a goodbye, in seconds.
+        returning_s: For how long after the start a chat that is unknown may be one of a hub that was here before:
+            whoever asks for it is told to try again.
 
     Raises:
         InvalidSetting: The address can be reached from other machines, and there is no key.
@@ -60,6 +62,7 @@ class Hub:
         clock: Clock | None = None,
         limits: Limits | None = None,
         grace_s: float = GRACE_S,
+        returning_s: float = 0.0,
     ) -> None:
         if host is not None and not keys and authorize is None and not is_local(host):
             raise InvalidSetting(f"the hub listens on {host} only with keys; set EVI_MCP_HUB_KEYS.")
@@ -69,7 +72,7 @@ class Hub:
         self.clock: Clock = self._system_clock if clock is None else clock
         self.chats = Chats(_new_id, limits)
         self._links = Links(self.chats, secrets.token_urlsafe, grace_s=grace_s)
-        self.addresses = Addresses(self.chats, self._links, self.clock, authorize or Keys(keys).accept)
+        self.addresses = Addresses(self.chats, self._links, self.clock, authorize or Keys(keys).accept, returning_s)
         self.routes: list[BaseRoute] = []
         """Further routes beside the hub's, for everybody; to be added before it is entered. `addresses.routes` are
         those for whoever may come in."""

@@ -20,6 +20,8 @@ from evi_mcp.hub.json_frames import Unreadable, read, write
 
 GRACE_S = 60.0
 """For how long a chat whose link is lost is kept; then it ends."""
+RETURN_MS = 30_000
+"""For how long a bot that comes from another hub may tell the past, before consumers are let in."""
 MAX_LINKS = 5000
 MAX_FAULTS = 10
 """Frames of one connection that cannot be read; then it is closed."""
@@ -111,6 +113,8 @@ class LinkConnection:
                 self._outcome(self.session, value, at_ms)
             elif value.get("type") == "end":
                 self._end(self.session, value, at_ms)
+            elif value.get("type") == "caught_up":
+                self.session.chat.returning = False
             else:
                 raise Unreadable("an object that is no frame of this protocol")
         except HelloRefused as refusal:
@@ -272,12 +276,15 @@ class Links:
             raise HelloRefused(f"a live chat has the id {chat_id} already; take another") from None
         session = LinkSession(chat, self._new_token())
         chat.source = session
+        chat.returning = hello.resume is not None and hello.resume.tells_past
         self._sessions[chat.chat_id] = session
         return session
 
     def expire(self, now: float, at_ms: int) -> None:
         """Ends the chats whose bots have been away for too long. To be called about once a second."""
         for chat_id, session in tuple(self._sessions.items()):
+            if session.chat.returning and at_ms >= session.chat.started_ms + RETURN_MS:
+                session.chat.returning = False
             if self.chats.get(chat_id) is not session.chat:
                 del self._sessions[chat_id]
             elif session.away_since is not None and now >= session.away_since + self.grace_s:

@@ -7,7 +7,7 @@ import anyio
 import anyio.lowlevel
 
 from evi_mcp.clock import Clock
-from evi_mcp.hub.chat import HubChat, TooManyConsumers
+from evi_mcp.hub.chat import HubChat, NotBackYet, TooManyConsumers
 from evi_mcp.hub.chats import Chats
 from evi_mcp.hub.closes import NORMAL_CLOSURE, Close
 from evi_mcp.hub.commands import CommandRefused
@@ -81,6 +81,8 @@ class HubConnector:
             return HubTransport(chat, self._clock)
         except TooManyConsumers:
             raise Refused(429) from None
+        except NotBackYet:
+            raise Refused(503) from None
 
     async def post(self, chat_id: str, frame: str, within_s: float) -> None:
         await anyio.lowlevel.checkpoint()
@@ -98,6 +100,8 @@ class HubConnector:
             return "the chat was opened without allow_connection=true, which only its bot can set"
         if status == 429:
             return "the chat has as many connections as it takes"
+        if status == 503:
+            return "its bot has just come back and is still telling what was said before"
         chat = self._chats.get(chat_id)
         if chat is not None:
             return f"the chat is over ({chat.status}); only a live chat can be attached to"

@@ -103,6 +103,7 @@ class Dialer:
         self._outcomes: deque[Outcome] = deque(maxlen=MAX_OUTCOMES)
         self._token: str | None = None
         self._was_live = False
+        self._telling_again = False
         self._progress = False
         self._acknowledged_at = 0.0
         self._ending: str | None = None
@@ -169,7 +170,8 @@ class Dialer:
     async def _greet(self, connection: ClientConnection) -> None:
         hello = self._hello()
         if self._token is not None:
-            hello["resume"] = {"chat_id": hello["chat_id"], "token": self._token, "sent": self._outbox.sent}
+            resume = {"chat_id": hello["chat_id"], "token": self._token, "sent": self._outbox.sent}
+            hello["resume"] = {**resume, "tells_past": True}
         await self._send(connection, json.dumps(hello).encode())
         async with asyncio.timeout(OPEN_TIMEOUT_S):
             while (answer := self._parsed(await connection.recv())) is None:
@@ -184,6 +186,7 @@ class Dialer:
             self._inbox.forget()
         self._outcomes = deque(self._inbox.recent(), maxlen=MAX_OUTCOMES)
         self._outbox.connected(received, same_chat=known)
+        self._telling_again = self._telling_again or ("resume" in hello and not known)
         self._token = token
         self._was_live = True
         self._end_written = False
@@ -231,6 +234,9 @@ class Dialer:
             return json.dumps(self._outcomes.popleft().frame()).encode()
         if not self._outbox.unanswered:
             self._acknowledged_at = _now()
+        if self._telling_again and not self._outbox.behind:
+            self._telling_again = False
+            return b'{"type": "caught_up"}'
         if (frame := self._outbox.next_frame()) is not None:
             return frame
         if self._ending is not None and not self._end_written and self._outbox.all_written:

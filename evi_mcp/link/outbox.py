@@ -87,6 +87,11 @@ class Outbox:
         return not (self._again or self._waiting or self._dropped)
 
     @property
+    def behind(self) -> bool:
+        """Whether something that was written before is to be written again."""
+        return bool(self._again)
+
+    @property
     def unanswered(self) -> bool:
         """Whether something was written on this connection and is not acknowledged."""
         return bool(self._written)

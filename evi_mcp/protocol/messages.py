@@ -305,7 +305,10 @@ class SessionSettings(Message):
 
 
 class ErrorMessage(Message):
-    """Something went wrong in the chat. `code` starts with E (use), I (service) or W (warning)."""
+    """Something went wrong in the chat. `code` starts with E (use), I (service) or W (warning).
+
+    `command` and `tool_call_id` are a hub's: the command of ours that came to nothing (docs/hub.md).
+    """
 
     sentences: ClassVar[frozenset[str]] = frozenset({"code", "slug", "message"})
 
@@ -314,6 +317,8 @@ class ErrorMessage(Message):
     slug: Text = None
     message: Text = None
     request_id: Text = None
+    command: Text = None
+    tool_call_id: Text = None
 
 
 class UnknownMessage(Message):

@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from evi_mcp.hub import links
+from evi_mcp.hub.chat import NotBackYet
 from evi_mcp.hub.chats import Limits
-from evi_mcp.hub.links import MAX_FAULTS
-from tests.hub.rig import CHAT, Rig, RigBot, frames_of, line, texts_of
+from evi_mcp.hub.links import MAX_FAULTS, RETURN_MS
+from tests.hub.rig import AT_MS, CHAT, Rig, RigBot, frames_of, line, texts_of
 
 
 def test_a_bot_is_welcomed_with_its_id_and_a_token() -> None:
@@ -254,6 +255,34 @@ def test_a_hub_that_was_started_anew_says_that_it_knows_nothing() -> None:
     bot.resume()
     assert (bot.welcome["chat_id"], bot.welcome["received"]) == (CHAT, 0)
     assert texts_of(bot._rig.chat().attach()) == ["two"], "what was acknowledged is gone, and the first hub had it"
+
+
+def test_nobody_is_let_in_while_a_bot_tells_another_hub_its_past() -> None:
+    """Its supervisors come back at once: what they had read already would look as if it was said now."""
+    rig = Rig()
+    bot = rig.bot()
+    bot.say(line("one"))
+    bot._rig = Rig()
+    bot._rig.links._new_token = lambda: "another"
+    known = {"chat_id": CHAT, "token": bot.welcome["token"], "sent": 1, "tells_past": True}
+    bot.dial(resume=known)
+    chat = bot._rig.chat()
+    with pytest.raises(NotBackYet):
+        chat.attach()
+    bot.say(line("one"))
+    bot.write({"type": "caught_up"})
+    assert texts_of(chat.attach()) == ["one"]
+
+
+def test_a_bot_that_never_says_that_it_has_told_its_past_is_waited_for_no_longer_than_half_a_minute() -> None:
+    """Its supervisors would else never see it."""
+    rig = Rig()
+    rig.bot(resume={"chat_id": CHAT, "token": "of another", "sent": 1, "tells_past": True})
+    rig.links.expire(rig.now, AT_MS + RETURN_MS - 1)
+    with pytest.raises(NotBackYet):
+        rig.chat().attach()
+    rig.links.expire(rig.now, AT_MS + RETURN_MS)
+    rig.chat().attach()
 
 
 def test_a_bot_that_lost_count_is_not_swallowed() -> None:

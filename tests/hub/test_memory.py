@@ -36,6 +36,54 @@ async def test_an_agent_supervises_a_chat_of_the_hub_without_a_socket() -> None:
             assert "no bot has dialled in" in await agent.error("attach_chat", chat_id="nobody")
 
 
+async def test_what_a_bot_does_not_carry_out_is_said_in_the_receipt_and_the_call_can_be_answered_again() -> None:
+    """The receipt was `sent`, and the tool call closed for good, though the bot still waited."""
+    refused: list[str] = []
+
+    def refuse_once(command: SourceCommand) -> None:
+        if command.message["type"] in refused:
+            command.done()
+            source.publish(line("Granted.", id="m-1"))
+        else:
+            refused.append(command.message["type"])
+            command.refuse("busy just now")
+
+    async with Hub(None) as hub:
+        source = hub.open_chat(chat_id="chat-1", source="custom 1", on_command=refuse_once)
+        call = {"type": "tool_call", "tool_call_id": "t-1", "name": "refund", "parameters": "{}"}
+        source.publish({**call, "tool_type": "function", "response_required": True})
+        async with supervising(connector=hub.connector) as server, agent_on(server) as agent:
+            await agent.call("attach_chat", chat_id="chat-1")
+            receipts = [
+                await agent.call("send_assistant_input", chat_id="chat-1", text="One moment."),
+                await agent.call("update_session_settings", chat_id="chat-1", system_prompt="Be brief."),
+                await agent.call("answer_tool_call", chat_id="chat-1", tool_call_id="t-1", content="yes"),
+            ]
+            for receipt in receipts:
+                assert receipt["status"] == "sent" and "no effect" in receipt["warning"]
+                assert "busy just now" in receipt["warning"]
+            again = await agent.call("answer_tool_call", chat_id="chat-1", tool_call_id="t-1", content="yes")
+            assert again["status"] == "confirmed"
+
+
+async def test_a_command_that_a_chat_does_not_take_is_refused_with_its_source_and_what_it_takes() -> None:
+    """Contract 8: before the network."""
+    asked: list[SourceCommand] = []
+    async with Hub(None) as hub:
+        hub.open_chat(chat_id="chat-1", source="custom 1", supports=["user_input"], on_command=asked.append)
+        async with supervising(connector=hub.connector) as server, agent_on(server) as agent:
+            await agent.call("attach_chat", chat_id="chat-1")
+            for tool, arguments in {
+                "send_assistant_input": {"text": "Hello."},
+                "pause": {},
+                "resume": {},
+                "update_session_settings": {"system_prompt": "Be brief."},
+            }.items():
+                why = await agent.error(tool, chat_id="chat-1", **arguments)
+                assert "custom 1" in why and "does not take it. It takes: user_input" in why
+            assert not asked
+
+
 async def test_frames_come_in_order_and_then_the_close() -> None:
     """The `Transport` that the registry expects; what it sends reaches the source."""
     async with Hub(None) as hub:

@@ -129,6 +129,19 @@ async def test_a_hub_that_is_started_anew_takes_its_bots_back() -> None:
             assert await lines(watching, 2) == ["two", "three"]
 
 
+async def test_a_hub_that_has_just_started_does_not_say_that_a_chat_is_over() -> None:
+    """A 404 ends a chat for its supervisors, and the bot may need a second longer than they do to come back."""
+    clock = HandClock()
+    async with hub(returning_s=60.0, clock=clock) as served:
+        for status in (503, 404):
+            with pytest.raises(InvalidStatus) as refused:
+                async with consumer(served, "call-1"):
+                    raise AssertionError("it was accepted")
+            assert refused.value.response.status_code == status
+            assert refused.value.response.headers.get("Retry-After") == ("1" if status == 503 else None)
+            await clock.advance(60.0)
+
+
 async def test_two_hundred_bots_at_once() -> None:
     """Each has its chat, its words and its commands, and all are listed."""
     async with hub() as served:

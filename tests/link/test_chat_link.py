@@ -137,7 +137,8 @@ async def test_a_hub_that_was_killed_and_comes_back_has_each_message_once() -> N
         await hub.start()
         await hub.until(lambda: len(chat.log) == 40)
         assert chat.texts() == texts
-        assert chat.hellos[1]["resume"] == {"chat_id": link.chat_id, "token": chat.token, "sent": 20}
+        known = {"chat_id": link.chat_id, "token": chat.token, "sent": 20}
+        assert chat.hellos[1]["resume"] == {**known, "tells_past": True}
 
 
 async def test_a_hub_that_has_forgotten_gets_the_whole_chat_again_under_its_id() -> None:

@@ -96,10 +96,11 @@ async def evi_mcp(
     evi: FakeEvi | None = None,
     limits: str = "",
     environment: Mapping[str, str] | None = None,
+    limit_s: float | None = 120,
     **more: str,
 ) -> AsyncIterator[Process]:
     """Runs `evi-mcp` with these arguments, under `limits` as `ulimit` takes them; it is killed if the test leaves it
-    running.
+    running, or after `limit_s` seconds.
 
     Its environment has the address and the key of `evi`, then `environment`, then `more`.
     """
@@ -117,7 +118,7 @@ async def evi_mcp(
         limit=2**26,
     )
     try:
-        async with asyncio.timeout(120):
+        async with asyncio.timeout(limit_s):
             yield Process(process)
     finally:
         if process.returncode is None:
