@@ -80,8 +80,6 @@ class Replay:
         self.furthest = _NOWHERE
         self.ahead: list[int] = []  # a heap of the places beyond the furthest one of which the events came, too
         self.taken: dict[int, int] = {}  # by digest, the furthest place of which an event came
-        self._came: set[int] = set()  # all places of which an event with its own identity came
-        self._skipped: dict[int, int] = {}  # by digest, how many of its places come before the first skipped one
         self.unplaced_taken: defaultdict[int, int] = defaultdict(int)  # and how many without a place came
         self.unplaced_new: defaultdict[int, int] = defaultdict(int)  # and how many of these are new
         self.held: set[str] = set()  # types of which a known event without an identity came
@@ -129,7 +127,6 @@ class Replay:
         if event.type != GREETING:
             self.came_again += 1
             if event.own:
-                self._came.add(place)
                 self._saw_own_again(event.type, place)
         if is_anchor:
             self.start = place if self.start is None else min(self.start, place)
@@ -152,15 +149,6 @@ class Replay:
             # What was taken for live came amid the replay: it holds these types.
             self.held |= self.taken_for_live
             self.taken_for_live.clear()
-
-    def first_skipped(self, digest: int, places: list[int]) -> int:
-        """Of the places of an id that was used several times, the index of the first one that was skipped; behind the
-        last one if none was. What lies before the start of the replay was not skipped."""
-        index = self._skipped.get(digest, 0)
-        while index < len(places) and (places[index] < (self.start or 0) or places[index] in self._came):
-            index += 1
-        self._skipped[digest] = index
-        return index
 
     def saw_new(self, event: Identity, placed: bool) -> None:
         """An event came that was not known."""
@@ -314,8 +302,6 @@ class History:
             fits = place > taken and (event.own or place > replay.place)
             return place if fits and place < replay.known else None
         index = bisect_right(places, max(taken, replay.place))
-        if event.own and (index == len(places) or places[index] >= replay.known):
-            index = replay.first_skipped(digest, places)
         return places[index] if index < len(places) and places[index] < replay.known else None
 
     def _unplaced_left(self, replay: Replay, digest: int) -> bool:
@@ -326,8 +312,6 @@ class History:
     def _is_live(self, replay: Replay, kind: str, place: int | None) -> bool:
         """Whether an event without an identity is a live one, although it looks like the known one of this place
         (`None` for one without): the replay leaves its type out, or is past the place."""
-        if kind in replay.reached:
-            return False  # it holds the type: others of it have come
         if kind not in replay.held and replay.start is not None and self._is_left_out(replay, kind, replay.start):
             return True
         if place is None:

@@ -357,6 +357,28 @@ def test_what_was_missed_once_is_known_by_its_place_like_the_rest() -> None:
     assert new_in(history, [frames.error()]) == [frames.error()]
 
 
+def test_what_an_earlier_replay_left_out_does_not_make_what_follows_it_new() -> None:
+    """A new tool call shows nothing of where the replay is, if tool calls were left out before."""
+    history = History()
+    said, calls = frames.assistant("a", "m-1"), [frames.tool_call("c-1"), frames.tool_call("c-2")]
+    history.begin_replay()
+    new_in(history, [frames.metadata(), said, frames.settings()])
+    history.end_replay()
+    assert new_in(history, calls[1:]) == calls[1:]
+    history.begin_replay()
+    assert new_in(history, [frames.metadata(), said, calls[0], frames.settings(), calls[1]]) == calls[:1]
+
+
+def test_an_event_that_a_service_has_sent_and_not_kept_makes_one_other_new_and_not_its_whole_type() -> None:
+    """It looks as if the type were left out, until a known event shows that the replay goes on."""
+    history = History()
+    turns = [item for n in range(20) for item in (frames.assistant(f"line {n}", f"m-{n}"), frames.end())]
+    history.begin_replay()
+    new_in(history, [frames.metadata(), *turns])
+    history.begin_replay()
+    assert new_in(history, [frames.metadata(), turns[0], *turns[2:]]) == [frames.end()]
+
+
 def test_a_live_event_amid_a_replay_does_not_end_it() -> None:
     """Known events that follow it show that the replay goes on."""
     history = History()
