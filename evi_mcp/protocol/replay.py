@@ -310,8 +310,8 @@ class History:
         return replay.unplaced_taken.get(digest, 0) < known
 
     def _is_live(self, replay: Replay, kind: str, place: int | None) -> bool:
-        """Whether an event without an identity is a live one, although it looks like the known one of this place (`None`
-        for one without): the replay leaves its type out, or is past the place."""
+        """Whether an event without an identity is a live one, although it looks like the known one of this place
+        (`None` for one without): the replay leaves its type out, or is past the place."""
         if kind not in replay.held and replay.start is not None and self._is_left_out(replay, kind, replay.start):
             return True
         if place is None:

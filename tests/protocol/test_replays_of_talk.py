@@ -1,4 +1,4 @@
-"""Whole chats on bad lines, by the hundred: replays that are cut, damaged, that leave types out or keep the newest part.
+"""Whole chats on bad lines, by the hundred: replays that are cut, damaged, lack types or keep the newest part only.
 
 The chats are those of the chaos run, with ids that are used again and words without a time; here there are no sockets
 and no clock, so that many can be tried. What cannot be known is written in `docs/replay.md`.
