@@ -20,6 +20,8 @@ CHAT_STATE = "chat_state"
 CHAT_METADATA = "chat_metadata"
 COMMAND = "command"
 PROTOCOL_FAULT = "protocol_fault"
+HISTORY_TRUNCATED = "history_truncated"
+"""Says that something of the history is not known; of a hub's, not of EVI's."""
 OURS = frozenset({CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 """The types that are this server's own."""
 KNOWN = frozenset({*KNOWN_TYPES, *OURS})
@@ -102,6 +104,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
 
 _texts = attrgetter("text", "asked_text", "message_id", "parameters", "content", "error", "reason")
+
+
+def payload_of(event: Event) -> Mapping[str, Any]:
+    """The fields of a message of a type that no schema names; none of one that was too long to be kept whole."""
+    try:
+        found = json.loads(event.content or "")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):

@@ -20,6 +20,7 @@ class GapReason(StrEnum):
 
     EXPIRED = "expired"  # events after the cursor were dropped, since there was no room
     RESTARTED = "restarted"  # the cursor is another process's
+    BEFORE_ATTACH = "before_attach"  # the service gives no history
 
 
 class Gap(NamedTuple):
@@ -47,6 +48,9 @@ class Readable(Protocol):
 
     @property
     def log(self) -> EventLog: ...
+
+    @property
+    def unknown_before(self) -> int: ...
 
 
 class Start(NamedTuple):
@@ -120,7 +124,12 @@ def _gap(places: list[tuple[Readable, int]], wanted: Filter, restarted: bool) ->
     def dropped(chat: Readable) -> int:
         return chat.log.dropped_shown_seq if wanted.types is None else chat.log.dropped_seq
 
-    if not restarted and not any(dropped(chat) > seq for chat, seq in places):
+    if restarted:
+        reason = GapReason.RESTARTED
+    elif any(dropped(chat) > seq for chat, seq in places):
+        reason = GapReason.EXPIRED
+    elif any(chat.unknown_before > seq for chat, seq in places):
+        reason = GapReason.BEFORE_ATTACH
+    else:
         return None
-    oldest = min((chat.log.first.seq for chat, _ in places if chat.log.first), default=None)
-    return Gap(GapReason.RESTARTED if restarted else GapReason.EXPIRED, oldest)
+    return Gap(reason, min((chat.log.first.seq for chat, _ in places if chat.log.first), default=None))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from evi_mcp.chat.audio import AudioStore
-from evi_mcp.chat.events import CHAT_METADATA, CHAT_STATE, COMMAND, SPEECH, Event
+from evi_mcp.chat.events import CHAT_METADATA, CHAT_STATE, COMMAND, HISTORY_TRUNCATED, SPEECH, Event, payload_of
 from evi_mcp.chat.log import EventLog
 from evi_mcp.chat.memory import Memory
 from evi_mcp.chat.pause import Pause
@@ -46,6 +46,8 @@ class ChatRecord:
         self.chat_group_id: str | None = None
         self.source: str | None = None
         """What the chat comes from, if its service says so."""
+        self.unknown_before = 0
+        """The event that says that nobody knows what was said before the attach; 0 if none does."""
         self.supports: tuple[str, ...] | None = None
         """The types of the commands that it takes; `None` for all."""
         self.state = State.CONNECTING
@@ -113,6 +115,8 @@ class ChatRecord:
         if event.type == CHAT_METADATA:
             self.chat_group_id = event.chat_group_id or self.chat_group_id
             self.source, self.supports = event.source, event.supports
+        if event.type == HISTORY_TRUNCATED and payload_of(event).get("reason") == "before_attach":
+            self.unknown_before = event.seq
         if event.type in SPEECH:
             self.spoke_at = max(elapsed, self._voice_ends)
         if event.type == "user_interruption":

@@ -5,7 +5,6 @@ What EVI shows of a command is documented for few of them: `user_input` and `ass
 is not stated; a pause and a resume leave no trace. Chats of other services may show these by a `command_result`.
 """
 
-import json
 from collections import deque
 from collections.abc import Mapping
 from enum import Enum
@@ -13,7 +12,7 @@ from typing import Any, Protocol
 
 import anyio
 
-from evi_mcp.chat.events import CHAT_STATE, Event
+from evi_mcp.chat.events import CHAT_STATE, Event, payload_of
 from evi_mcp.chat.tool_calls import TrackedCall
 from evi_mcp.protocol.commands import AssistantInput, Command, SessionSettings, ToolError, ToolResponse, UserInput
 from evi_mcp.protocol.cutting import MAX_TEXT
@@ -159,24 +158,15 @@ class Acknowledged:
             return Verdict.REFUTED  # a hub tells it to nobody but the sender
         if event.type != COMMAND_RESULT:
             return None
-        result = _result(event)
+        result = payload_of(event)
         confirmed = result.get("command") == self._type and result.get("status") == "confirmed"
         return Verdict.PROOF if confirmed else None
 
 
 def note_of(event: Event) -> str | None:
     """What a service says beside a proof, in sentences; `None` if nothing."""
-    note = _result(event).get("note") if event.type == COMMAND_RESULT else None
+    note = payload_of(event).get("note") if event.type == COMMAND_RESULT else None
     return note if isinstance(note, str) and note else None
-
-
-def _result(event: Event) -> Mapping[str, Any]:
-    """The fields of a `command_result`; none if it was too long to be kept whole."""
-    try:
-        found = json.loads(event.content or "")
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _alike(logged: str | None, sent: str | None) -> bool:

@@ -57,7 +57,10 @@ def event_words(item: shapes.Event, *, in_full: bool = False) -> str:
     if "expression" in item:
         parts.append(expression(item["expression"]))
     facts = cast(Mapping[str, Any], item)
-    parts += [f"{key} {quote(facts[key])}" for key in _QUOTED if key in facts]
+    if (told := _told(item)) is not None:
+        parts.append(quote(told))
+    else:
+        parts += [f"{key} {quote(facts[key])}" for key in _QUOTED if key in facts]
     if "settings" in item:
         parts.append(quote(json.dumps(item["settings"], ensure_ascii=False, separators=(",", ":"))))
     if "reason" in item:
@@ -74,6 +77,22 @@ def event_words(item: shapes.Event, *, in_full: bool = False) -> str:
     if "left_out" in item:
         parts.append(f"({item['left_out']} characters left out; raise max_chars)")
     return " ".join(parts)
+
+
+_TELLING = frozenset({"history_truncated", "messages_dropped"})
+"""Types of a hub's that say in a sentence what is missing."""
+
+
+def _told(item: shapes.Event) -> str | None:
+    """That sentence; `None` if there is none, or not all of it."""
+    if item["type"] not in _TELLING:
+        return None
+    try:
+        found = json.loads(item.get("content", ""))
+    except (ValueError, RecursionError):
+        return None
+    told = found.get("message") if isinstance(found, dict) else None
+    return told if isinstance(told, str) else None
 
 
 _QUOTED = ("parameters", "content", "error", "code", "slug")

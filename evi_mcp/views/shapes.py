@@ -56,7 +56,8 @@ class Event(TypedDict):
 
 
 class Gap(TypedDict):
-    """Events before `oldest_seq` are not here: `expired` (dropped, the log was full) or `restarted` (new process)."""
+    """Events before `oldest_seq` are not here: `expired` (dropped, the log was full), `restarted` (new process) or
+    `before_attach` (the service gives no history)."""
 
     reason: str
     oldest_seq: NotRequired[int]

@@ -19,6 +19,12 @@ MANY = 3
 CATCHING_UP = ", catching up"
 """Said of a live chat whose history may still be arriving."""
 
+_GAPS = {
+    "restarted": "this server restarted",
+    "expired": "the log was full",
+    "before_attach": "the service gives no history, so what was said before the attach is not known",
+}
+
 KNOWN_EVENTS = frozenset({*KNOWN_TYPES, CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 
 
@@ -33,8 +39,9 @@ def page(shown: shapes.EventPage, events: Iterable[str], *, chat_ids: Sequence[s
     woken = "woken_by" in shown
     lines = ["; ".join(_head(shown, asked=bool(types)))]
     if gap := shown.get("gap"):
-        what = "this server restarted" if gap["reason"] == "restarted" else "the log was full"
-        lines.append(f"gap: {gap['reason']}, {what}; the oldest event kept is {gap.get('oldest_seq', 'none')}")
+        lines.append(
+            f"gap: {gap['reason']}, {_GAPS[gap['reason']]}; the oldest event kept is {gap.get('oldest_seq', 'none')}"
+        )
     lines += events
     if "note" in shown:
         lines.append(f"note: {shown['note']}")

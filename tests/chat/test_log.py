@@ -37,6 +37,7 @@ def test_the_newest_events_are_kept_in_order_and_read_from_anywhere(count: int, 
 class Chat:
     chat_id: str
     log: EventLog
+    unknown_before: int = 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["shown", "audio_output"]))), st.integers(1, 7))

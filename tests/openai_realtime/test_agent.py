@@ -66,7 +66,7 @@ async def test_a_line_in_other_words_is_not_confirmed() -> None:
             text = await agent.text("send_assistant_input", chat_id=call_id, text="Really.", wait_for_effect_s=2)
             assert 'reworded: other words were spoken, "Perhaps."' in text
             transcript = await agent.call("get_transcript", chat_id=call_id)
-            assert [turn["text"] for turn in transcript["turns"]] == ["Perhaps. Perhaps."]
+            assert [turn["text"] for turn in transcript["turns"]] == ["Perhaps."] * 2
 
 
 async def test_why_a_call_cannot_be_attached_is_said_to_the_agent() -> None:
@@ -112,8 +112,23 @@ async def test_a_service_that_does_not_end_a_call_is_believed() -> None:
         async with supervising(connector=connector) as server, agent_on(server) as agent:
             call_id = made.service.start_call(None)
             await agent.call("attach_chat", chat_id=call_id)
-            made.service.refuse[call_id] = [(500, {})]
+            made.service.refuse_rest[call_id] = 500
             receipt = await agent.call("end_chat", chat_id=call_id)
             assert receipt["status"] == "sent" and "no effect" in receipt["warning"]
             page = await agent.call("read_events", chat_id=call_id, types=["error"])
             assert "HTTP 500" in page["events"][-1]["error"]
+
+
+async def test_what_was_said_before_the_attach_is_a_gap() -> None:
+    """A page from the beginning says that it does not begin there, and one from later on does not."""
+    async with rig() as made:
+        connector = CallsConnector(made.hub.connector, made.calls, made.hub)
+        async with supervising(connector=connector) as server, agent_on(server) as agent:
+            call_id = made.service.start_call(None)
+            await agent.call("attach_chat", chat_id=call_id)
+            page = await agent.call("read_events", chat_id=call_id)
+            assert page["gap"] == {"reason": "before_attach", "oldest_seq": page["events"][0]["seq"]}
+            assert "gap" not in await agent.call("read_events", chat_id=call_id, after=page["cursor"])
+            text = await agent.text("read_events", chat_id=call_id)
+            assert "gap: before_attach, the service gives no history" in text
+            assert 'history_truncated "The service gives no history' in text

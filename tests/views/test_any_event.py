@@ -35,7 +35,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "chat_id": st.text("abc-1", min_size=1, max_size=20),
     "scores": st.dictionaries(TEXT | st.sampled_from(["Anger", "Joy"]), st.floats(-1, 1), max_size=5),
     "settings": st.dictionaries(TEXT, DATA, max_size=4),
-    "supports": st.lists(TEXT, max_size=4).map(tuple),
+    "supports": st.lists(TEXT, max_size=3).map(tuple),
     "state": st.sampled_from(["live", "ended"]) | TEXT,
 }
 BY_KIND: dict[Any, st.SearchStrategy[Any]] = {str: TEXT, bool: st.booleans(), int: st.integers(-5, 10**9)}

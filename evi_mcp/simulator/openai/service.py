@@ -114,6 +114,8 @@ class OpenAISimulator:
         self._exit: AsyncExitStack | None = None
         self.base_url = ""
         self.referred: dict[str, str] = {}
+        self.refuse_rest: dict[str, int] = {}
+        """By call id: the status with which REST answers whatever is asked of it."""
         """Where calls were transferred to."""
         self.refuse: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
         """By call id, the statuses and headers with which the next handshakes are answered."""
@@ -287,6 +289,8 @@ class OpenAISimulator:
         served = self._calls.get(call_id)
         if served is None:
             return JSONResponse(NOT_FOUND, 404)
+        if call_id in self.refuse_rest:
+            return JSONResponse({"error": {"message": "try again"}}, self.refuse_rest[call_id])
         if verb == "hangup":
             served.call.hang_up()
         elif verb == "refer":
