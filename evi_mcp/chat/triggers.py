@@ -98,6 +98,12 @@ class OnExpression(Trigger):
     def looks_at(self) -> frozenset[str]:
         return _VOICES[self.speaker]
 
+    def is_hopeless(self, record: ChatRecord) -> bool:
+        """Whether nothing says that it can be met: the chat is not EVI's, and has never given such a score."""
+        if record.source is None or record.catching_up:
+            return False
+        return record.turns.score_name(self.speaker, self.score) is None
+
     def met_by(self, event: Event, record: ChatRecord) -> bool:
         turn = record.turns.changed_by(event.seq)
         return turn is not None and turn.speaker == self.speaker and self.met_after(record, event.seq - 1) is not None
@@ -106,8 +112,11 @@ class OnExpression(Trigger):
         """As for all triggers, but for how the turns are now: a mean may have been higher while a turn went on."""
         streak: list[int] = []  # when each of the turns on end, newest first, was changed last
         met: list[int] = []
+        name = record.turns.score_name(self.speaker, self.score)
+        if name is None:
+            name = _SCORES[self.score.strip().casefold()]  # one that counts as 0 throughout
         for turn in record.turns.voiced(self.speaker):
-            if turn.has_scores and turn.mean(_SCORES[self.score.strip().casefold()]) >= self.at_least:
+            if turn.has_scores and turn.mean(name) >= self.at_least:
                 streak.append(turn.changed_seq)
             else:
                 streak = []

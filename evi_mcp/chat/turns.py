@@ -1,6 +1,6 @@
 """Turns: what one side said until the other spoke or the turn was closed."""
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +15,8 @@ MAX_AWAITING_PROSODY = 100
 """Messages whose prosody may still come, and prosody whose message may; the oldest is given up first."""
 TURN_BYTES = 300
 """What a turn takes besides its text and scores, roughly."""
+MAX_SCORE_NAMES = 200
+"""Names of scores that are known of one side; EVI has 48."""
 MAX_UNADDED = 32
 """Utterances of a turn whose scores are kept as they are, for the log has them too; of more there are sums."""
 
@@ -109,6 +111,8 @@ class Turns:
         self._awaiting_prosody: dict[str, tuple[int, Turn]] = {}  # by message id: the message's number, and its turn
         self._early_prosody: dict[str, Mapping[str, float]] = {}  # by message id: it came before its message
         self._late_scores: dict[int, Mapping[str, float]] = {}  # by the number of the message's event
+        self._names: dict[str, dict[str, str]] = {}  # by speaker, and by name in any case
+        self._known: defaultdict[str, set[str]] = defaultdict(set)  # the same as they came
         self._changed: Turn | None = None
         self._count = 0
 
@@ -131,6 +135,10 @@ class Turns:
     def voiced(self, speaker: str) -> Iterator[Turn]:
         """The turns of one side that have expression, or will have, newest first."""
         return (turn for turn in reversed(self._turns) if turn.speaker == speaker and turn.has_voice)
+
+    def score_name(self, speaker: str, score: str) -> str | None:
+        """A score of one side by its name in any case; `None` if there has never been one."""
+        return self._names.get(speaker, {}).get(score.strip().casefold())
 
     def last(self, count: int) -> list[Turn]:
         """The newest `count` turns, oldest of them first."""
@@ -179,7 +187,7 @@ class Turns:
         self._changed = turn
         self._on_size(turn.say(event.text or "", event.seq))
         if event.scores:
-            turn.score(event.scores, event.seq)
+            self._score(turn, event.scores, event.seq)
         elif speaker == "assistant" and event.message_id:
             if (early := self._early_prosody.pop(event.message_id, None)) is not None:
                 self._join(event.seq, turn, early, event.seq)
@@ -203,9 +211,17 @@ class Turns:
 
     def _join(self, seq: int, turn: Turn, scores: Mapping[str, float], by: int) -> None:
         """A message, by its number, has this expression; `by` is the event that says so."""
-        turn.score(scores, by)
+        self._score(turn, scores, by)
         self._late_scores[seq] = scores
         self._on_size(SCORE_BYTES * len(scores))
+
+    def _score(self, turn: Turn, scores: Mapping[str, float], seq: int) -> None:
+        turn.score(scores, seq)
+        names = self._names.setdefault(turn.speaker, {})
+        for name in scores.keys() - self._known[turn.speaker]:
+            if len(names) < MAX_SCORE_NAMES:
+                self._known[turn.speaker].add(name)
+                names.setdefault(name.casefold(), name)
 
     def _await_prosody(self, message_id: str, seq: int, turn: Turn) -> None:
         if message_id in self._awaiting_prosody:

@@ -96,6 +96,7 @@ class WokenBy(StrEnum):
     TRIGGER = "trigger"
     CHAT_ENDED = "chat_ended"
     TIMEOUT = "timeout"
+    NO_SCORES = "no_scores"
 
 
 class Met(NamedTuple):

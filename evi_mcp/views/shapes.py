@@ -89,7 +89,7 @@ class TriggeredBy(TypedDict):
 class WaitPage(EventPage):
     """An EventPage, and why the wait returned."""
 
-    woken_by: Annotated[str, Field(description="event, trigger, chat_ended or timeout")]
+    woken_by: Annotated[str, Field(description="event, trigger, chat_ended, timeout or no_scores")]
     trigger: NotRequired[Annotated[dict[str, Any], Field(description="The trigger that was met, as it was given.")]]
     triggered_by: NotRequired[TriggeredBy]
     reason: NotRequired[str]
@@ -156,6 +156,7 @@ class Expressions(TypedDict):
     speaker: str
     turns: int
     scores: dict[str, ScoreOverTurns]
+    note: NotRequired[Annotated[str, Field(description="Why there are none, if the chat is not EVI's.")]]
 
 
 class Chat(TypedDict):

@@ -17,7 +17,7 @@ from evi_mcp.ledger.cursors import Cursors
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.prosody import strongest
 from evi_mcp.protocol.redaction import MAX_DEPTH
-from evi_mcp.quoting import ending
+from evi_mcp.quoting import ending, quote
 from evi_mcp.times import iso
 from evi_mcp.views import shapes
 
@@ -272,7 +272,7 @@ def expressions(record: ChatRecord, speaker: str, last_turns: int, top: int) -> 
     names = dict.fromkeys(name for scores in turns for name in scores)
     series = {name: [scores.get(name, 0.0) for scores in turns] for name in names}
     means = {name: sum(values) / len(values) for name, values in series.items()}
-    return {
+    shown: shapes.Expressions = {
         "speaker": speaker,
         "turns": len(turns),
         "scores": {
@@ -284,6 +284,12 @@ def expressions(record: ChatRecord, speaker: str, last_turns: int, top: int) -> 
             for name in sorted(names, key=lambda name: -means[name])[:top]
         },
     }
+    if not turns and record.source is not None:
+        shown["note"] = (
+            f"this chat comes from {quote(record.source, 64)}, which has given no scores of the {speaker}'s voice; only"
+            " EVI scores every voice"
+        )
+    return shown
 
 
 def _ending_of(shown: shapes.Turn, most: int) -> shapes.Turn:

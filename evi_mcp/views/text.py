@@ -83,6 +83,16 @@ def unknown_types(types: Sequence[str]) -> str | None:
     return f"no such type is known: {listing(unknown, MANY)}; known are {', '.join(sorted(KNOWN_EVENTS))}"
 
 
+def hopeless(scores: Sequence[str]) -> str | None:
+    """A sentence on scores that none of the chats has given; `None` if there are none."""
+    if not scores:
+        return None
+    return (
+        f"no chat here has ever given {listing(scores, MANY)}, and none is EVI's, which scores every voice; wait for"
+        " text, turn_end or silence instead, or for user_message events until a score comes"
+    )
+
+
 def next_call(tool: str, cursor: str, *, chat_ids: Sequence[str] = (), types: Sequence[str] = ()) -> str:
     """A call as an agent would write it, for the same chats and types as before."""
     arguments = []
@@ -154,7 +164,7 @@ def transcript(chat_id: str, shown: shapes.Transcript) -> str:
 def expressions(shown: shapes.Expressions) -> str:
     """Scores over turns."""
     if not shown["turns"]:
-        return f"no expression of the {shown['speaker']}'s voice is known yet"
+        return shown.get("note", f"no expression of the {shown['speaker']}'s voice is known yet")
     lines = [f"the {shown['speaker']}'s voice over {counted(shown['turns'], 'turn')}, oldest first"]
     for score, over in shown["scores"].items():
         series = " ".join(f"{value:g}" for value in over["series"])

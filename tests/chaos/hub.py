@@ -157,17 +157,17 @@ async def _bots(hub: str, folder: Path, chat_ids: list[str]) -> AsyncIterator[di
 
 
 async def _attach(client: Client, chat_ids: list[str]) -> None:
-    """Attaches to all of them, once each has dialled in."""
-    missing = set(chat_ids)
+    """Attaches to all of them, and returns once each has dialled in."""
+
+    async def attach(chat_id: str) -> None:
+        await call(client, "attach_chat", chat_id=chat_id)
+        while (await call(client, "get_chat", chat_id=chat_id))["state"] != "live":  # noqa: ASYNC110
+            await anyio.sleep(0.2)  # a wait for each of so many would be more work than this
+
     with anyio.fail_after(SETTLE_S):
-        while missing:
-            listed = await call(client, "list_chats", scope="active")
-            for chat in listed["chats"]:
-                if chat["chat_id"] in missing:
-                    missing.discard(chat["chat_id"])
-                    await call(client, "attach_chat", chat_id=chat["chat_id"])
-            if missing and not listed["chats"]:
-                await anyio.sleep(0.1)
+        async with anyio.create_task_group() as group:
+            for chat_id in chat_ids:
+                group.start_soon(attach, chat_id)
 
 
 async def _break(

@@ -228,3 +228,35 @@ async def test_an_address_that_others_can_reach_needs_keys(host: str) -> None:
     with pytest.raises(InvalidSetting, match="EVI_MCP_HUB_KEYS"):
         Hub(host)
     Hub(host, keys=["a-long-key"])
+
+
+async def test_a_wait_for_a_score_that_a_chat_never_gave_says_so_at_once() -> None:
+    """Issue 12: nobody but EVI scores every voice, and the agent would wait for ever. A score that came counts, in
+    any case."""
+    angry = {"kind": "expression", "score": "Anger", "at_least": 0.5}
+    said = {"role": "user", "content": "Where is it?"}
+    message = {"type": "user_message", "message": said, "from_text": False, "interim": False}
+    async with Hub(None) as hub:
+        source = hub.open_chat(chat_id="chat-1", source="custom 1")
+        source.publish({**message, "models": {}, "time": {"begin": 100, "end": 900}})
+        async with supervising(connector=hub.connector) as server, agent_on(server) as agent:
+            await agent.call("attach_chat", chat_id="chat-1")
+            waiting = {"after": "earliest", "chat_ids": ["chat-1"], "timeout_s": 50}
+            with anyio.fail_after(20):
+                page = await agent.call("wait_for_events", **waiting, until=[angry])
+            assert page["woken_by"] == "no_scores" and "Anger" in page["note"] and "turn_end" in page["note"]
+            assert "note: no chat here has ever given" in await agent.text("wait_for_events", **waiting, until=[angry])
+            shown = await agent.call("get_expression", chat_id="chat-1")
+            assert shown["turns"] == 0 and "custom 1" in shown["note"]
+
+            beside = [angry, {"kind": "turn_end"}]
+            page = await agent.call("wait_for_events", **{**waiting, "timeout_s": 0.1}, until=beside)
+            assert page["woken_by"] == "timeout" and "Anger" in page["note"]
+
+            models = {"prosody": {"scores": {"anger": 0.8}}}
+            source.publish({**message, "models": models, "time": {"begin": 1000, "end": 1900}})
+            since = {**waiting, "after": page["cursor"]}
+            with anyio.fail_after(20):
+                assert len((await agent.call("wait_for_events", **since))["events"]) == 1
+                page = await agent.call("wait_for_events", **since, until=[angry])
+            assert page["woken_by"] == "trigger" and "note" not in page

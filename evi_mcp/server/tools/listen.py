@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeGuard, cast
 
 import anyio
 from mcp_types import CallToolResult
@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from evi_mcp.access.callers import Access
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.pages import Filter, Page, Start, read_page
-from evi_mcp.chat.triggers import AnyTrigger, OnEvent
+from evi_mcp.chat.triggers import AnyTrigger, OnEvent, OnExpression
 from evi_mcp.errors import InvalidArgument
 from evi_mcp.ledger.cursors import EARLIEST, LATEST, Position
 from evi_mcp.server.tools.spec import (
@@ -96,6 +96,10 @@ async def wait_for_events(
                 wait.by = WokenBy.EVENT
         elif reading.has_events():
             wait.by = WokenBy.EVENT
+        hopeless = [trigger for trigger in until or () if _is_hopeless(trigger, chats)]
+        reading.hopeless = list(dict.fromkeys(trigger.score for trigger in hopeless))
+        if until and len(hopeless) == len(until) and not wait.woken:
+            wait.by = WokenBy.NO_SCORES
         if not wait.woken:
             await _sleep(ctx, wait, min(timeout_s, desk.time_left()), f"waiting on {text.counted(len(chats), 'chat')}")
             if not chat_ids:
@@ -137,6 +141,8 @@ class _Reading:
     limit: int
     max_chars: int
     trigger_types: list[str] = field(default_factory=list)
+    hopeless: list[str] = field(default_factory=list)
+    """Scores that it waits for in vain."""
 
     @property
     def wanted(self) -> Filter:
@@ -193,7 +199,8 @@ class _Reading:
             shown: dict[str, Any] = {**structure.page(page, structures, records, cursor)}
             if wait is not None:
                 shown |= _why(wait, several=len(records) > 1)
-            notes = [text.unknown_types([*self.types, *self.trigger_types]), self._scope_note()]
+            unknown = text.unknown_types([*self.types, *self.trigger_types])
+            notes = [unknown, text.hopeless(self.hopeless), self._scope_note()]
             if told := "; ".join(filter(None, notes)):
                 shown["note"] = told
             lines = rendering.lines(events)
@@ -215,6 +222,11 @@ class _Reading:
 def _types_of(until: list[AnyTrigger]) -> list[str]:
     """The event types that triggers name."""
     return [kind for trigger in until if isinstance(trigger, OnEvent) for kind in trigger.types]
+
+
+def _is_hopeless(trigger: AnyTrigger, chats: list[LiveChat]) -> TypeGuard[OnExpression]:
+    """Whether it is a score that none of the chats gives."""
+    return isinstance(trigger, OnExpression) and all(trigger.is_hopeless(chat.record) for chat in chats)
 
 
 def _why(wait: Wait, *, several: bool) -> dict[str, Any]:
