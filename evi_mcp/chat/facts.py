@@ -76,7 +76,13 @@ def facts_of(message: Message) -> dict[str, Any]:
                 "code": _name(message.code),
             }
         case ErrorMessage():
-            facts |= {"code": _name(message.code), "slug": _name(message.slug), "error": _kept(message.message)}
+            facts |= {
+                "code": _name(message.code),
+                "slug": _name(message.slug),
+                "error": _kept(message.message),
+                "command": _name(message.command),
+                "tool_call_id": _name(message.tool_call_id),
+            }
         case SessionSettings():
             large = len(json.dumps(message.shown, default=str)) > MAX_TEXT
             facts["settings"] = {"too_large": "these settings were not kept"} if large else message.shown

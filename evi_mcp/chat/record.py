@@ -110,7 +110,7 @@ class ChatRecord:
         self.log.append(event)
         if event.type == CHAT_STATE:
             self._stands(event)
-        elif event.command is None:
+        elif event.type != COMMAND:
             self.last_event_at = event.at
         if event.type == CHAT_METADATA:
             self.chat_group_id = event.chat_group_id or self.chat_group_id

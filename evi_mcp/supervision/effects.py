@@ -27,7 +27,7 @@ DETACHED = "detached"
 ENDINGS = frozenset({"end_chat", "transfer_chat"})
 """Commands after which the chat is over."""
 REFUSED = frozenset({"command_refused", "command_not_supported", "command_not_delivered"})
-"""Slugs of a hub's errors about a command that was not carried out; they begin with its type."""
+"""Slugs of a hub's errors about a command that was not carried out (docs/hub.md)."""
 
 _ANSWERS = ("tool_response", "tool_error")
 
@@ -154,8 +154,6 @@ class Acknowledged:
             return Verdict.PROOF if over and self._type in ENDINGS else None
         if claimed or event.replayed:
             return None
-        if event.type == "error" and event.slug in REFUSED and (event.error or "").startswith(f"{self._type} "):
-            return Verdict.REFUTED  # a hub tells it to nobody but the sender
         if event.type != COMMAND_RESULT:
             return None
         result = payload_of(event)
@@ -199,8 +197,9 @@ class Proof:
     """A command whose effect is looked for, also after its agent has stopped waiting: a late effect is still its own,
     and must not pass for that of an equal command."""
 
-    def __init__(self, effect: Effect, expires_at: float) -> None:
+    def __init__(self, effect: Effect, command: Command, expires_at: float) -> None:
         self._effect = effect
+        self._command = command
         self.expires_at = expires_at
         """In seconds of `Clock.elapsed`."""
         self.event: Event | None = None
@@ -211,9 +210,21 @@ class Proof:
         """Takes in an event; whether it is this command's."""
         verdict = self._effect.judge(event, claimed)
         if verdict not in (None, Verdict.PART):
-            self.event, self.verdict = event, verdict
-            self.settled.set()
+            self._settle(event, verdict)
         return verdict is not None
+
+    def is_meant_by(self, refusal: Event) -> bool:
+        """Whether a refusal may be of this command."""
+        call = getattr(self._command, "tool_call_id", None)
+        return refusal.command == self._command.type and refusal.tool_call_id == call
+
+    def refute(self, refusal: Event) -> None:
+        """The command came to nothing."""
+        self._settle(refusal, Verdict.REFUTED)
+
+    def _settle(self, event: Event, verdict: Verdict | None) -> None:
+        self.event, self.verdict = event, verdict
+        self.settled.set()
 
 
 class Proofs:
@@ -235,8 +246,13 @@ class Proofs:
             self._proofs.remove(proof)
 
     def see(self, event: Event, elapsed: float) -> None:
-        """Asks each of them, the oldest first, whether the event is its effect."""
+        """Asks each of them, the oldest first, whether the event is its effect. A refusal names a type, so it counts
+        if there is one command that it can mean."""
         claimed = False
+        if event.type == "error" and event.slug in REFUSED and not event.replayed:
+            meant = [proof for proof in self._proofs if proof.is_meant_by(event)]
+            if len(meant) == 1:
+                meant[0].refute(event)
         for proof in tuple(self._proofs):
             claimed = proof.sees(event, claimed) or claimed
             if proof.settled.is_set() or proof.expires_at < elapsed:

@@ -36,6 +36,8 @@ from evi_mcp.supervision.recording import Recording
 from evi_mcp.upstream.transport import Closed, Connector, MaybeTaken, NotTaken, Transport
 from evi_mcp.wakeups import Signal
 
+MAX_REFUSAL = 300
+"""Characters of a refusal that a receipt shows."""
 LATE_EFFECT_S = 30.0
 """How long after an agent has stopped waiting an effect still counts as that of its command."""
 
@@ -277,7 +279,11 @@ class LiveChat:
                 recording.outcome("reworded", confirmed_by=proof.event.seq)
                 return replace(receipt, confirmed_by=proof.event.seq, said=proof.event.text or "")
             recording.outcome("no_effect", shown_by=proof.event.seq)
-            return replace(receipt, warning=f"it had no effect: see event {proof.event.seq}")
+            warning = f"it had no effect: see event {proof.event.seq}"
+            if proof.event.type == "error":  # a hub's, whose bot has not carried it out
+                intent.condition.undo(self)
+                warning += f", which says {quote(proof.event.error or '', MAX_REFUSAL)}"
+            return replace(receipt, warning=warning)
 
     def _check_supported(self, kind: str) -> None:
         supports = EVI_COMMANDS if self.record.supports is None else self.record.supports
@@ -293,7 +299,8 @@ class LiveChat:
     def _look_for(self, intent: Intent) -> Proof | None:
         if intent.effect is None:
             return None
-        proof = Proof(intent.effect, self.clock.elapsed() + intent.wait_for_effect_s + LATE_EFFECT_S)
+        expires_at = self.clock.elapsed() + intent.wait_for_effect_s + LATE_EFFECT_S
+        proof = Proof(intent.effect, intent.command, expires_at)
         self._proofs.add(proof)
         return proof
 

@@ -67,7 +67,7 @@ async def test_what_a_bot_does_not_carry_out_is_said_in_the_receipt_and_the_call
 
 
 async def test_a_command_that_a_chat_does_not_take_is_refused_with_its_source_and_what_it_takes() -> None:
-    """Contract 8: before the network."""
+    """Contract, section 8: before the network."""
     asked: list[SourceCommand] = []
     async with Hub(None) as hub:
         hub.open_chat(chat_id="chat-1", source="custom 1", supports=["user_input"], on_command=asked.append)
