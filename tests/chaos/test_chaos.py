@@ -76,7 +76,7 @@ async def test_a_policy_close_right_after_the_accept_is_the_end_of_a_chat_that_w
     """As a refused handshake is: 25 connections in 30 s, each closed like the one before, were of use to nobody."""
     schedule = _Meeting(Fault(Kind.CLOSE, 1, code), connection=2)
     async with telling(Truth("policy", [CHAT])) as truth, breaking(truth.port, schedule) as proxy:
-        async with supervising(base_url=proxy.base_url) as server, agent_on(server) as agent:
+        async with supervising(base_url=proxy.base_url, pace=Pace()) as server, agent_on(server) as agent:
             await agent.call("attach_chat", chat_id=CHAT)
             proxy.cut()
             with anyio.fail_after(20):
@@ -89,7 +89,7 @@ async def test_an_attach_that_is_answered_with_a_policy_close_says_so_and_leaves
     """Our contract (section 3): an attach that can never succeed is a tool error."""
     schedule = _Meeting(Fault(Kind.CLOSE, 1, 1008))
     async with telling(Truth("policy", [CHAT])) as truth, breaking(truth.port, schedule) as proxy:
-        async with supervising(base_url=proxy.base_url) as server, agent_on(server) as agent:
+        async with supervising(base_url=proxy.base_url, pace=Pace()) as server, agent_on(server) as agent:
             text = await agent.error("attach_chat", chat_id=CHAT)
             assert "1008" in text and "chaos" in text
             assert (await agent.call("list_chats"))["chats"] == []
@@ -101,7 +101,7 @@ async def test_a_history_that_comes_a_second_after_chat_metadata_is_no_news() ->
     async with telling(Truth("slow", [CHAT])) as truth, breaking(truth.port, schedule) as proxy:
         truth.happen(CHAT, frames.user("I am furious.", 1000), frames.tool_call("t1"), frames.tool_response("t1"))
         truth.happen(CHAT, frames.assistant("I see.", "m-1"), frames.end())
-        async with supervising(base_url=proxy.base_url) as server, agent_on(server) as agent:
+        async with supervising(base_url=proxy.base_url, pace=Pace()) as server, agent_on(server) as agent:
             cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
             truth.happen(CHAT, frames.user("Thank you.", 60_000))
             await agent.call("wait_for_events", after=cursor, types=["user_message"])
@@ -116,7 +116,7 @@ async def test_replays_that_pause_after_chat_metadata_double_nothing() -> None:
     async with telling(Truth("pause", [CHAT])) as truth, breaking(truth.port, schedule) as proxy:
         alike = [frames.end(), frames.typed("yes"), frames.settings(voice_id="v"), frames.error(), frames.frame("new")]
         truth.happen(CHAT, frames.user("Hello?", 1000), *alike, frames.assistant("Yes?", "m-1"), *alike)
-        async with supervising(base_url=proxy.base_url) as server, agent_on(server) as agent:
+        async with supervising(base_url=proxy.base_url, pace=Pace()) as server, agent_on(server) as agent:
             cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
             for _ in range(3):
                 proxy.cut()
