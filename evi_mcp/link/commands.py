@@ -113,7 +113,7 @@ class TransferChat(Command):
     """Hand the call to somebody else, for example `tel:+33...`. Not EVI's."""
 
     type: ClassVar[str] = "transfer_chat"
-    to: str
+    target_uri: str
 
 
 def command_of(message: Any) -> Command:
@@ -148,7 +148,7 @@ def command_of(message: Any) -> Command:
         case EndChat.type:
             return EndChat(fields.optional("text"), fields.optional("reason"))
         case TransferChat.type:
-            return TransferChat(fields.text("to"))
+            return TransferChat(fields.text("target_uri"))
     raise Refused(f"this link knows no command {message['type'][:80]!r}")
 
 

@@ -128,7 +128,7 @@ def test_final_transcripts_never_share_a_time(steps: list[tuple[str, int]]) -> N
         ({"type": "pause_assistant_message"}, PauseAssistantMessage()),
         ({"type": "resume_assistant_message"}, ResumeAssistantMessage()),
         ({"type": "end_chat", "text": "Bye."}, EndChat("Bye.")),
-        ({"type": "transfer_chat", "to": "tel:+33"}, TransferChat("tel:+33")),
+        ({"type": "transfer_chat", "target_uri": "tel:+33"}, TransferChat("tel:+33")),
     ],
 )
 def test_commands_are_read(message: dict[str, Any], command: Command) -> None:
