@@ -133,6 +133,28 @@ async def test_an_agent_is_told_of_an_outcome_once_that_is_on_record() -> None:
         assert told.is_set()
 
 
+@pytest.mark.parametrize("told", [True, False])
+async def test_an_error_is_an_outcome_where_none_was_told(told: bool) -> None:
+    """What went wrong after a command was sent does not unsend it; and an error knows that it is on record."""
+    journal, clock = Slow(), HandClock()
+    error = NotSent("user_input", "the chat is over")
+
+    async def send() -> None:
+        with pytest.raises(NotSent):
+            async with on_record(journal, clock) as recording:
+                if told:
+                    recording.outcome("sent")
+                raise error
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(send)
+        await settle()
+        journal.write(0)
+        await settle()
+        journal.write(1)
+    assert journal.outcomes == ["sent" if told else "not_sent"] and error.audited
+
+
 async def test_without_a_journal_nothing_is_waited_for() -> None:
     """The null one records nothing and refuses nothing."""
     clock = HandClock()
