@@ -125,6 +125,15 @@ def test_what_does_not_change_a_record_keeps_nobody_from_recording(opened: Open,
     assert not opened.refuses()
 
 
+def test_a_new_file_that_was_touched_takes_its_first_record(tmp_path: Path) -> None:
+    """There is nothing in it that could have been changed."""
+    path = tmp_path / "audit.jsonl"
+    file = AuditFile.open(path, now)
+    os.utime(path, ns=(0, 0))
+    assert file.append(RECORD) == 1
+    file.close()
+
+
 def test_a_changed_file_is_read_again_once_and_not_for_every_command(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evi_mcp.audit.file import AuditFile, check
-from evi_mcp.audit.records import encoded
+from evi_mcp.audit.records import FIRST_PREVIOUS, encoded, sealed
 from evi_mcp.audit.verify import Report, verify
 from evi_mcp.errors import InvalidSetting
 from tests.audit.disks import SmallDisk, records
@@ -102,6 +102,7 @@ def test_a_disk_that_is_full_again_and_again_leaves_a_sound_log(rooms: list[int]
         WHOLE + b"notes\n",
         WHOLE + b"notes",
         WHOLE + b'{"n":6,"at"',
+        WHOLE + sealed(7, FIRST_PREVIOUS, NEXT)[0],
         WHOLE + b'{"n":7,"at"\n{"n":8,"at"',
         WHOLE + b"\n",
         b"\n",
