@@ -142,7 +142,7 @@ async def test_a_refusal_is_one_short_line_whatever_was_given(
     [
         ("wait_for_events", {"until": [{"kind": "text", "contains": "\ud83d"}], "timeout_s": 0}),
         ("send_user_input", {"chat_id": CHAT, "text": "\ud83d"}),
-        ("get_chat", {"chat_id": "\ud83d"}),
+        ("read_events", {"chat_id": CHAT, "after": "\ud83d"}),
     ],
 )
 async def test_half_a_surrogate_pair_in_an_argument_is_refused(

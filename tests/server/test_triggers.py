@@ -126,10 +126,11 @@ async def test_what_time_brings_wakes_once_and_then_only_after_as_long_again(evi
             assert kinds == woken, ago
 
 
+@pytest.mark.alone
 async def test_speech_puts_a_silence_off(evi: FakeEvi, agent: Agent, live: str) -> None:
     """Interim transcripts and audio are speech too: somebody is at it."""
-    async with agent.waiting(until=[{"kind": "silence", "seconds": 0.6}], timeout_s=1.4) as pages:
-        for index in range(5):
+    async with agent.waiting(until=[{"kind": "silence", "seconds": 1.1}], timeout_s=1.9) as pages:
+        for index in range(6):
             await anyio.sleep(0.25)
             await evi.push(CHAT, frames.audio("m-1", index) if index % 2 else frames.user("a" * index, 9, interim=True))
     assert pages[0]["woken_by"] == "timeout"
