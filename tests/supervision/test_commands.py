@@ -50,6 +50,32 @@ async def test_a_stalled_socket_does_not_hold_an_agent_for_good() -> None:
         assert not chat.is_connected or chat.state == "reconnecting", "it is left, so that nothing can arrive later"
 
 
+class Slow(MemoryTransport):
+    """Takes a frame when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__((frames.metadata(),))
+        self.began, self.takes = anyio.Event(), anyio.Event()
+
+    async def send(self, frame: str) -> None:
+        self.began.set()
+        await self.takes.wait()
+        await super().send(frame)
+
+
+async def test_an_agent_that_gives_up_amid_a_write_leaves_no_half_command() -> None:
+    """What has begun is finished: half a frame would break the connection, and nobody would know what has arrived."""
+    transport = Slow()
+    async with following(Handing(transport)) as registry:
+        chat = await registry.attach("c")
+        async with anyio.create_task_group() as group:
+            group.start_soon(chat.send, saying("hi"))
+            await transport.began.wait()
+            group.cancel_scope.cancel()
+            transport.takes.set()
+        assert len(transport.sent) == 1 and transport.is_open
+
+
 async def test_a_stalled_socket_does_not_hold_the_end_either() -> None:
     """A pause would be resumed before closing; a service that takes nothing cannot delay that."""
     transport = NeverTakes((frames.metadata(),))

@@ -8,7 +8,7 @@ from evi_mcp.chat.events import Event
 from evi_mcp.chat.tool_calls import Status, TrackedCall
 from evi_mcp.protocol.commands import AssistantInput, SessionSettings, ToolResponse, UserInput
 from evi_mcp.protocol.cutting import MAX_TEXT
-from evi_mcp.supervision.effects import HeardAsUser, ShownBack, SpokenByEvi, TakenByEvi, Verdict
+from evi_mcp.supervision.effects import HeardAsUser, Proof, Proofs, ShownBack, SpokenByEvi, TakenByEvi, Verdict
 
 
 def event(kind: str, **fields: Any) -> Event:
@@ -85,3 +85,21 @@ def test_words_that_the_caller_spoke_confirm_no_typed_input() -> None:
     effect = HeardAsUser(UserInput.of(text="yes"))
     assert effect.judge(event("user_message", text="yes"), False) is None
     assert effect.judge(event("user_message", text="yes", from_text=True), False) is Verdict.PROOF
+
+
+class NeverShown:
+    """An effect that no event shows."""
+
+    def judge(self, event: Event, claimed: bool) -> Verdict | None:
+        return None
+
+
+def test_a_command_whose_effect_never_shows_is_given_up_in_time() -> None:
+    """It would claim the effect of an equal command for ever, and the list of those looked for would only grow."""
+    proofs = Proofs()
+    proofs.add(Proof(NeverShown(), UserInput.of(text="hi"), 10.0))
+    event = Event(chat_id="c", at=0.0, type="user_message")
+    proofs.see(event, 10.0)
+    assert len(proofs) == 1
+    proofs.see(event, 10.1)
+    assert len(proofs) == 0
