@@ -264,3 +264,12 @@ def test_a_secret_that_is_the_name_of_a_field_breaks_nothing() -> None:
     chat.receive(frames.assistant("my message_id", "m-1"), 1.0)
     [event] = chat.log
     assert (event.text, event.message_id) == ("my [redacted]", "m-1")
+
+
+def test_a_turn_that_ends_without_a_word_supersedes_no_call() -> None:
+    """The end may be that of the turn in which the call was made: the caller still waits for the answer."""
+    chat = FoldedChat(frames.metadata(), frames.tool_call("call_1"), frames.end())
+    assert [call.tool_call_id for call in chat.record.tool_calls.pending()] == ["call_1"]
+    for frame in (frames.assistant("It is in Lyon.", "m-1"), frames.end()):
+        chat.receive(frame)
+    assert chat.record.tool_calls.pending() == []
