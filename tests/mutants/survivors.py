@@ -16,7 +16,7 @@ class Change:
 
     `status` is `killed` (a test failed), `survived` (none did), `no tests` (none ran it), `not checked` (there was no
     time) or another way to be noticed, such as `timeout`. `was` and `now` are the source lines of a survivor, on one
-    line without indentation, and empty for all others.
+    line with single spaces, and empty for all others.
     """
 
     path: str
