@@ -17,6 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 SMOKE = ("tests/protocol", "tests/chat", "tests/supervision", "tests/process/test_stdio.py")
+LIMIT_S = 1800
+"""What hangs is a failure too: from one Python to the next, asyncio waits for other things."""
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 PARTS = (("-m", "not alone", "--numprocesses", "auto", "--dist", "worksteal"), ("-m", "alone"))
 """Options for pytest, as in `make tests`: beside each other, then what measures."""
@@ -44,9 +46,13 @@ def _runs(path: Path, version: str) -> bool:
 
 
 def run(command: Sequence[str | Path], **environment: str) -> int:
-    """Says what it runs, runs it, and returns its status."""
+    """Says what it runs, runs it, and returns its status; 1 if it does not end."""
     print("+", *command, flush=True)
-    return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode
+    try:
+        return subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, timeout=LIMIT_S).returncode
+    except subprocess.TimeoutExpired:
+        print(f"This did not end within {LIMIT_S} s.", flush=True)
+        return 1
 
 
 def tested(version: str, python: Path, *, lowest: bool, smoke: bool) -> str:

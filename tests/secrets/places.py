@@ -5,6 +5,8 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.listening import listening
+
 NO_ROUTE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -29,11 +31,8 @@ async def somewhere(context: ssl.SSLContext | None = None, answer: bytes = NO_RO
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass
-        finally:
-            writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        place.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve, context) as place.address:
         yield place
 
 
@@ -48,8 +47,6 @@ async def answering_at_once(answer: bytes) -> AsyncIterator[str]:
             await writer.drain()
         except OSError:
             pass
-        finally:
-            writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve) as address:
+        yield address

@@ -6,6 +6,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from tests.listening import listening
+
 Answering = Callable[["Asked", asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -45,21 +47,15 @@ class Service:
                 await writer.drain()
         except (OSError, asyncio.IncompleteReadError):
             pass
-        finally:
-            writer.close()
 
 
 @asynccontextmanager
 async def serving(answering: Answering, context: ssl.SSLContext | None = None) -> AsyncIterator[Service]:
     """Runs a service that answers each request so."""
     service = Service(answering)
-    async with await asyncio.start_server(service.serve, "127.0.0.1", 0, ssl=context) as server:
-        scheme = "https" if context else "http"
-        service.base_url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            yield service
-        finally:
-            server.close()
+    async with listening(service.serve, context) as address:
+        service.base_url = f"{'https' if context else 'http'}://{address}"
+        yield service
 
 
 def head(status: int = 200, *lines: str) -> bytes:

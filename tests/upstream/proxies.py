@@ -6,6 +6,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from tests.listening import listening
+
 LOGIN = ("me", "p@ss:w%rd")
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -85,12 +87,6 @@ async def tunnelling(
             await speak(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass
-        finally:
-            writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
-        proxy.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        try:
-            yield proxy
-        finally:
-            server.close()
+    async with listening(serve, context) as proxy.address:
+        yield proxy

@@ -13,6 +13,7 @@ from evi_mcp.errors import SendNotReached, SendRefused, SendUnknown, ServiceUnav
 from evi_mcp.protocol.commands import ResumeAssistantMessage
 from evi_mcp.upstream.rest import RestClient
 from tests.clocks import HandClock
+from tests.listening import listening
 from tests.secrets.places import somewhere
 from tests.upstream.misbehaving import Asked, body, endless, head, serving
 
@@ -135,19 +136,17 @@ async def test_before_tls_stands_nothing_was_written() -> None:
         writer.close()
         closed.set()
 
-    async with await asyncio.start_server(mute, "127.0.0.1", 0) as server, anyio.create_task_group() as group:
-        base_url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(mute) as address, anyio.create_task_group() as group:
         found: list[ServiceUnavailable] = []
 
         async def sending() -> None:
-            found.append(await sent(base_url, clock))
+            found.append(await sent(f"https://{address}", clock))
 
         group.start_soon(sending)
         await opened.wait()
         await clock.advance(1.6)
         with anyio.fail_after(10):
             await closed.wait()  # what is given up is not left open
-        server.close()
     assert isinstance(found[0], SendNotReached), found
 
 
