@@ -18,8 +18,9 @@ from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.supervision.auto_resume import AutoResume
 from evi_mcp.supervision.following import Pace, follow
+from evi_mcp.supervision.house import House
 from evi_mcp.supervision.listeners import Listeners
-from evi_mcp.supervision.live_chat import Attach, House, LiveChat
+from evi_mcp.supervision.live_chat import Attach, LiveChat
 from evi_mcp.supervision.waiting import Waits
 from evi_mcp.upstream.transport import Refused, Transport, Unreachable
 

@@ -21,7 +21,7 @@ from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.fallback import answer_after
 from evi_mcp.supervision.feed import Feed, Scope
 from evi_mcp.supervision.following import Pace
-from evi_mcp.supervision.live_chat import House
+from evi_mcp.supervision.house import House
 from evi_mcp.supervision.registry import ChatRegistry
 from evi_mcp.supervision.waiting import Waits
 from evi_mcp.upstream.directory import Directory

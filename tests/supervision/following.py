@@ -19,8 +19,9 @@ from evi_mcp.protocol.commands import UserInput
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.supervision.feed import Scope
 from evi_mcp.supervision.following import Pace
+from evi_mcp.supervision.house import House
 from evi_mcp.supervision.intents import Intent
-from evi_mcp.supervision.live_chat import House, LiveChat
+from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.supervision.registry import ChatRegistry
 from evi_mcp.supervision.waiting import Wait
 from evi_mcp.upstream.memory import MemoryConnector, MemoryTransport

@@ -122,7 +122,7 @@ async def answer(
 
     Raises:
         ToolCallAnswered: The call was closed meanwhile.
-        NotSent, MaybeSent: As `LiveChat.send`.
+        NotSent, MaybeSent: As `Sending.send`.
     """
     error = command.error if isinstance(command, ToolError) else None
     code = command.code if isinstance(command, ToolError) else None

@@ -14,7 +14,7 @@ async def end_chat(chat: LiveChat, *, by: Caller) -> Receipt:
     """Ends the call for everybody on it. Proven by a `command_result`, or by the end of the chat.
 
     Raises:
-        NotSupported, NotSent, MaybeSent: As `LiveChat.send`.
+        NotSupported, NotSent, MaybeSent: As `Sending.send`.
     """
     return await _send(chat, EndChat.of(), None, by)
 
@@ -24,7 +24,7 @@ async def transfer_chat(chat: LiveChat, target_uri: str, *, by: Caller) -> Recei
 
     Raises:
         InvalidCommand: It is no such address.
-        NotSupported, NotSent, MaybeSent: As `LiveChat.send`.
+        NotSupported, NotSent, MaybeSent: As `Sending.send`.
     """
     return await _send(chat, TransferChat.of(target_uri=target_uri), target_uri, by)
 

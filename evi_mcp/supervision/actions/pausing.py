@@ -51,7 +51,7 @@ async def pause(chat: LiveChat, *, by: Caller, resume_after_s: float) -> Receipt
     """Silences EVI, and sees to it that it speaks again after `resume_after_s` seconds (0: not by itself).
 
     Raises:
-        NotSent, MaybeSent: As `LiveChat.send`. After `MaybeSent` it is ended all the same.
+        NotSent, MaybeSent: As `Sending.send`. After `MaybeSent` it is ended all the same.
     """
     command = PauseAssistantMessage()
     intent = Intent(
@@ -70,7 +70,7 @@ async def resume(chat: LiveChat, *, by: Caller) -> Receipt:
     """Lets EVI speak again, by REST if there is no socket: a resume that comes twice does no harm.
 
     Raises:
-        NotSent, MaybeSent: As `LiveChat.send`. After them the pause still ends by itself, if it was to.
+        NotSent, MaybeSent: As `Sending.send`. After them the pause still ends by itself, if it was to.
     """
     command = ResumeAssistantMessage()
     intent = Intent(

@@ -15,7 +15,7 @@ async def update_session_settings(chat: LiveChat, command: SessionSettings, *, b
     Whether EVI shows settings to the client that sent them is not documented.
 
     Raises:
-        InvalidCommand, NotSent, MaybeSent: As `LiveChat.send`.
+        InvalidCommand, NotSent, MaybeSent: As `Sending.send`.
     """
     intent = Intent(
         command=command,

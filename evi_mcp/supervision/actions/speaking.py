@@ -49,7 +49,7 @@ async def speak(
     """Says something as the user or as EVI. Proven by the message with `from_text` that comes back from it.
 
     Raises:
-        NotSent, MaybeSent, InvalidCommand: As `LiveChat.send`.
+        NotSent, MaybeSent, InvalidCommand: As `Sending.send`.
         UserSpoke, InvalidArgument: As `UnlessUserSpoke`.
     """
     as_user = isinstance(command, UserInput)

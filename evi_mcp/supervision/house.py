@@ -1,0 +1,38 @@
+"""What the chats of a process share."""
+
+import secrets
+from dataclasses import dataclass, field
+
+from evi_mcp.chat.memory import Memory
+from evi_mcp.clock import Clock
+from evi_mcp.ledger.journal import Journal
+from evi_mcp.ledger.ledger import Ledger
+from evi_mcp.protocol.redaction import Mask
+from evi_mcp.upstream.transport import Connector
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all chats of a process share, and their limits.
+
+    Args:
+        connector: Opens the sockets, and posts single commands.
+        ledger: Numbers and keeps events.
+        clock: For everything that takes time.
+        journal: Where commands are recorded before they are sent.
+        memory: The budget of all chats.
+        mask: Takes secrets out of whatever is kept.
+        max_events: The most events kept for each chat.
+        max_audio: The most characters of audio kept for each chat; 0 keeps none.
+        salt: Of the digests that tell events apart; whoever speaks in a chat must not know it.
+    """
+
+    connector: Connector
+    ledger: Ledger
+    clock: Clock
+    journal: Journal
+    memory: Memory
+    mask: Mask
+    max_events: int = 10_000
+    max_audio: int = 0
+    salt: bytes = field(default_factory=lambda: secrets.token_bytes(32))

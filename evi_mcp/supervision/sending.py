@@ -1,0 +1,196 @@
+"""The one way out of a chat: an intent becomes a receipt."""
+
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import anyio
+
+from evi_mcp.chat.events import COMMAND, Draft, Event
+from evi_mcp.clock import timeout
+from evi_mcp.errors import MaybeSent, NotSent, NotSupported
+from evi_mcp.ledger.ledger import CommandState
+from evi_mcp.protocol.commands import EVI_COMMANDS
+from evi_mcp.protocol.lifecycle import State
+from evi_mcp.quoting import quote
+from evi_mcp.supervision import intents
+from evi_mcp.supervision.effects import Proof, Proofs, Verdict, note_of
+from evi_mcp.supervision.house import House
+from evi_mcp.supervision.intents import Intent, Receipt
+from evi_mcp.supervision.recording import Recording
+from evi_mcp.upstream.transport import Closed, MaybeTaken, NotTaken, Transport
+
+if TYPE_CHECKING:
+    from evi_mcp.supervision.live_chat import LiveChat
+
+MAX_REFUSAL = 300
+"""Characters of a refusal that a receipt shows."""
+LATE_EFFECT_S = 30.0
+"""How long after an agent has stopped waiting an effect still counts as that of its command."""
+
+
+class Sending:
+    """Sends the commands of one chat, and looks for what they bring about."""
+
+    def __init__(self, chat: "LiveChat", house: House) -> None:
+        self._chat = chat
+        self._house = house
+        self._proofs = Proofs()
+
+    def saw(self, event: Event, elapsed: float) -> None:
+        """An event has been logged, which may be the effect of a command."""
+        if self._proofs:
+            self._proofs.see(event, elapsed)
+
+    async def send(self, intent: Intent) -> Receipt:
+        """Writes a command once or not at all, and waits for its effect. It is in the journal before anything else
+        happens, and its outcome is when this returns.
+
+        Raises:
+            InvalidCommand: EVI would not understand it.
+            NotSent: The chat is over, or could not take it in time; nothing was written.
+            Unrecorded: The journal could not be written; nothing else was, either.
+            MaybeSent: The connection broke during the write, or the write took too long.
+            NotSupported: The chat does not take such commands.
+            EviMcpError: Whatever its condition refuses with.
+        """
+        kind = intent.command.type
+        frame = intent.command.frame()
+        command_id = secrets.token_hex(8)
+        async with Recording(
+            self._house.journal,
+            self._house.clock,
+            intent.command,
+            chat_id=self._chat.chat_id,
+            by=intent.by,
+            terms=intent.terms,
+            pre_authorised=intent.pre_authorised,
+        ) as recording:
+            await self._house.ledger.submit(self._chat.chat_id, command_id)
+            transport = await self._way(intent)
+            self._check_supported(kind)
+            intent.condition.check(self._chat)
+            cursor_seq = self._house.ledger.cursors.last_seq
+            event = await self._house.ledger.claim(self._chat.chat_id, command_id, self._draft(intent))
+            if event is None:
+                raise NotSent(kind, "somebody else has this chat now; try again")
+            try:
+                intent.condition.check(self._chat)  # the claim may have taken a while, and the user may have spoken
+            except Exception:
+                self._house.ledger.outcome(self._chat.chat_id, command_id, CommandState.NOT_SENT)
+                raise
+            intent.condition.begin(self._chat)
+            proof = self._look_for(intent)
+            recording.begins(event.seq)
+            try:
+                await self._write(transport, frame, intent)
+            except Exception as error:  # be it a fault of our own: nobody knows whether it arrived, but for `NotSent`
+                sent = CommandState.NOT_SENT if isinstance(error, NotSent) else CommandState.MAYBE_SENT
+                self._house.ledger.outcome(self._chat.chat_id, command_id, sent)
+                if proof:
+                    self._proofs.remove(proof)
+                intent.condition.undo(self._chat)
+                raise
+            self._house.ledger.outcome(self._chat.chat_id, command_id, CommandState.SENT)
+            recording.outcome("sent")
+            receipt = Receipt(self._chat.chat_id, kind, event.seq, cursor_seq)
+            if proof is None:
+                return receipt
+            with timeout(self._house.clock, intent.wait_for_effect_s):
+                await proof.settled.wait()
+            if proof.event is None:
+                return receipt
+            if proof.verdict is Verdict.PROOF:
+                recording.outcome("confirmed", confirmed_by=proof.event.seq)
+                return replace(receipt, confirmed_by=proof.event.seq, warning=_said_of(proof.event))
+            if proof.verdict is Verdict.REWORDED:
+                recording.outcome("reworded", confirmed_by=proof.event.seq)
+                return replace(receipt, confirmed_by=proof.event.seq, said=proof.event.text or "")
+            recording.outcome("no_effect", shown_by=proof.event.seq)
+            warning = f"it had no effect: see event {proof.event.seq}"
+            if proof.event.type == "error":  # a hub's, whose bot has not carried it out
+                intent.condition.undo(self._chat)
+                warning += f", which says {quote(proof.event.error or '', MAX_REFUSAL)}"
+            return replace(receipt, warning=warning)
+
+    def _check_supported(self, kind: str) -> None:
+        supports = EVI_COMMANDS if self._chat.record.supports is None else self._chat.record.supports
+        if kind not in supports:
+            raise NotSupported(kind, self._chat.record.source or "EVI", supports)
+
+    def _draft(self, intent: Intent) -> Draft:
+        facts = self._house.mask.fields({"by": intent.by.claimed or intent.by.kind.value, **intent.facts})
+        kind, by_kind = intent.command.type, intent.by.kind.value
+        at = self._house.clock.now()
+        return Draft(Event(chat_id=self._chat.chat_id, at=at, type=COMMAND, command=kind, by_kind=by_kind, **facts))
+
+    def _look_for(self, intent: Intent) -> Proof | None:
+        if intent.effect is None:
+            return None
+        expires_at = self._house.clock.elapsed() + intent.wait_for_effect_s + LATE_EFFECT_S
+        proof = Proof(intent.effect, intent.command, expires_at)
+        self._proofs.add(proof)
+        return proof
+
+    async def _way(self, intent: Intent) -> Transport | None:
+        """The socket that takes the command, or `None` if it goes by REST. Nothing may await between this and the
+        claim.
+
+        Raises:
+            NotSent: There is none.
+        """
+        kind = intent.command.type
+        patience_s = intents.WAIT_FOR_LIVE_S if intent.patience_s is None else intent.patience_s
+        with timeout(self._house.clock, patience_s):
+            while True:
+                if self._can_take(intent):
+                    return self._chat.transport
+                if intent.may_post and not self._chat.is_connected:
+                    return None
+                if self._chat.over:
+                    raise NotSent(kind, f"the chat is {self._chat.state}{_bracketed(self._chat.record.reason)}")
+                if patience_s <= 0:
+                    break
+                await self._chat.changed()
+        if intent.may_post:
+            return None
+        if self._chat.state is State.LIVE and self._chat.record.catching_up:
+            raise NotSent(kind, "what was said while the connection was away has not all come, so nobody can tell yet")
+        why = _bracketed(self._chat.record.reason)
+        raise NotSent(kind, f"the chat is {self._chat.state}{why} and was not live within {patience_s:g} s; try again")
+
+    def _can_take(self, intent: Intent) -> bool:
+        """Whether the socket can take a command now, and the log what it depends on."""
+        if self._chat.transport is None or not self._chat.transport.is_open:
+            return False
+        if intent.patience_s == 0:
+            return True
+        return self._chat.state is State.LIVE and not (intent.condition.needs_history and self._chat.record.catching_up)
+
+    async def _write(self, transport: Transport | None, frame: str, intent: Intent) -> None:
+        kind = intent.command.type
+        # Shielded: a client that gives up must not leave half a command, or one that nobody knows of.
+        with anyio.CancelScope(shield=True):
+            try:
+                if transport is None:
+                    await self._house.connector.post(self._chat.chat_id, frame, intent.write_timeout_s)
+                    return
+                with timeout(self._house.clock, intent.write_timeout_s) as written:
+                    await transport.send(frame)
+            except NotTaken as refusal:
+                raise NotSent(kind, str(refusal), gone=refusal.gone) from None
+            except (Closed, MaybeTaken):
+                raise MaybeSent(kind) from None
+            if written.cancelled_caught:
+                transport.abort()  # else it would be delivered once the other side reads again, over the caller
+                raise MaybeSent(kind)
+
+
+def _said_of(proof: Event) -> str | None:
+    """What a service says beside a proof, quoted: it is not our word."""
+    note = note_of(proof)
+    return f"the service says {quote(note)}" if note else None
+
+
+def _bracketed(reason: str | None) -> str:
+    return f" ({reason})" if reason else ""
