@@ -65,7 +65,7 @@ class LiveChat:
         self.transport: Transport | None = None  # while there is a socket
         self._connections = 0
         self._elapsed: float | None = None  # when the frame came whose events are on their way through the ledger
-        self._sending = Sending(self, house)
+        self._sending = Sending(house)
         self._changed = Signal()
         self._ledger.follow(chat_id, self._fold)
 
@@ -171,7 +171,7 @@ class LiveChat:
 
     async def send(self, intent: Intent) -> Receipt:
         """Writes a command once or not at all, and waits for its effect. Raises what `Sending.send` raises."""
-        return await self._sending.send(intent)
+        return await self._sending.send(self, intent)
 
     def detach(self) -> None:
         """It is followed no longer; the chat itself goes on."""

@@ -30,10 +30,12 @@ LATE_EFFECT_S = 30.0
 
 
 class Sending:
-    """Sends the commands of one chat, and looks for what they bring about."""
+    """Sends the commands of one chat, and looks for what they bring about.
 
-    def __init__(self, chat: "LiveChat", house: House) -> None:
-        self._chat = chat
+    It does not hold the chat: two that hold each other wait for the garbage collector, and a chat is large.
+    """
+
+    def __init__(self, house: House) -> None:
         self._house = house
         self._proofs = Proofs()
 
@@ -42,7 +44,7 @@ class Sending:
         if self._proofs:
             self._proofs.see(event, elapsed)
 
-    async def send(self, intent: Intent) -> Receipt:
+    async def send(self, chat: "LiveChat", intent: Intent) -> Receipt:
         """Writes a command once or not at all, and waits for its effect. It is in the journal before anything else
         happens, and its outcome is when this returns.
 
@@ -61,39 +63,39 @@ class Sending:
             self._house.journal,
             self._house.clock,
             intent.command,
-            chat_id=self._chat.chat_id,
+            chat_id=chat.chat_id,
             by=intent.by,
             terms=intent.terms,
             pre_authorised=intent.pre_authorised,
         ) as recording:
-            await self._house.ledger.submit(self._chat.chat_id, command_id)
-            transport = await self._way(intent)
-            self._check_supported(kind)
-            intent.condition.check(self._chat)
+            await self._house.ledger.submit(chat.chat_id, command_id)
+            transport = await self._way(chat, intent)
+            self._check_supported(chat, kind)
+            intent.condition.check(chat)
             cursor_seq = self._house.ledger.cursors.last_seq
-            event = await self._house.ledger.claim(self._chat.chat_id, command_id, self._draft(intent))
+            event = await self._house.ledger.claim(chat.chat_id, command_id, self._draft(chat, intent))
             if event is None:
                 raise NotSent(kind, "somebody else has this chat now; try again")
             try:
-                intent.condition.check(self._chat)  # the claim may have taken a while, and the user may have spoken
+                intent.condition.check(chat)  # the claim may have taken a while, and the user may have spoken
             except Exception:
-                self._house.ledger.outcome(self._chat.chat_id, command_id, CommandState.NOT_SENT)
+                self._house.ledger.outcome(chat.chat_id, command_id, CommandState.NOT_SENT)
                 raise
-            intent.condition.begin(self._chat)
+            intent.condition.begin(chat)
             proof = self._look_for(intent)
             recording.begins(event.seq)
             try:
-                await self._write(transport, frame, intent)
+                await self._write(chat.chat_id, transport, frame, intent)
             except Exception as error:  # be it a fault of our own: nobody knows whether it arrived, but for `NotSent`
                 sent = CommandState.NOT_SENT if isinstance(error, NotSent) else CommandState.MAYBE_SENT
-                self._house.ledger.outcome(self._chat.chat_id, command_id, sent)
+                self._house.ledger.outcome(chat.chat_id, command_id, sent)
                 if proof:
                     self._proofs.remove(proof)
-                intent.condition.undo(self._chat)
+                intent.condition.undo(chat)
                 raise
-            self._house.ledger.outcome(self._chat.chat_id, command_id, CommandState.SENT)
+            self._house.ledger.outcome(chat.chat_id, command_id, CommandState.SENT)
             recording.outcome("sent")
-            receipt = Receipt(self._chat.chat_id, kind, event.seq, cursor_seq)
+            receipt = Receipt(chat.chat_id, kind, event.seq, cursor_seq)
             if proof is None:
                 return receipt
             with timeout(self._house.clock, intent.wait_for_effect_s):
@@ -109,20 +111,20 @@ class Sending:
             recording.outcome("no_effect", shown_by=proof.event.seq)
             warning = f"it had no effect: see event {proof.event.seq}"
             if proof.event.type == "error":  # a hub's, whose bot has not carried it out
-                intent.condition.undo(self._chat)
+                intent.condition.undo(chat)
                 warning += f", which says {quote(proof.event.error or '', MAX_REFUSAL)}"
             return replace(receipt, warning=warning)
 
-    def _check_supported(self, kind: str) -> None:
-        supports = EVI_COMMANDS if self._chat.record.supports is None else self._chat.record.supports
+    def _check_supported(self, chat: "LiveChat", kind: str) -> None:
+        supports = EVI_COMMANDS if chat.record.supports is None else chat.record.supports
         if kind not in supports:
-            raise NotSupported(kind, self._chat.record.source or "EVI", supports)
+            raise NotSupported(kind, chat.record.source or "EVI", supports)
 
-    def _draft(self, intent: Intent) -> Draft:
+    def _draft(self, chat: "LiveChat", intent: Intent) -> Draft:
         facts = self._house.mask.fields({"by": intent.by.claimed or intent.by.kind.value, **intent.facts})
         kind, by_kind = intent.command.type, intent.by.kind.value
         at = self._house.clock.now()
-        return Draft(Event(chat_id=self._chat.chat_id, at=at, type=COMMAND, command=kind, by_kind=by_kind, **facts))
+        return Draft(Event(chat_id=chat.chat_id, at=at, type=COMMAND, command=kind, by_kind=by_kind, **facts))
 
     def _look_for(self, intent: Intent) -> Proof | None:
         if intent.effect is None:
@@ -132,7 +134,7 @@ class Sending:
         self._proofs.add(proof)
         return proof
 
-    async def _way(self, intent: Intent) -> Transport | None:
+    async def _way(self, chat: "LiveChat", intent: Intent) -> Transport | None:
         """The socket that takes the command, or `None` if it goes by REST. Nothing may await between this and the
         claim.
 
@@ -143,37 +145,37 @@ class Sending:
         patience_s = intents.WAIT_FOR_LIVE_S if intent.patience_s is None else intent.patience_s
         with timeout(self._house.clock, patience_s):
             while True:
-                if self._can_take(intent):
-                    return self._chat.transport
-                if intent.may_post and not self._chat.is_connected:
+                if self._can_take(chat, intent):
+                    return chat.transport
+                if intent.may_post and not chat.is_connected:
                     return None
-                if self._chat.over:
-                    raise NotSent(kind, f"the chat is {self._chat.state}{_bracketed(self._chat.record.reason)}")
+                if chat.over:
+                    raise NotSent(kind, f"the chat is {chat.state}{_bracketed(chat.record.reason)}")
                 if patience_s <= 0:
                     break
-                await self._chat.changed()
+                await chat.changed()
         if intent.may_post:
             return None
-        if self._chat.state is State.LIVE and self._chat.record.catching_up:
+        if chat.state is State.LIVE and chat.record.catching_up:
             raise NotSent(kind, "what was said while the connection was away has not all come, so nobody can tell yet")
-        why = _bracketed(self._chat.record.reason)
-        raise NotSent(kind, f"the chat is {self._chat.state}{why} and was not live within {patience_s:g} s; try again")
+        why = _bracketed(chat.record.reason)
+        raise NotSent(kind, f"the chat is {chat.state}{why} and was not live within {patience_s:g} s; try again")
 
-    def _can_take(self, intent: Intent) -> bool:
+    def _can_take(self, chat: "LiveChat", intent: Intent) -> bool:
         """Whether the socket can take a command now, and the log what it depends on."""
-        if self._chat.transport is None or not self._chat.transport.is_open:
+        if chat.transport is None or not chat.transport.is_open:
             return False
         if intent.patience_s == 0:
             return True
-        return self._chat.state is State.LIVE and not (intent.condition.needs_history and self._chat.record.catching_up)
+        return chat.state is State.LIVE and not (intent.condition.needs_history and chat.record.catching_up)
 
-    async def _write(self, transport: Transport | None, frame: str, intent: Intent) -> None:
+    async def _write(self, chat_id: str, transport: Transport | None, frame: str, intent: Intent) -> None:
         kind = intent.command.type
         # Shielded: a client that gives up must not leave half a command, or one that nobody knows of.
         with anyio.CancelScope(shield=True):
             try:
                 if transport is None:
-                    await self._house.connector.post(self._chat.chat_id, frame, intent.write_timeout_s)
+                    await self._house.connector.post(chat_id, frame, intent.write_timeout_s)
                     return
                 with timeout(self._house.clock, intent.write_timeout_s) as written:
                     await transport.send(frame)
