@@ -85,6 +85,7 @@ class Agent:
         """Waits until the chat is in this state; the Chat."""
         after = "earliest"
         while (chat := await self.call("get_chat", chat_id=chat_id))["state"] != state:
+            assert chat["state"] not in ("ended", "failed"), chat  # nothing comes after those
             page = await self.call("wait_for_events", after=after, chat_ids=[chat_id], types=["chat_state"])
             after = page["cursor"]
         return chat

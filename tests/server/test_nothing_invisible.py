@@ -178,6 +178,8 @@ class Reader:
         asked = [
             self.tool(next(word)),
             self.tool("get_chat", chat_id=next(word)),
+            self.tool("end_chat", chat_id=CHAT),  # which EVI has not
+            self.tool("transfer_chat", chat_id=CHAT, target_uri=next(word)),
             self.tool("get_chat", **{next(word): 1}),
             self.tool("read_events", chat_id=CHAT, after=next(word)),
             self.tool("answer_tool_call", chat_id=CHAT, tool_call_id=next(word), content="x"),
@@ -227,7 +229,7 @@ async def walk(pool: list[str], era: str) -> None:
                 await reader.everything()
                 await reader.refusals()
                 evi.refuse[CHAT] = 403
-                await evi.close(CHAT, 4000, next(source)[:20])
+                await evi.close(CHAT, 1011, next(source)[:20])
                 await agent.until_state("failed")
                 await reader.tool("read_events", chat_id=CHAT, types=["chat_state"])
                 await reader.tool("get_chat", chat_id=CHAT)

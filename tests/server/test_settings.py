@@ -168,7 +168,7 @@ async def test_a_named_secret_reaches_the_service_and_nobody_else(
         seen += await agent.text("get_chat", chat_id=CHAT) + await agent.text("get_transcript", chat_id=CHAT)
         seen += await agent.text("list_tool_calls", status="all")
         evi.refuse[CHAT] = 503  # so that it stays away for a while
-        await evi.close(CHAT, 4000, f"bad key {SECRET}")
+        await evi.close(CHAT, 1011, f"bad key {SECRET}")
         seen += json.dumps(await agent.until_state("reconnecting"))
         seen += json.dumps(await agent.call("read_events", chat_id=CHAT, types=["chat_state"]))
     assert SECRET not in seen and "[redacted]" in seen
