@@ -63,10 +63,13 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(BIN)/mypy
 
-# A worker for each core. The tests marked `alone` measure, so they come after the others, one at a time.
+# Two workers for each core, since most tests wait for something. Those marked `alone` measure, so they come after the
+# others, one at a time.
+WORKERS := $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
+
 tests: $(INSTALLED)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -m 'not alone' --numprocesses auto --dist worksteal --durations 10
+	$(BIN)/coverage run -m pytest -m 'not alone' --numprocesses $(WORKERS) --dist worksteal --durations 10
 	$(BIN)/coverage run -m pytest -m alone --durations 10
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report

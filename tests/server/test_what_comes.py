@@ -40,10 +40,11 @@ async def attached(*pieces: bytes, live: tuple[bytes, ...] = ()) -> AsyncIterato
 
 async def events(agent: Agent, until: str) -> list[Any]:
     """What stands in the log, as soon as these words do."""
-    await agent.call(
-        "wait_for_events", chat_ids=[CHAT], after="earliest", until=[{"kind": "text", "contains": until}], timeout_s=20
-    )
-    return list((await agent.call("read_events", chat_id=CHAT, limit=200))["events"])
+    while True:
+        page = await agent.call("read_events", chat_id=CHAT, limit=200)
+        if any(event.get("text") == until for event in page["events"]):
+            return list(page["events"])
+        await agent.call("wait_for_events", chat_ids=[CHAT], after=page["cursor"])
 
 
 def seen(found: list[Any]) -> list[str]:
