@@ -20,7 +20,8 @@ SMOKE = ("tests/protocol", "tests/chat", "tests/supervision", "tests/process/tes
 LIMIT_S = 1800
 """What hangs is a failure too: from one Python to the next, asyncio waits for other things."""
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
-PARTS = (("-m", "not alone", "--numprocesses", "auto", "--dist", "worksteal"), ("-m", "alone"))
+WORKERS = str(2 * (os.cpu_count() or 1))
+PARTS = (("-m", "not alone", "--numprocesses", WORKERS, "--dist", "worksteal"), ("-m", "alone"))
 """Options for pytest, as in `make tests`: beside each other, then what measures."""
 
 

@@ -12,7 +12,6 @@ from evi_mcp.protocol.messages import (
     AudioOutput,
     ChatMetadata,
     ErrorMessage,
-    Inference,
     Message,
     ProtocolFault,
     SessionSettings,
@@ -21,8 +20,8 @@ from evi_mcp.protocol.messages import (
     ToolResponse,
     UnknownMessage,
     UserMessage,
-    json_text,
 )
+from evi_mcp.protocol.parts import Inference, json_text
 from evi_mcp.protocol.prosody import SCORE_NAMES
 from evi_mcp.protocol.scores import Scores
 

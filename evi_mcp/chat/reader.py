@@ -13,12 +13,12 @@ from evi_mcp.chat.events import CHAT_STATE, KNOWN, Draft, Event
 from evi_mcp.chat.facts import facts_of, facts_of_fast
 from evi_mcp.chat.flooding import UnknownTypes
 from evi_mcp.protocol.fast_decode import FastMessage
+from evi_mcp.protocol.history import History
 from evi_mcp.protocol.identity import Identities
 from evi_mcp.protocol.lifecycle import Change, Lifecycle
 from evi_mcp.protocol.messages import AudioOutput, ErrorMessage, Message
 from evi_mcp.protocol.reading import read
 from evi_mcp.protocol.redaction import Mask
-from evi_mcp.protocol.replay import History
 from evi_mcp.protocol.scores import Scores
 from evi_mcp.times import Moment
 

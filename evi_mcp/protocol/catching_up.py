@@ -13,8 +13,8 @@ Each has a time limit, for a service that replays nothing, or a chat that is nev
 import math
 from dataclasses import dataclass
 
+from evi_mcp.protocol.history import History
 from evi_mcp.protocol.lifecycle import Lifecycle
-from evi_mcp.protocol.replay import History
 
 
 @dataclass(frozen=True)

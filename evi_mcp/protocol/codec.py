@@ -12,15 +12,8 @@ from typing import Any
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
-from evi_mcp.protocol.messages import (
-    KNOWN_TYPES,
-    MAX_SCORE,
-    Message,
-    ProtocolFault,
-    SubscribeMessage,
-    UnknownMessage,
-    shown_type,
-)
+from evi_mcp.protocol.messages import KNOWN_TYPES, Message, ProtocolFault, SubscribeMessage, UnknownMessage, shown_type
+from evi_mcp.protocol.parts import MAX_SCORE
 from evi_mcp.protocol.redaction import redact
 
 MAX_FRAME_BYTES = 16 * 2**20

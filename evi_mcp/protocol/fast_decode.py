@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from pydantic_core import from_json
 
 from evi_mcp.protocol.cutting import MAX_NAME
-from evi_mcp.protocol.messages import MAX_MILLISECONDS, MAX_SCORE
+from evi_mcp.protocol.parts import MAX_MILLISECONDS, MAX_SCORE
 from evi_mcp.protocol.prosody import SCORE_NAMES
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.protocol.scores import Scores

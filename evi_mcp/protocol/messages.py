@@ -7,14 +7,12 @@ A text field that holds JSON of another type is read as its JSON text. Fields th
 kept (`model_extra`).
 """
 
-import json
-import math
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, SecretStr, model_validator
+from pydantic import Discriminator, Field, SecretStr, model_validator
 
-from evi_mcp.protocol.prosody import SCORE_NAMES
-from evi_mcp.protocol.redaction import REDACTED, TOO_DEEP, Mask, redact
+from evi_mcp.protocol.parts import Inference, Interval, Names, Said, Shape, Text
+from evi_mcp.protocol.redaction import REDACTED, Mask, redact
 
 RESERVED_TYPES = frozenset({"chat_state", "command", "protocol_fault"})
 """Types of events that this server makes itself; see `shown_type`."""
@@ -28,59 +26,6 @@ def shown_type(kind: str) -> str:
     return f"{RESERVED_MARK}{kind}" if kind in RESERVED_TYPES else kind
 
 
-def json_text(value: Any) -> str:
-    """A text as it is, any other JSON value as compact JSON."""
-    if isinstance(value, str):
-        return value
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    except RecursionError:
-        return TOO_DEEP
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else json_text(value)
-
-
-Text = Annotated[str | None, BeforeValidator(_text)]
-"""A text, or whatever stands in its place, as JSON text; `None` if it is absent or `null`."""
-
-
-MAX_SUPPORTS = 50
-"""Types of commands that a chat may name; EVI has 7."""
-
-
-def _names(value: Any) -> list[str] | None:
-    return [item for item in value if isinstance(item, str)][:MAX_SUPPORTS] if isinstance(value, list) else None
-
-
-class Shape(BaseModel):
-    """The base of every shape on the wire: immutable, and unknown fields are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    sentences: ClassVar[frozenset[str]] = frozenset()
-    """The fields that hold sentences of the service's own."""
-
-    def masked(self, mask: Mask) -> Self:
-        """The same without secrets. The names of fields that a schema names are structure and stay; a number that shows
-        a secret becomes `None`."""
-        copied = self.model_copy(
-            update={name: self._masked(name, value, mask) for name, value in self.__dict__.items()}
-        )
-        if copied.__pydantic_extra__:
-            # Names that no schema names are the service's words. A frozen model has no other way to lose one.
-            object.__setattr__(copied, "__pydantic_extra__", mask(copied.__pydantic_extra__))
-        return copied
-
-    def _masked(self, name: str, value: Any, mask: Mask) -> Any:
-        if isinstance(value, Shape):
-            return value.masked(mask)
-        if isinstance(value, str) and name in self.sentences:
-            return mask.said(value)
-        return None if mask.hides(value) else mask(value)
-
-
 class Message(Shape):
     """The base of every message. `custom_session_id` is the integrator's own correlation id."""
 
@@ -90,62 +35,6 @@ class Message(Shape):
     def _masked(self, name: str, value: Any, mask: Mask) -> Any:
         # A type that a schema names is structure; any other is the service's word.
         return value if name == "type" and value in KNOWN_TYPES else super()._masked(name, value, mask)
-
-
-MAX_SCORE = 1000.0
-"""No score is so far from 0; sums of much larger ones would not be numbers any more."""
-
-
-class Prosody(Shape):
-    """Expression in a voice: up to 48 scores, mostly 0 to 1, slightly negative ones occur."""
-
-    scores: dict[str, Annotated[float, Field(ge=-MAX_SCORE, le=MAX_SCORE, allow_inf_nan=False)]] = {}
-
-    def _masked(self, name: str, value: Any, mask: Mask) -> Any:
-        if name != "scores":
-            return super()._masked(name, value, mask)
-        return {score if score in SCORE_NAMES else mask(score): number for score, number in value.items()}
-
-
-class Inference(Shape):
-    """What models said of an utterance; `prosody` is `None` for typed text, which has no voice."""
-
-    prosody: Prosody | None = None
-
-
-MAX_MILLISECONDS = 2**53
-"""No time is so far away, and readers of JSON agree on no larger numbers (RFC 8259, section 6)."""
-
-
-def _rounded(value: Any) -> Any:
-    return round(value) if isinstance(value, float) and math.isfinite(value) else value
-
-
-Milliseconds = Annotated[int, Field(ge=-MAX_MILLISECONDS, le=MAX_MILLISECONDS), BeforeValidator(_rounded)]
-
-
-class Interval(Shape):
-    """Where an utterance lies, in milliseconds. Inferred: since the start of the chat's audio."""
-
-    begin: Milliseconds | None = None
-    end: Milliseconds | None = None
-
-
-class ChatMessage(Shape):
-    """A transcript. `role` is an open set: `user`, `assistant`, `system`, `tool`, `all`, `context`."""
-
-    role: Text = None
-    content: Text = None
-    tool_call: Any = None
-    tool_result: Any = None
-
-
-def _said(value: Any) -> Any:
-    return value if value is None or isinstance(value, dict) else {"content": json_text(value)}
-
-
-Said = Annotated[ChatMessage | None, BeforeValidator(_said)]
-"""A transcript; words without a role around them are its content."""
 
 
 class ChatMetadata(Message):
@@ -160,7 +49,7 @@ class ChatMetadata(Message):
     chat_group_id: Text = None
     request_id: Text = None
     source: Text = None
-    supports: Annotated[list[str] | None, BeforeValidator(_names)] = None
+    supports: Names = None
 
 
 class UserMessage(Message):

@@ -25,7 +25,8 @@ from evi_mcp.protocol.codec import (
 )
 from evi_mcp.protocol.cutting import MAX_TEXT, cut_name, cut_text, with_note
 from evi_mcp.protocol.fast_decode import FastMessage, decode_audio, decode_fast
-from evi_mcp.protocol.messages import KNOWN_TYPES, ChatMessage, Message, SessionSettings, json_text
+from evi_mcp.protocol.messages import KNOWN_TYPES, Message, SessionSettings
+from evi_mcp.protocol.parts import ChatMessage, json_text
 from evi_mcp.protocol.redaction import MAX_DEPTH, TOO_DEEP, Mask, redact
 
 LARGE_FRAME = 32 * 1024

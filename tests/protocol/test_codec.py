@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evi_mcp.chat.events import CHAT_STATE, COMMAND, PROTOCOL_FAULT
 from evi_mcp.chat.facts import facts_of
-from evi_mcp.protocol import messages
+from evi_mcp.protocol import messages, parts
 from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.identity import identify
 from evi_mcp.protocol.prosody import SCORE_NAMES, strongest
@@ -106,7 +106,7 @@ def test_a_wrong_value_costs_no_other() -> None:
         ' "message": {"content": "hi", "tool_call": 7}, "models": {"prosody": {"scores": {"Joy": 0.5, "Awe": []}}}}'
     )
     assert isinstance(message, messages.UserMessage)
-    assert message.time == messages.Interval(begin=1000, end=None)
+    assert message.time == parts.Interval(begin=1000, end=None)
     assert message.message is not None and message.message.content == "hi"
     assert message.models is not None and message.models.prosody is not None
     assert message.models.prosody.scores == {"Joy": 0.5}

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from evi_mcp.protocol.codec import decode
 from evi_mcp.protocol.entries import Entry, unpack
+from evi_mcp.protocol.history import History
 from evi_mcp.protocol.identity import identify
-from evi_mcp.protocol.replay import History
 from tests import frames
 from tests.chaos.faults import LEFT_OUT
 from tests.chaos.talk import Talk

@@ -13,8 +13,8 @@ from functools import cache
 import pytest
 
 from evi_mcp.protocol.codec import decode
+from evi_mcp.protocol.history import History
 from evi_mcp.protocol.identity import Identity, identify
-from evi_mcp.protocol.replay import History
 from tests.chaos.faults import LEFT_OUT
 from tests.chaos.talk import Nature, Talk, nature_of
 
