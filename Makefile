@@ -2,6 +2,7 @@
 # make test  sets everything up and passes every check
 # make install  does the set-up alone, into .venv
 # make bots  installs Pipecat and LiveKit agents into .venv-bots, for tests with real bots (tests do it by themselves)
+# make clients  installs foreign MCP clients into .venv-clients, for tests with them (tests do it by themselves)
 # make bench-link  measures what supervision costs a bot
 # make chaos  breaks 50 chats on purpose, then a hub with 200 bots, and counts what came of it (SEED=, CHATS=,
 #             BOTS_AT_ONCE=, SECONDS=)
@@ -27,8 +28,8 @@ MINUTES := 10
 FILES :=
 VERSIONS :=
 
-.PHONY: install bots demo test test-all smoke lowest format lint types tests chaos pressure soak fuzz mutants docs views \
-	bench bench-quick bench-link dist clean
+.PHONY: install bots clients demo test test-all smoke lowest format lint types tests chaos pressure soak fuzz mutants \
+	docs views bench bench-quick bench-link dist clean
 
 install: $(INSTALLED)
 
@@ -43,6 +44,12 @@ bots: $(BOTS)/.installed
 
 $(BOTS)/.installed: $(INSTALLED) scripts/install_bots.sh
 	sh scripts/install_bots.sh $(BOTS)
+
+# Other people's MCP clients, one environment for each list in tests/clients; skipped like the bots.
+CLIENTS := .venv-clients
+
+clients: $(INSTALLED)
+	sh scripts/install_clients.sh $(CLIENTS) $(basename $(notdir $(wildcard tests/clients/*.txt)))
 
 bench-link: $(BOTS)/.installed
 	$(BOTS)/bin/python -m benchmarks.link
@@ -138,5 +145,5 @@ bench-quick: $(INSTALLED)
 	$(BIN)/python -m benchmarks --quick
 
 clean:
-	rm -rf $(VENV) $(BOTS) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* *.egg-info build \
-		dist
+	rm -rf $(VENV) $(BOTS) $(CLIENTS) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* \
+		*.egg-info build dist
