@@ -189,8 +189,8 @@ async def server(*command: str, **environment: str) -> AsyncIterator[Server]:
 
 
 EVI_MCP = (str(Path(sys.executable).with_name("evi-mcp")), "serve")
-EMPTY = (sys.executable, str(HERE / "empty_server.py"))
-PLAIN = (sys.executable, str(HERE / "plain_server.py"))
+EMPTY = (sys.executable, "-m", "benchmarks.empty_server")
+PLAIN = (sys.executable, "-m", "benchmarks.plain_server")
 
 
 def evi_mcp(base_url: str, **settings: str) -> Any:

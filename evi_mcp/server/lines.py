@@ -37,6 +37,9 @@ LARGE = 64 * 1024
 MAX_ID = 64 * 1024
 """The longest id that is repeated, in bytes."""
 
+PROBE, HANDSHAKE = "server/discover", "initialize"
+"""What a client may ask first: which versions there are, or for a connection of the era before 2026."""
+
 NO_BATCHES = "JSON-RPC batches are not read (MCP has none since 2025-06-18): send each message as a line of its own"
 
 _BOM = b"\xef\xbb\xbf"
@@ -78,6 +81,14 @@ def read(line: bytes) -> JSONRPCMessage | Unreadable | None:
     else:
         fine = "method" not in given
     return message if fine else _refused(text, INVALID_REQUEST, _fault(given))
+
+
+def begins(line: bytes | tuple[bytes, bytes]) -> bool:
+    """Whether a line asks for a connection of the era before 2026."""
+    if not isinstance(line, bytes) or HANDSHAKE.encode() not in line:
+        return False
+    message = read(line)
+    return isinstance(message, JSONRPCRequest) and message.method == HANDSHAKE
 
 
 def too_long(beginning: bytes, end: bytes, most: int) -> Unreadable:

@@ -12,7 +12,7 @@ import stat
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
@@ -38,6 +38,16 @@ class TooLong(NamedTuple):
 
     beginning: bytes
     end: bytes
+
+
+class Lines(Protocol):
+    """Lines of a client, without their ends; iterate over it once."""
+
+    def __aiter__(self) -> AsyncIterator[bytes | TooLong]: ...
+
+    def ahead(self) -> Iterable[bytes | TooLong]:
+        """Those that have arrived and come next."""
+        ...
 
 
 class Input(asyncio.Protocol):
@@ -74,6 +84,10 @@ class Input(asyncio.Protocol):
             self._paused = False
             self._source.resume_reading()
         return line
+
+    def ahead(self) -> Iterable[bytes | TooLong]:
+        """As `Lines.ahead`."""
+        return self._lines
 
     def end(self) -> None:
         """No more is read, not even what waits."""

@@ -7,7 +7,7 @@ conformance server uses. Tests cover each use, and the dependency is pinned belo
 
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
@@ -27,7 +27,7 @@ from starlette.types import Receive, Scope, Send
 from evi_mcp.logs import fields
 from evi_mcp.quoting import visible
 from evi_mcp.server import lines
-from evi_mcp.server.pipes import MAX_LINE, Output, TooLong
+from evi_mcp.server.pipes import MAX_LINE, Lines, Output, TooLong
 
 _log = logging.getLogger(__name__)
 
@@ -128,16 +128,27 @@ MAX_UNANSWERED = 256
 """Requests that wait for an answer to be taken; beyond, a client that does not read is not read either."""
 
 
-async def run_on_stdio(server: MCPServer[Any], stdin: AsyncIterator[bytes | TooLong], stdout: Output) -> None:
-    """Serves until stdin ends. In place of the SDK's `stdio_server`, which leaves unreadable requests unanswered."""
-    receiving, received = anyio.create_memory_object_stream[SessionMessage | Exception]()
+_Received = MemoryObjectReceiveStream[SessionMessage | Exception]
+_Receiving = MemoryObjectSendStream[SessionMessage | Exception]
+
+
+async def run_on_stdio(server: MCPServer[Any], stdin: Lines, stdout: Output) -> None:
+    """Serves until stdin ends. In place of the SDK's `stdio_server`, which leaves unreadable requests unanswered.
+
+    The SDK lets the first request decide the era for good. A client that probes with `server/discover`, gives up and
+    begins with `initialize` (Vercel's AI SDK does so after 1 s) would never get in. So a probe that it has given up
+    already is dropped, and after one that was answered too late the connection begins anew.
+    """
+    beginning, begun = anyio.create_memory_object_stream[_Received](1)
     sending, sent = anyio.create_memory_object_stream[SessionMessage]()
     traffic = _Traffic()
     async with anyio.create_task_group() as group:
-        group.start_soon(_read, stdin, stdout, receiving, traffic)
+        group.start_soon(_read, stdin, stdout, beginning, traffic)
         group.start_soon(_write, sent, stdout, traffic)
         low = server._lowlevel_server
-        await low.run(received, sending, low.create_initialization_options())
+        async with begun, sending:
+            async for received in begun:
+                await low.run(received, sending.clone(), low.create_initialization_options())
 
 
 class _Traffic:
@@ -172,28 +183,47 @@ class _Traffic:
 
 
 async def _read(
-    stdin: AsyncIterator[bytes | TooLong],
-    stdout: Output,
-    receiving: MemoryObjectSendStream[SessionMessage | Exception],
-    traffic: _Traffic,
+    stdin: Lines, stdout: Output, beginning: MemoryObjectSendStream[_Received], traffic: _Traffic
 ) -> None:
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the server has stopped reading
-        async with receiving:
-            async for line in stdin:
-                match lines.too_long(*line, MAX_LINE) if isinstance(line, TooLong) else lines.read(line):
-                    case None:
-                        await anyio.lowlevel.checkpoint()
-                    case lines.Unreadable(why, answers):
-                        _log.warning("a line on stdin is no message", extra=fields(reason=why))
-                        for answer in answers:
-                            await stdout.write(answer)
-                        await anyio.lowlevel.checkpoint()
-                    case types.JSONRPCRequest() as request:
-                        metadata = ServerMessageMetadata(on_request_unanswered=traffic.settled)
-                        await receiving.send(SessionMessage(request, metadata))
-                        await traffic.asked()
-                    case message:
-                        await receiving.send(SessionMessage(message))
+        async with beginning:
+            receiving = await _begin(beginning)
+            try:
+                probed: bool | None = False
+                """Whether it was asked for nothing but `server/discover`; `None` once it was asked for more."""
+                async for line in stdin:
+                    match lines.too_long(*line, MAX_LINE) if isinstance(line, TooLong) else lines.read(line):
+                        case None:
+                            await anyio.lowlevel.checkpoint()
+                        case lines.Unreadable(why, answers):
+                            _log.warning("a line on stdin is no message", extra=fields(reason=why))
+                            for answer in answers:
+                                await stdout.write(answer)
+                            await anyio.lowlevel.checkpoint()
+                        case types.JSONRPCRequest() as request:
+                            if request.method == lines.PROBE and probed is not None:
+                                if any(map(lines.begins, stdin.ahead())):
+                                    continue
+                                probed = True
+                            elif probed and request.method == lines.HANDSHAKE:
+                                await receiving.aclose()
+                                receiving, probed = await _begin(beginning), None
+                            else:
+                                probed = None
+                            metadata = ServerMessageMetadata(on_request_unanswered=traffic.settled)
+                            await receiving.send(SessionMessage(request, metadata))
+                            await traffic.asked()
+                        case message:
+                            await receiving.send(SessionMessage(message))
+            finally:
+                await receiving.aclose()
+
+
+async def _begin(beginning: MemoryObjectSendStream[_Received]) -> _Receiving:
+    """A connection begins; what it gets."""
+    receiving, received = anyio.create_memory_object_stream[SessionMessage | Exception]()
+    await beginning.send(received)
+    return receiving
 
 
 async def _write(sent: MemoryObjectReceiveStream[SessionMessage], stdout: Output, traffic: _Traffic) -> None:

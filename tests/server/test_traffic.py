@@ -1,7 +1,7 @@
 """Requests and answers over lines, without a process: how much waits where a client does not read."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -40,11 +40,14 @@ class Client:
         for line in lines:
             self.send.send_nowait(line)
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         async with self.send, self._asked:
             async for line in self._asked:
                 self.taken += 1
                 yield line
+
+    def ahead(self) -> Iterable[bytes]:
+        return ()
 
     async def write(self, line: bytes) -> None:
         await self.reads.wait()
@@ -63,7 +66,7 @@ async def client() -> AsyncIterator[Client]:
     client = Client()
     connector = MemoryConnector((frames.metadata(),))
     async with supervising(connector=connector) as server, anyio.create_task_group() as group:
-        group.start_soon(sdk.run_on_stdio, server, client.lines(), client)
+        group.start_soon(sdk.run_on_stdio, server, client, client)
         with anyio.fail_after(30):
             yield client
         group.cancel_scope.cancel()
