@@ -3,7 +3,6 @@
 import socket
 import sys
 
-import uvicorn
 from mcp.server import MCPServer
 
 server: MCPServer[None] = MCPServer("empty", log_level="WARNING")
@@ -17,6 +16,8 @@ async def nothing() -> str:
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["http"]:
+        import uvicorn
+
         with socket.create_server(("127.0.0.1", 0)) as listener:
             print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
             config = uvicorn.Config(server.streamable_http_app(), http="h11", log_level="error")

@@ -30,4 +30,4 @@ async def run(quick: bool) -> Group:
             ours.append(mine)
             theirs.append(other)
     what = "start-up over an empty `MCPServer`"
-    return Group("Start-up", NOTE, [at_most(what, ms(median(ours)), ms(median(theirs)), ratio_of(ours, theirs), 1.25)])
+    return Group("Start-up", NOTE, [at_most(what, ms(median(ours)), ms(median(theirs)), ratio_of(ours, theirs), 1.0)])

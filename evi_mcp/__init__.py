@@ -11,4 +11,5 @@ def __getattr__(name: str) -> str:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version
 
-    return version("evi-mcp")
+    globals()[name] = found = version("evi-mcp")
+    return found

@@ -1,7 +1,6 @@
 """The command `evi-mcp`: serve, watch, hub, simulate, demo, doctor, token, audit."""
 
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +13,7 @@ from pydantic import SecretStr
 from evi_mcp import __version__, ending, logs
 from evi_mcp.cli import limits
 from evi_mcp.cli.hub import Address, hub, opened
+from evi_mcp.cli.loading import quickly
 from evi_mcp.cli.token import token
 from evi_mcp.config import Settings, load, rows
 from evi_mcp.ending import Ending
@@ -97,8 +97,8 @@ def serve(simulate: str | None, hub_at: tuple[str, int] | None, **flags: str | N
         http.run(_serving(settings, simulate, hub_at, http.serve))
     if sys.stdin.isatty():
         logs.say("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.")
-    gc.disable()  # until it serves: what loading makes stays, and looking through it takes a tenth of the start
-    from evi_mcp.server import stdio
+    with quickly():
+        from evi_mcp.server import stdio
 
     stdio.run(_serving(settings, simulate, hub_at, stdio.serve))
 

@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import pydantic_core
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from evi_mcp.protocol.messages import KNOWN_TYPES, Message, ProtocolFault, SubscribeMessage, UnknownMessage, shown_type
 from evi_mcp.protocol.parts import MAX_SCORE
@@ -24,7 +24,7 @@ MAX_DIGITS = 400
 digits take time that grows with the square, and Python reads no more than 4,300."""
 
 _BYTE_ORDER_MARK = "\ufeff"
-_known: TypeAdapter[Message] = TypeAdapter(SubscribeMessage)
+_known: TypeAdapter[Message] = TypeAdapter(SubscribeMessage, config=ConfigDict(defer_build=True))
 
 
 def decode(frame: str | bytes) -> Message:

@@ -220,7 +220,7 @@ PublishMessage = Annotated[
     | ResumeAssistantMessage,
     Discriminator("type"),
 ]
-publish_adapter: TypeAdapter[Command] = TypeAdapter(PublishMessage)
+publish_adapter: TypeAdapter[Command] = TypeAdapter(PublishMessage, config=ConfigDict(defer_build=True))
 EVI_COMMANDS = (
     "session_settings",
     "user_input",

@@ -17,6 +17,7 @@ import mcp_types as types
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server import MCPServer, NotificationOptions
 from mcp.server.auth.middleware.bearer_auth import AuthorizationContext
+from mcp.server.mcpserver import server as mcpserver
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import ListenHandler, SubscriptionBus
 from mcp.server.transport_security import TransportSecuritySettings
@@ -59,6 +60,12 @@ class Connection:
     async def notify(self, method: str, params: Mapping[str, Any]) -> None:
         """Sends a notification of any kind, nothing in it invisible; blocks as `send_resource_updated` does."""
         await self._raw.notify(method, visible(dict(params)))
+
+
+def leave_log_alone() -> None:
+    """The SDK sets the root logger up when a server is made, and loads `rich` for it where that is installed. Ours is
+    set up before, so that would be for nothing."""
+    mcpserver.configure_logging = lambda level="INFO": None  # type: ignore[attr-defined]  # there is no other way
 
 
 Subscribe = Callable[[Connection, str], None]
@@ -182,9 +189,7 @@ class _Traffic:
             self._news.set()
 
 
-async def _read(
-    stdin: Lines, stdout: Output, beginning: MemoryObjectSendStream[_Received], traffic: _Traffic
-) -> None:
+async def _read(stdin: Lines, stdout: Output, beginning: MemoryObjectSendStream[_Received], traffic: _Traffic) -> None:
     with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # the server has stopped reading
         async with beginning:
             receiving = await _begin(beginning)

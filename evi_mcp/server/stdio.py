@@ -44,6 +44,7 @@ async def serve(settings: Settings, connector: Connector | None = None, director
     end = Ending(told.set)
     end.catch_signals()
     async with open_service(settings, connector, directory) as service, anyio.create_task_group() as group:
+        sdk.leave_log_alone()
         server = EviServer(service)
         stdin = await open_stdin(lambda: end.begin(0, "stdin has ended"))
         stdout = await open_stdout(lambda: end.begin(0, "the client has gone"))

@@ -9,7 +9,6 @@ from pathlib import Path
 from evi_mcp import __version__
 from evi_mcp.access.callers import Caller, Rights
 from evi_mcp.access.limits import CallerLimits
-from evi_mcp.audit.log import open_log
 from evi_mcp.chat.memory import Memory
 from evi_mcp.clock import Clock, SystemClock
 from evi_mcp.config import Settings
@@ -105,6 +104,8 @@ async def open_service(
         mask = settings.mask
         journal: Journal = NullJournal()
         if settings.audit_log is not None:
+            from evi_mcp.audit.log import open_log
+
             facts = {"version": __version__, "epoch": epoch, "base_url": settings.base_url, "access": settings.access}
             journal = await stack.enter_async_context(open_log(Path(settings.audit_log), mask, clock, **facts))
         rest = None
