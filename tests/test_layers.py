@@ -182,7 +182,17 @@ PURE_MODULES = {
         "translator",
         "webhooks",
     },
-    "simulator": {"assistant", "caller", "processes", "responder", "scenario", "scripted_user", "speaker"},
+    "simulator": {
+        "assistant",
+        "caller",
+        "mood",
+        "processes",
+        "responder",
+        "scenario",
+        "scripted_user",
+        "speaker",
+        "whispers",
+    },
 }
 """Of layers that are not pure as a whole."""
 IMPURE_MODULES = {"asyncio", "anyio", "socket", "time", "random", "threading", "subprocess", "os", "secrets"}

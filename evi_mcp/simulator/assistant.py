@@ -7,13 +7,14 @@ a `user_input` during a reply waits for its end; a reply cut by the user has no 
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from evi_mcp.protocol.commands import ToolError, ToolResponse
 from evi_mcp.simulator import audio, expression
 from evi_mcp.simulator.call_state import CallState
+from evi_mcp.simulator.mood import Mood
 from evi_mcp.simulator.processes import Process, Wait
 from evi_mcp.simulator.responder import lines_after
 from evi_mcp.simulator.scenario import CallFunction, Reply, Say, SearchWeb
@@ -40,18 +41,21 @@ class Assistant:
 
     Args:
         state: Shared with the user.
+        mood: The user's, which silence and supervisors move.
         tool_timeout_s: How long a client may take to answer a tool call, in real seconds. Hume states that there is
             a limit and not how long it is.
     """
 
-    def __init__(self, state: CallState, tool_timeout_s: float) -> None:
+    def __init__(self, state: CallState, mood: Mood, tool_timeout_s: float) -> None:
         self.paused = False
         self._state = state
+        self._mood = mood
         self._tool_timeout_s = tool_timeout_s
-        self._replies: deque[Reply] = deque(maxlen=_MAX_QUEUED)
+        self._replies: deque[Callable[[], Reply]] = deque(maxlen=_MAX_QUEUED)
         self._inputs: deque[tuple[str, str]] = deque(maxlen=_MAX_QUEUED)
         self._calls: dict[str, _FunctionCall] = {}
         self._in_reply = False
+        self._deciding = False
         self._held = False
         self._awaits_tool = False
         self._in_input = False
@@ -69,8 +73,17 @@ class Assistant:
         """Whether EVI says nothing and is not about to."""
         return not self.speaking and not self._inputs and (self.paused or not (self._replies or self._in_reply))
 
-    def reply(self, reply: Reply) -> None:
-        """Queues a reply. While paused it takes the place of all before it: only the last words are answered."""
+    @property
+    def decided(self) -> bool:
+        """Whether EVI knows what it answers to the last words; a paused one decides nothing."""
+        return self.paused or not (self._replies or self._deciding)
+
+    def reply(self, reply: Callable[[], Reply]) -> None:
+        """Queues a reply. While paused it takes the place of all before it: only the last words are answered.
+
+        Args:
+            reply: Asked when EVI is about to speak: what it says depends on what it knows by then.
+        """
         if self.paused:
             self._replies.clear()
             if self._held or self._awaits_tool:
@@ -79,6 +92,8 @@ class Assistant:
 
     def say(self, text: str) -> None:
         """Takes an `assistant_input`: the message is out at once, its audio follows."""
+        over_evi = not self.paused and self._in_reply and not self._awaits_tool
+        self._mood.supervisor_spoke(paused=self.paused, over_evi=over_evi)
         self._inputs.append((self._message(text, from_text=True), text))
 
     def pause(self) -> None:
@@ -122,15 +137,17 @@ class Assistant:
         for call in self._calls.values():
             if call.state == "waiting":
                 call.state = "dropped"
-        self._in_reply = self._held = self._awaits_tool = False
+        self._in_reply = self._deciding = self._held = self._awaits_tool = False
         self.replying = Process(self._reply_to_all(), self._state.now)
 
     def _reply_to_all(self) -> Iterator[Wait]:
         while True:
             yield Wait(when=lambda: bool(self._replies) and not self.paused and not self._in_input)
-            reply = self._replies.popleft()
-            self._in_reply = True
+            decide = self._replies.popleft()
+            self._in_reply = self._deciding = True
             yield self._state.after(THINKING_S)
+            yield from self._unless_paused()
+            reply, self._deciding = decide(), False
             for step in reply:
                 match step:
                     case Say():
@@ -173,9 +190,10 @@ class Assistant:
         call = self._calls[call_id] = _FunctionCall()
         if len(self._calls) > _MAX_CALLS:
             del self._calls[next(iter(self._calls))]
-        self._awaits_tool = True
-        yield Wait(until=self._state.now + self._tool_timeout_s, when=lambda: call.answer is not None)
+        self._awaits_tool, asked_at = True, self._state.now
+        yield Wait(until=asked_at + self._tool_timeout_s, when=lambda: call.answer is not None)
         self._awaits_tool = False
+        self._mood.waited_for_tool(self._state.now - asked_at, answered=call.answer is not None)
         yield from self._unless_paused()
         if call.answer is None:
             call.state = "late"
@@ -212,6 +230,7 @@ class Assistant:
             self._held = False
 
     def _message(self, text: str, *, from_text: bool = False, quick: bool = False) -> str:
+        self._mood.waited(self._state.stop_waiting())
         message_id = self._state.new_id()
         self._state.emit(
             "assistant_message",
@@ -224,6 +243,7 @@ class Assistant:
         return message_id
 
     def _tool_call(self, name: str, parameters: Mapping[str, object], *, builtin: bool) -> str:
+        self._mood.waited(self._state.stop_waiting())
         call_id = self._state.new_tool_call_id()
         self._state.emit(
             "tool_call",

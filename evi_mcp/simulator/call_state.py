@@ -42,6 +42,7 @@ class CallState:
         self.ending: CallEnding | None = None
         self.user_messages = 0
         self.user_heard_at = now
+        self._waiting_since: float | None = None
         self._publish = publish
         self._epoch_ms = epoch_ms
         self._speed = speed
@@ -78,6 +79,15 @@ class CallState:
             from_text=from_text,
             interim=interim,
         )
+
+    def wait_for_voice(self) -> None:
+        """The user has spoken, and waits for somebody to speak."""
+        self._waiting_since = self.now
+
+    def stop_waiting(self) -> float:
+        """Somebody speaks. Returns how long the user has waited, in seconds of the script; 0 if the user did not."""
+        since, self._waiting_since = self._waiting_since, None
+        return 0.0 if since is None else (self.now - since) * self._speed
 
     def end(self, status: str, reason: str) -> None:
         """Ends the call; only the first time counts."""

@@ -31,7 +31,7 @@ def reply_to(text: str, settings: SessionSettings, context: str | None, turn: in
     """
     lines = [_OPENINGS[turn % len(_OPENINGS)], f"You said: {_cut(text)}"]
     if context:
-        lines.append(f"What I know about it: {_cut(context)}")
+        lines.append(remark_on(context))
     said = Say(says=tuple(lines), expression=_EXPRESSION)
     for tool in settings.tools or ():
         if tool.type == "function" and _names(text, tool.name):
@@ -45,6 +45,11 @@ def reply_to(text: str, settings: SessionSettings, context: str | None, turn: in
             )
             return said, call
     return (said,)
+
+
+def remark_on(context: str) -> str:
+    """EVI's line that uses a context for which there are no words in a script."""
+    return f"What I know about it: {_cut(context)}"
 
 
 def lines_after(step: CallFunction, answer: ToolResponse | ToolError | None) -> tuple[str, ...]:

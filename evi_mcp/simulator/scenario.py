@@ -2,7 +2,8 @@
 
 A script is a series of exchanges: what the user says, and how EVI replies. A reply is kept together with the
 words it answers, since a pause may silence EVI while the user goes on: after it, EVI answers to the last words.
-All durations are seconds at speed 1.
+Whispers and a temper make it react to a supervisor. All durations are seconds at speed 1. docs/simulator.md shows
+how to write one.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field
 
 from evi_mcp.protocol.prosody import SCORE_NAMES
 
+CALM, ANGRY = -0.3, 0.3
+"""From which temper on the user says what a line has for it."""
+
 
 def _known_scores(expression: Mapping[str, float]) -> Mapping[str, float]:
     if unknown := expression.keys() - set(SCORE_NAMES):
@@ -27,6 +31,10 @@ Seconds = Annotated[float, Field(ge=0)]
 Line = Annotated[str, Field(pattern=r"\S")]
 Lines = Annotated[tuple[Line, ...], Field(min_length=1)]
 Expression = Annotated[Mapping[str, Annotated[float, Field(ge=0, le=1)]], AfterValidator(_known_scores)]
+
+
+Change = Annotated[float, Field(ge=-1, le=1)]
+Weights = Annotated[Mapping[str, Change], AfterValidator(_known_scores)]
 
 
 class Part(BaseModel):
@@ -84,10 +92,14 @@ Reply = tuple[Step, ...]
 class UserLine(Part):
     """What the user says, `after_s` of silence after EVI has finished.
 
-    `cuts_in_after_s` is set instead of waiting for EVI: how long EVI has been speaking when the user interrupts.
+    `when_calm` and `when_angry` are said instead at a temper of `CALM` and less, of `ANGRY` and more; `None` leaves it
+    at `says`. `cuts_in_after_s` is set instead of waiting for EVI: how long EVI has been speaking when the user
+    interrupts.
     """
 
     says: Line
+    when_calm: Line | None = None
+    when_angry: Line | None = None
     expression: Expression
     after_s: Seconds = 1.0
     cuts_in_after_s: Seconds | None = None
@@ -98,6 +110,50 @@ class Exchange(Part):
 
     user: UserLine
     evi: Annotated[Reply, Field(min_length=1)]
+
+
+class Whisper(Part):
+    """What EVI makes of a supervisor's context. It is used once, in place of the reply of the script.
+
+    A context is this whisper if one of its clauses has one of `mentions`, and none of `but_not`: words, or a few in a
+    row, whatever their case; a `*` at the end stands for any ending. It may come early: EVI remembers it until the
+    exchange number `from_exchange` (1 is the first). The user's temper then changes by `temper`, and `then` takes the
+    place of the exchanges that are left; `None` leaves them.
+    """
+
+    mentions: Lines
+    but_not: tuple[Line, ...] = ()
+    from_exchange: Annotated[int, Field(ge=1)] = 1
+    evi: Annotated[Reply, Field(min_length=1)]
+    temper: Change = 0.0
+    then: tuple[Exchange, ...] | None = None
+
+
+class Temper(Part):
+    """What moves the user beyond the script, and how it shows.
+
+    A temper of 0 is the script as it stands, 1 as angry as can be, -1 as calm. `shows` is how far a temper of 1 draws
+    each score towards 1 (or towards 0, if it is less than 0). The other numbers are changes of the temper:
+
+    - `per_second_of_silence`: for each second that the user waits for a voice, beyond `patience_s`; while EVI waits for
+      a function, beyond `tool_patience_s`, in real seconds, since whoever answers has no less time at a higher speed;
+    - `tool_unanswered`: a function that nobody answered in time;
+    - `barge_in`: a supervisor's line while EVI is paused; each further one counts half of the one before;
+    - `line_into_silence`: a supervisor's line while EVI is not paused and says nothing; likewise;
+    - `line_over_evi`: a supervisor's line over EVI's own words, which is two voices at once.
+
+    `impatient` are the words of which the user says one first, after a silence that was too long.
+    """
+
+    shows: Weights = Field(default_factory=lambda: {"Anger": 0.8, "Contempt": 0.4, "Calmness": -0.5})
+    patience_s: Seconds = 4.0
+    tool_patience_s: Seconds = 10.0
+    per_second_of_silence: Change = 0.05
+    tool_unanswered: Change = 0.2
+    barge_in: Change = -0.5
+    line_into_silence: Change = -0.2
+    line_over_evi: Change = 0.1
+    impatient: Lines = ("Hello? Are you still there?", "Finally. I was left in silence.")
 
 
 class UserLeaves(Part):
@@ -131,6 +187,8 @@ class Scenario(Part):
     config_id: UUID
     greeting: Say | None = None
     exchanges: tuple[Exchange, ...]
+    whispers: tuple[Whisper, ...] = ()
+    temper: Temper = Field(default_factory=Temper)
     ending: Annotated[UserLeaves | HangUp | Inactivity, Discriminator("kind")]
 
 

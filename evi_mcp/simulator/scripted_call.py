@@ -7,6 +7,7 @@ is this simulator's own.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -22,9 +23,10 @@ from evi_mcp.protocol.commands import (
 )
 from evi_mcp.simulator.assistant import Assistant
 from evi_mcp.simulator.call_state import CallEnding, CallState, Publish
+from evi_mcp.simulator.mood import Mood
 from evi_mcp.simulator.processes import Process
 from evi_mcp.simulator.responder import reply_to
-from evi_mcp.simulator.scenario import Scenario
+from evi_mcp.simulator.scenario import Reply, Scenario, Temper
 from evi_mcp.simulator.scripted_user import ScriptedUser
 
 
@@ -70,14 +72,18 @@ class ScriptedCall:
         self._scenario = scenario
         self._timing = timing
         self._state = state = CallState(publish, chance, epoch_ms=epoch_ms, now=now, speed=timing.speed)
-        self._assistant = assistant = Assistant(state, timing.tool_timeout_s)
+        mood = Mood(Temper() if scenario is None else scenario.temper)
+        self._assistant = assistant = Assistant(state, mood, timing.tool_timeout_s)
+        self._user: ScriptedUser | None = None
         self._processes: list[Process] = []
         self._settings = SessionSettings()
         self._context: dict[str, Any] | None = None
         self._typed = 0
         if scenario is not None:
-            user = ScriptedUser(state, assistant, scenario, verbose_transcription=verbose_transcription)
-            self._processes.append(Process(user.play(), now))
+            self._user = ScriptedUser(
+                state, assistant, scenario, mood, self._take_context, verbose_transcription=verbose_transcription
+            )
+            self._processes.append(Process(self._user.play(), now))
 
     @property
     def ending(self) -> CallEnding | None:
@@ -106,7 +112,7 @@ class ScriptedCall:
             case UserInput(text=text):
                 position = self._state.position_ms
                 self._state.user_message(text, begin_ms=position, models={}, from_text=True)
-                self._assistant.reply(reply_to(text, self._settings, self._take_context(), self._typed))
+                self._assistant.reply(partial(self._reply_to, text, self._typed))
                 self._typed += 1
             case AssistantInput(text=text):
                 self._assistant.say(text)
@@ -162,6 +168,12 @@ class ScriptedCall:
         self._state.end_with_error(*reached)
         return True
 
+    def _reply_to(self, text: str, turn: int) -> Reply:
+        """EVI's reply to typed words, with what it knows when its turn has come."""
+        context = self._take_context()
+        whispered = self._user.whispered(context) if self._user is not None else None
+        return whispered or reply_to(text, self._settings, context, turn)
+
     def _take_answer(self, answer: ToolResponse | ToolError) -> bool:
         problem = self._assistant.take_answer(answer)
         if problem is not None:
@@ -183,7 +195,7 @@ class ScriptedCall:
             self._context = None if settings.context is None else settings.context.model_dump()
 
     def _take_context(self) -> str | None:
-        """The context for this user message; a `temporary` one is gone after it."""
+        """The context for this reply; a `temporary` one is gone after it."""
         context = self._context
         if context is None:
             return None

@@ -17,9 +17,10 @@ from tests.simulator.play import Play
 SCRIPTS = tuple(scenarios())
 
 
-def test_there_are_three_scripted_calls() -> None:
-    """An angry one, one with tools, and one that falls silent: what a supervisor has to tell apart."""
-    assert SCRIPTS == ("booking", "quiet", "support")
+def test_there_are_four_scripted_calls() -> None:
+    """One that only a supervisor can solve, one with tools, one that falls silent, an angry one: what a supervisor has
+    to tell apart."""
+    assert SCRIPTS == ("billing", "booking", "quiet", "support")
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -76,7 +76,7 @@ async def test_a_scripted_call_can_be_followed_to_its_end() -> None:
     """History, then live, then 1000; and the REST API agrees."""
     async with simulator(calls=True) as sim, rest(sim) as client:
         chats = (await client.get("/v0/evi/chats", params={"status": "ACTIVE"})).json()["chats_page"]
-        assert len(chats) == len(sim.scenarios) == 3
+        assert len(chats) == len(sim.scenarios) == 4
         quiet = chats[sim.scenarios.index("quiet")]["id"]
         async with socket(sim, f"/{quiet}/connect") as observer:
             events, code = await all_of(observer)
