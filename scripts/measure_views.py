@@ -52,7 +52,7 @@ class Measured:
 async def measure(speed: float = SPEED) -> list[Measured]:
     """Plays every scripted call for every style of agent, all at once."""
     rows: list[Measured] = []
-    async with Simulator(speed=speed, calls=False, seed=1) as simulator, anyio.create_task_group() as group:
+    async with Simulator(speed=speed, calls=(), seed=1) as simulator, anyio.create_task_group() as group:
         for style in STYLES:
             for call in simulator.scenarios:
                 rows.append(Measured(call, style))

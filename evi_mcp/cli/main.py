@@ -4,6 +4,8 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 import anyio
@@ -14,6 +16,7 @@ from evi_mcp import __version__, ending, logs
 from evi_mcp.cli import limits
 from evi_mcp.cli.hub import Address, hub, opened
 from evi_mcp.cli.loading import quickly
+from evi_mcp.cli.simulated import EVI, Simulated, simulated
 from evi_mcp.cli.token import token
 from evi_mcp.config import Settings, load, rows
 from evi_mcp.ending import Ending
@@ -72,10 +75,17 @@ def _evi_mcp() -> None:
 @click.option(
     "--simulate",
     is_flag=False,
-    flag_value="evi",
-    type=click.Choice(["evi", "openai"]),
-    help="Run a simulated EVI inside, or with --simulate=openai simulated calls of OpenAI Realtime: no key, live"
-    " scripted chats at once.",
+    flag_value=EVI,
+    type=Simulated(),
+    metavar="CALL",
+    help="Run a simulated EVI inside: no key, live scripted chats at once. With the name of one (such as billing) that"
+    " call alone, with openai simulated calls of OpenAI Realtime.",
+)
+@click.option(
+    "--simulate-speed",
+    type=click.FloatRange(0.1, 100),
+    metavar="TIMES",
+    help="How many times faster than life simulated calls are; whoever answers has no less time. Default: 1.",
 )
 @click.option(
     "--hub",
@@ -85,22 +95,27 @@ def _evi_mcp() -> None:
     help="Run the hub inside: your voice agents dial in here, and are the chats. 127.0.0.1:8770 is where they look.",
 )
 @_with_settings
-def serve(simulate: str | None, hub_at: tuple[str, int] | None, **flags: str | None) -> int:
+def serve(
+    simulate: str | None, simulate_speed: float | None, hub_at: tuple[str, int] | None, **flags: str | None
+) -> int:
     """Serve MCP over stdin and stdout (the default), or over HTTP."""
     if hub_at and (simulate or flags["base_url"]):
         raise click.UsageError("--hub, --simulate and --base-url each say where the chats are; take one of them.")
+    if simulate_speed is not None and simulate is None:
+        raise click.UsageError("--simulate-speed is for --simulate.")
     settings = _settings(flags, simulate=simulate is not None)
+    inside = None if simulate is None else partial(simulated, simulate, simulate_speed or 1.0)
     limits.raise_open_files()
     if settings.http is not None:
         from evi_mcp.server.http import serve as http
 
-        http.run(_serving(settings, simulate, hub_at, http.serve))
+        http.run(_serving(settings, inside, hub_at, http.serve))
     if sys.stdin.isatty():
         logs.say("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.")
     with quickly():
         from evi_mcp.server import stdio
 
-    stdio.run(_serving(settings, simulate, hub_at, stdio.serve))
+    stdio.run(_serving(settings, inside, hub_at, stdio.serve))
 
 
 class _Serve(Protocol):
@@ -111,18 +126,19 @@ class _Serve(Protocol):
     ) -> int: ...
 
 
-async def _serving(settings: Settings, simulate: str | None, hub_at: tuple[str, int] | None, serve: _Serve) -> int:
-    """Brings the chats along that are asked for, and serves them."""
-    if simulate == "openai":
-        from evi_mcp.cli.openai import simulated_calls
+async def _serving(
+    settings: Settings,
+    inside: Callable[[], AbstractAsyncContextManager[str]] | None,
+    hub_at: tuple[str, int] | None,
+    serve: _Serve,
+) -> int:
+    """Brings the chats along that are asked for, and serves them.
 
-        async with simulated_calls() as base_url:
+    `inside` runs simulated calls, and gives the base URL of their service.
+    """
+    if inside is not None:
+        async with inside() as base_url:
             return await serve(_pointed_at(base_url, settings))
-    if simulate:
-        from evi_mcp.simulator import Simulator
-
-        async with Simulator() as simulator:
-            return await serve(_pointed_at(simulator.base_url, settings))
     # Calls of OpenAI Realtime are attached to by id: nothing has to dial in.
     if hub_at or (settings.openai_api_key is not None and settings.hume_api_key is None):
         async with opened(settings, *(hub_at or (None, 0))) as (hub, connector):
@@ -163,7 +179,7 @@ async def _watch(settings: Settings, chat_id: str | None, simulate: bool) -> int
         return await watch(settings, chat_id)
     from evi_mcp.simulator import Simulator
 
-    async with Simulator(calls=False) as simulator:
+    async with Simulator(calls=()) as simulator:
         chat_id = simulator.start_call(SIMULATED_CALL, chat_id)
         return await watch(_pointed_at(simulator.base_url, settings), chat_id)
 

@@ -1,6 +1,7 @@
 """The simulator: a hub on this machine, and the scripted bots that make it lively."""
 
 import secrets
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
@@ -32,7 +33,7 @@ class Simulator:
         secret_key: What `/oauth2-cc/token` takes beside the key; `None` likewise.
         speed: How many times faster than life scripted calls and EVI's speech are. Whoever has to answer gets
             no less time for it.
-        calls: Whether each script is played from the start, and again some seconds after it has ended.
+        calls: The scripts that are played from the start, and again some seconds after each has ended; `None` for all.
         seed: The same one makes the same ids and scores; `None` makes others each time.
         tool_timeout_s: How long a tool call may stay unanswered, in seconds.
         inactivity_timeout_s: After how many seconds without a word of the user a typed chat ends; `None` for never.
@@ -47,7 +48,7 @@ class Simulator:
         api_key: str | None = None,
         secret_key: str | None = None,
         speed: float = 1.0,
-        calls: bool = True,
+        calls: Collection[str] | None = None,
         seed: int | None = None,
         tool_timeout_s: float = 45.0,
         inactivity_timeout_s: float | None = 120.0,
@@ -56,7 +57,7 @@ class Simulator:
         if speed <= 0:
             raise ValueError("speed must be greater than 0")
         self._speed = speed
-        self._calls = calls
+        self._calls = self.scenarios if calls is None else calls
         credentials = Credentials(api_key, secret_key)
         self.hub = Hub(host, port, authorize=lambda headers, query: credentials.accept(headers, query, self._now()))
         self._started = self.hub.clock.elapsed()
@@ -102,9 +103,8 @@ class Simulator:
             await stack.enter_async_context(self.hub)
             self._tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(self._tasks.cancel_scope.cancel)
-            if self._calls:
-                for name in self.scenarios:
-                    self._tasks.start_soon(self._repeat, name, self._start_script(name))
+            for name in self._calls:
+                self._tasks.start_soon(self._repeat, name, self._start_script(name))
             self._exit = stack.pop_all()
         return self
 

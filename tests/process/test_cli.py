@@ -38,6 +38,9 @@ pytestmark = pytest.mark.anyio
         ([], {"EVI_MCP_ALLOWED_CHATS": "a b"}, 'EVI_MCP_ALLOWED_CHATS: "a b" in it is not a chat id'),
         (["--max-chats", "0", "--log-events", "0"], {}, "--log-events: input should be"),
         (["serve", "--simulate", "--base-url", "http://x"], {}, "leave --base-url away"),
+        (["serve", "--simulate=bill"], {}, "no simulated call 'bill'; there are billing, booking, quiet, support."),
+        (["serve", "--simulate-speed", "2"], {}, "--simulate-speed is for --simulate"),
+        (["serve", "--simulate", "--simulate-speed", "0"], {}, "0"),
     ],
 )
 async def test_misuse_is_status_two_and_one_line_on_stderr(

@@ -22,7 +22,7 @@ async def test_the_simulator_alone_prints_its_address_first_and_ends_when_told()
             assert doctor.process.stdout is not None
             said = (await doctor.process.stdout.read()).decode()
             assert await doctor.process.wait() == 0
-        assert "ok    service: it accepts the key and lists 3 active chats" in said
+        assert "ok    service: it accepts the key and lists 4 active chats" in said
         async with evi_mcp("simulate", "--port", base_url.rsplit(":", 1)[1]) as second:
             status, log = await second.ended()
             assert (status, "cannot listen on 127.0.0.1" in log) == (1, True)
@@ -35,11 +35,23 @@ async def test_served_with_the_simulator_inside_there_are_live_chats_at_once() -
     async with evi_mcp("serve", "--simulate") as server:
         await server.initialize()
         chats = (await server.call("list_chats", scope="active"))["structuredContent"]["chats"]
-        assert len(chats) == 3
+        assert len(chats) == 4
         chat = (await server.call("attach_chat", chat_id=chats[0]["chat_id"]))["structuredContent"]
         assert chat["state"] == "live"
         server.process.send_signal(signal.SIGINT)
         assert (await server.ended())[0] == 130
+
+
+async def test_one_simulated_call_can_be_asked_for_by_name() -> None:
+    """Who tries an agent on a call needs to know which one it is."""
+    async with evi_mcp("serve", "--simulate=billing", "--simulate-speed=50", EVI_MCP_RESULTS="structured") as server:
+        await server.initialize()
+        [chat] = (await server.call("list_chats", scope="active"))["structuredContent"]["chats"]
+        await server.call("attach_chat", chat_id=chat["chat_id"])
+        page = await server.call("read_events", chat_id=chat["chat_id"])
+        assert "this is billing" in page["content"][0]["text"]
+        server.end_input()
+        assert (await server.ended())[0] == 0
 
 
 async def told(*arguments: str, limits: str = "", **environment: str) -> tuple[int, dict[str, str]]:
@@ -133,4 +145,4 @@ async def test_a_modern_client_by_hand_needs_no_handshake() -> None:
         answer = await server.request("server/discover", _meta=meta)
         assert "2026-07-28" in json.dumps(answer)
         answer = await server.request("tools/call", name="list_chats", arguments={"scope": "active"}, _meta=meta)
-        assert len(answer["result"]["structuredContent"]["chats"]) == 3
+        assert len(answer["result"]["structuredContent"]["chats"]) == 4

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 async def test_the_supervisor_follows_a_call_answers_and_steps_in() -> None:
     """Who reads docs/tools.md starts from this code."""
     assert len(EXAMPLE.read_text().splitlines()) < 80
-    async with Simulator(speed=10, calls=False, seed=3) as simulator:
+    async with Simulator(speed=10, calls=(), seed=3) as simulator:
         simulator.start_call("support")
         environment = {"EVI_MCP_BASE_URL": simulator.base_url, "HUME_API_KEY": "any"}
         process = await asyncio.create_subprocess_exec(

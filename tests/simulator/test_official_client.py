@@ -29,7 +29,7 @@ def client_folder(request: pytest.FixtureRequest) -> Path:
 
 async def test_the_official_client_opens_a_chat_and_its_control_plane_client_attaches(client_folder: Path) -> None:
     """What Hume's own client cannot read is no EVI. Its events are parsed by its own types."""
-    async with Simulator(api_key="official key", calls=False, speed=20.0) as sim:
+    async with Simulator(api_key="official key", calls=(), speed=20.0) as sim:
         with anyio.fail_after(RUN_TIMEOUT_S):
             done = await anyio.run_process(
                 ["node", str(SCRIPT), str(client_folder), sim.base_url, "official key"], cwd=client_folder, check=False

@@ -40,7 +40,7 @@ HANDSHAKE = b"\r\n".join(
 @asynccontextmanager
 async def simulator(**options: Any) -> AsyncIterator[Simulator]:
     with anyio.fail_after(10):
-        async with Simulator(**{"calls": False, "speed": 50.0, "seed": 1, **options}) as sim:
+        async with Simulator(**{"calls": (), "speed": 50.0, "seed": 1, **options}) as sim:
             yield sim
 
 
@@ -74,7 +74,7 @@ async def all_of(client: ClientConnection) -> tuple[list[dict[str, Any]], int | 
 
 async def test_a_scripted_call_can_be_followed_to_its_end() -> None:
     """History, then live, then 1000; and the REST API agrees."""
-    async with simulator(calls=True) as sim, rest(sim) as client:
+    async with simulator(calls=None) as sim, rest(sim) as client:
         chats = (await client.get("/v0/evi/chats", params={"status": "ACTIVE"})).json()["chats_page"]
         assert len(chats) == len(sim.scenarios) == 4
         quiet = chats[sim.scenarios.index("quiet")]["id"]
@@ -88,7 +88,7 @@ async def test_a_scripted_call_can_be_followed_to_its_end() -> None:
 
 async def test_there_are_always_live_calls() -> None:
     """Whoever comes later finds something to attach to: a script begins again, as another chat."""
-    async with simulator(calls=True, speed=500.0) as sim:
+    async with simulator(calls=None, speed=500.0) as sim:
         first, _ = await eventually(lambda: runs(sim, "quiet"), lambda found: len(found) == 2)
         assert first.ending is not None
 
@@ -319,7 +319,7 @@ async def test_a_primary_sends_its_audio_and_no_other_connection_does() -> None:
 
 async def test_leaving_closes_everything_within_a_second() -> None:
     """Observers are told that the service goes away, and nothing is left running."""
-    async with simulator(calls=True) as sim:
+    async with simulator(calls=None) as sim:
         chat_id = sim.start_call("support")
         async with socket(sim, f"/{chat_id}/connect") as observer, socket(sim, "") as primary:
             await until(observer, "chat_metadata")
@@ -336,7 +336,7 @@ async def test_leaving_closes_everything_within_a_second() -> None:
 async def test_an_error_in_the_block_gets_out_as_it_is() -> None:
     """No test should have to unpack a group to see why it failed."""
     with pytest.raises(ZeroDivisionError):
-        async with Simulator(calls=True, speed=50.0):
+        async with Simulator(calls=None, speed=50.0):
             await anyio.lowlevel.checkpoint()
             raise ZeroDivisionError
 

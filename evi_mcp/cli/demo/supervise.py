@@ -67,7 +67,7 @@ class Steps:
 
 async def supervise(display: Display) -> Steps:
     """Runs simulator, server and client, and follows one call to its end."""
-    async with Simulator(speed=SPEED, calls=False) as simulator:
+    async with Simulator(speed=SPEED, calls=()) as simulator:
         server = StdioServerParameters(
             command=sys.executable,
             args=["-m", "evi_mcp", "serve", "--log-level", "WARNING"],
