@@ -103,6 +103,7 @@ THEIRS = {
         "openai_realtime/intake.py",
         "simulator/primary.py",
         "simulator/openai/service.py",
+        "simulator/openai/sidebands.py",
         "server/sdk.py",
         "server/http/",
     },
@@ -180,6 +181,7 @@ PURE_MODULES = {
         "tickets",
         "timeline",
         "translator",
+        "utterances",
         "webhooks",
     },
     "simulator": {

@@ -23,12 +23,11 @@ from evi_mcp.openai_realtime.reading import (
     things,
     tool_call_of,
     tool_output_of,
-    whole,
     words_of,
 )
 from evi_mcp.openai_realtime.responses import MAX_ITEMS, Response, Responses
-from evi_mcp.openai_realtime.speech import NO_TRANSCRIPTION, Speech
 from evi_mcp.openai_realtime.timeline import Timeline
+from evi_mcp.openai_realtime.utterances import Utterances
 
 MAX_DRAFTS = 200
 """Messages of the assistant whose words are kept while they are made."""
@@ -39,6 +38,7 @@ class Conversation:
 
     Args:
         timeline: Where it is put.
+        caller: What the caller says.
         responses: The responses of the call.
         endings: How each of them ended.
         asked: Its tool calls.
@@ -48,21 +48,19 @@ class Conversation:
     def __init__(
         self,
         timeline: Timeline,
+        caller: Utterances,
         responses: Responses,
         endings: Endings,
         asked: CallsAsked,
         words_for: Callable[[str], str | None],
     ) -> None:
         self._timeline = timeline
+        self._caller = caller
         self._responses = responses
         self._endings = endings
         self._asked = asked
         self._words_for = words_for
-        self._speech = Speech()
         self._drafts: dict[str, str] = {}
-        self._told_of_transcription = False
-        self.has_spoken_since = False
-        """Whether the caller has said or typed something since the last answer began; whoever sees one sets it back."""
         self.own: dict[str, list[Message]] = {}
         """What is published for items that this adapter writes, by their ids."""
 
@@ -74,7 +72,7 @@ class Conversation:
         if not key:
             return
         if kind == "speech":
-            self.committed(key, previous)
+            self._caller.committed(key, previous)
         else:
             self._timeline.place(key, after=previous, group=self._group_of(item))
         if kind != "assistant" or is_complete(item):
@@ -85,7 +83,7 @@ class Conversation:
         key = text(item, "id")
         if key:
             if kind_of(item) == "speech":
-                self.committed(key, previous)
+                self._caller.committed(key, previous)
             else:
                 self._timeline.place(key, after=previous)
             self._take(settled(item))
@@ -95,31 +93,10 @@ class Conversation:
         if item.get("status") != "in_progress":
             self.completed(item)
 
-    def committed(self, key: str, previous: str | None) -> None:
-        """The caller has said something."""
-        if not key:
-            return
-        if key not in self._timeline:
-            self.has_spoken_since = True
-            self._timeline.place(key, after=previous)
-        self._speech.note(key)
-        if self._speech.transcribed is False:
-            self._say_without_text(key)
-        else:
-            self._await_words(key)
-
-    def _await_words(self, key: str) -> None:
-        """Speech whose text does not come in time, or not at all, is shown without it."""
-        late, never = self._speech.without_text(key, "late"), self._speech.without_text(key, "lost")
-        self._timeline.otherwise(key, [{**late, "interim": True}])
-        self._timeline.promise(key, [never])
-
     def lost(self, key: str) -> None:
         """An item that was asked for again is not there: it never will be, or is yet to come."""
         response = self._responses.of_item(key)
-        if self._speech.knows(key):
-            self._await_words(key)
-        elif response is None or response.done:
+        if not self._caller.lost(key) and (response is None or response.done):
             self._give_up(key)
 
     def finish(self) -> None:
@@ -131,23 +108,14 @@ class Conversation:
         draft = self._drafts.pop(key, "")
         self._timeline.fill(key, [self._assistant(key, draft, heard="part")] if draft else [])
 
-    def settings(self, session: Object) -> None:
-        """The state of the session is known: whether the caller's words become text, for one thing."""
-        self._speech.read(session)
-        if self._speech.transcribed is False:
-            for key in self._timeline.open_keys:
-                if self._speech.knows(key):
-                    self._say_without_text(key)
-
     def _take(self, item: Object) -> None:
         """Publishes an item in its place, as soon as it says enough."""
         key = text(item, "id")
         match kind_of(item):
             case "speech":
-                self._write_down(key, words_of(item))
+                self._caller.spoken(key, words_of(item))
             case "typed":
-                if self._timeline.fill(key, [_typed(key, words_of(item))]):
-                    self.has_spoken_since = True
+                self._caller.typed(key, words_of(item))
             case "assistant" if is_complete(item):
                 self._say(item)
             case "call":
@@ -162,47 +130,6 @@ class Conversation:
                 self._show(key, whisper)
             case "other":
                 self._timeline.fill(key, [])
-
-    # The caller
-
-    def speech(self, event: Object) -> None:
-        """`speech_started` and `speech_stopped`."""
-        key = text(event, "item_id")
-        if event.get("type") == "input_audio_buffer.speech_started":
-            self._speech.began(key, whole(event, "audio_start_ms"))
-            for response in self._responses.playing:
-                response.spoken_over = True
-        else:
-            self._speech.stopped(key, whole(event, "audio_end_ms"))
-
-    def transcription(self, event: Object) -> None:
-        """`transcription.delta`, `.completed` and `.failed`."""
-        key, kind = text(event, "item_id"), str(event.get("type")).rpartition(".")[2]
-        if not key:
-            return
-        self.committed(key, None)
-        if kind == "delta":
-            said = self._speech.hears(key, text(event, "delta"))
-            if said and self._timeline.is_next(key) and self._timeline.is_open(key):
-                self._timeline.now({**self._speech.message(key, said), "interim": True})
-        elif kind == "completed":
-            self._timeline.fill(key, [self._speech.transcribed_as(key, text(event, "transcript"))])
-        elif kind == "failed":
-            error = thing(event, "error")
-            why = text(error, "message") or text(error, "code")
-            self._timeline.fill(key, [self._speech.without_text(key, "failed", why)])
-
-    def _write_down(self, key: str, words: str) -> None:
-        self._speech.note(key)
-        if words:
-            self._timeline.fill(key, [self._speech.message(key, words)])
-        elif self._speech.transcribed is False:
-            self._say_without_text(key)
-
-    def _say_without_text(self, key: str) -> None:
-        if self._timeline.fill(key, [self._speech.without_text(key, "off")]) and not self._told_of_transcription:
-            self._told_of_transcription = True
-            self._timeline.last(dict(NO_TRANSCRIPTION))
 
     # The assistant
 
@@ -328,14 +255,3 @@ class Conversation:
             return self._timeline.fill(key, [foreign])
         self._timeline.now(*own)
         return self._timeline.fill(key, [])
-
-
-def _typed(key: str, words: str) -> Message:
-    return {
-        "type": "user_message",
-        "message": {"role": "user", "content": words},
-        "models": {},
-        "from_text": True,
-        "interim": False,
-        "item_id": key,
-    }

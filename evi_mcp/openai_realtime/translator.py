@@ -19,6 +19,7 @@ from evi_mcp.openai_realtime.responses import Response, Responses
 from evi_mcp.openai_realtime.settings import shown
 from evi_mcp.openai_realtime.tickets import Ticket, Unheard
 from evi_mcp.openai_realtime.timeline import Timeline
+from evi_mcp.openai_realtime.utterances import Utterances
 
 EXPIRED = "session_expired"
 """The code of the `error` that comes before the close at the maximum duration, 60 minutes (reported in public)."""
@@ -44,8 +45,9 @@ class Translator:
         self._endings = Endings(self._timeline, self._responses)
         self._asked = CallsAsked()
         self._floor = Floor(self.outbox)
+        self._caller = Utterances(self._timeline, self._responses)
         self._conversation = Conversation(
-            self._timeline, self._responses, self._endings, self._asked, self._floor.words_for
+            self._timeline, self._caller, self._responses, self._endings, self._asked, self._floor.words_for
         )
         self._commands = Commands(self.outbox, self._conversation, self._endings, self._asked, self._floor, publish)
         self._pause = Pause(self.outbox, publish)
@@ -89,11 +91,11 @@ class Translator:
             case ["conversation", "item", *_]:
                 self._item(kind, event, now, at_ms)
             case ["input_audio_buffer", "speech_started" | "speech_stopped"]:
-                self._conversation.speech(event)
+                self._caller.speech(event)
             case ["input_audio_buffer", "committed"]:
                 key, previous = text(event, "item_id"), text(event, "previous_item_id") or None
                 self._repair.joins(key, previous)
-                self._conversation.committed(key, previous)
+                self._caller.committed(key, previous)
             case ["input_audio_buffer", "dtmf_event_received"]:
                 self._timeline.last({"type": "dtmf", "key": text(event, "event")})
             case ["output_audio_buffer", "started" | "stopped" | "cleared"]:
@@ -142,7 +144,7 @@ class Translator:
 
     def _saw_session(self, session: Object) -> None:
         shown_already = self._commands.saw(session)
-        self._conversation.settings(session)
+        self._caller.settings(session)
         self._pause.saw(session)
         message = shown(session)
         if message != self._shown and len(message) > 1:
@@ -171,7 +173,7 @@ class Translator:
                 self._endings.truncated(event, at_ms)
             case transcription if transcription.startswith("input_audio_transcription."):
                 self._repair.mentions(text(event, "item_id"))
-                self._conversation.transcription(event)
+                self._caller.transcription(event)
 
     def _response(self, rest: list[str], event: Object, now: float, at_ms: int) -> None:
         value = thing(event, "response")
@@ -205,7 +207,7 @@ class Translator:
         answers = not (response.outside or line or broken)
         self._floor.began(response, answers=answers)
         if answers:
-            self._conversation.has_spoken_since = False
+            self._caller.waits_for_answer = False
             self._commands.response_began(response.id)
         if broken:
             self._pause.undone(response)
@@ -222,7 +224,7 @@ class Translator:
         was_on = self._pause.on
         self._pause.resume(ticket)
         self._floor.paused = False
-        if was_on and self._conversation.has_spoken_since:
+        if was_on and self._caller.waits_for_answer:
             self._floor.ask()
         self._floor.go_on()
 

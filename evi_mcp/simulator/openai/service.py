@@ -1,9 +1,7 @@
 """The simulated service: `GET /v1/realtime?call_id=` as a WebSocket, and the REST calls of a running call."""
 
 import hmac
-import json
 import secrets
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from random import Random
@@ -17,16 +15,15 @@ from starlette.applications import Starlette
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from evi_mcp.clock import Clock, SystemClock, timeout
 from evi_mcp.hub.server import listen, serving
 from evi_mcp.simulator.openai.call import RealtimeCall
+from evi_mcp.simulator.openai.sidebands import ServedCall
 from evi_mcp.simulator.openai.wire import Object
 from evi_mcp.simulator.scenario import scenarios
 
-MAX_WAITING = 10_000
-"""Events that may wait for a socket; one that does not read is closed."""
 BREAK_S = 5.0
 """Between the end of a scripted call and the next run of its script, at speed 1."""
 
@@ -41,42 +38,6 @@ NOT_FOUND = {
 BAD_KEY = {
     "error": {"message": "Incorrect API key provided", "type": "invalid_request_error", "code": "invalid_api_key"}
 }
-
-
-class _Socket:
-    """One sideband: what it still has to be sent."""
-
-    def __init__(self) -> None:
-        self.waiting: deque[Object] = deque()
-        self.close: tuple[int, str] | None = None
-        self.news = anyio.Event()
-
-    def push(self, event: Object) -> None:
-        self.waiting.append(event)
-        if len(self.waiting) > MAX_WAITING:
-            self.close = (1008, "too many events were not read")
-        self.tell()
-
-    def tell(self) -> None:
-        news, self.news = self.news, anyio.Event()
-        news.set()
-
-
-class _Served:
-    """A call and its sidebands."""
-
-    def __init__(self) -> None:
-        self.call: RealtimeCall
-        self.sockets: list[_Socket] = []
-        self.changed = anyio.Event()
-
-    def push(self, event: Object) -> None:
-        for socket in self.sockets:
-            socket.push(event)
-
-    def wake(self) -> None:
-        changed, self.changed = self.changed, anyio.Event()
-        changed.set()
 
 
 class OpenAISimulator:
@@ -108,15 +69,15 @@ class OpenAISimulator:
         self._host, self._port, self._api_key, self._speed = host, port, api_key, speed
         self._clock = clock or SystemClock()
         self._seed = secrets.randbits(64) if seed is None else seed
-        self._calls: dict[str, _Served] = {}
+        self._calls: dict[str, ServedCall] = {}
         self._count = 0
         self._tasks: TaskGroup | None = None
         self._exit: AsyncExitStack | None = None
         self.base_url = ""
         self.referred: dict[str, str] = {}
+        """By call id, where it was transferred to."""
         self.refuse_rest: dict[str, int] = {}
-        """By call id: the status with which REST answers whatever is asked of it."""
-        """Where calls were transferred to."""
+        """By call id, the status with which REST answers whatever is asked of it."""
         self.refuse: dict[str, list[tuple[int, Mapping[str, str]]]] = {}
         """By call id, the statuses and headers with which the next handshakes are answered."""
         self.received: list[Object] = []
@@ -137,7 +98,7 @@ class OpenAISimulator:
         chance = Random(f"{self._seed}/{self._count}")
         self._count += 1
         call_id = call_id or f"rtc_u1_{chance.getrandbits(128):032x}"
-        served = _Served()
+        served = ServedCall()
         served.call = RealtimeCall(
             scenarios()[script] if script else None,
             chance,
@@ -174,11 +135,7 @@ class OpenAISimulator:
 
     def cut(self, call_id: str, code: int = 1011) -> None:
         """Closes the sidebands of a call, which goes on."""
-        for socket in self._calls[call_id].sockets:
-            socket.waiting.clear()
-            socket.close = (code, "")
-            socket.tell()
-        self._calls[call_id].sockets.clear()
+        self._calls[call_id].cut(code)
 
     def push(self, call_id: str, event: Object) -> None:
         """Sends any event on all sidebands of a call, also one that the service would not."""
@@ -212,7 +169,7 @@ class OpenAISimulator:
             self.cut(call_id, 1001)
         await anyio.lowlevel.checkpoint()
 
-    async def _run(self, call_id: str, served: _Served) -> None:
+    async def _run(self, call_id: str, served: ServedCall) -> None:
         """Plays a call, each thing when it is due, until it ends."""
         while served.call.ending is None:
             served.call.advance(self._clock.elapsed())
@@ -224,10 +181,7 @@ class OpenAISimulator:
                     with self._clock.timeout_at(due):
                         await changed.wait()
         del self._calls[call_id]
-        for socket in served.sockets:
-            socket.close = (1000, "")
-            socket.tell()
-        served.wake()
+        served.end()
 
     def _may_pass(self, connection: HTTPConnection) -> bool:
         scheme, _, shown = connection.headers.get("authorization", "").partition(" ")
@@ -248,39 +202,12 @@ class OpenAISimulator:
         if answer is not None:
             await answer(websocket.scope, websocket.receive, websocket.send)
             return
-        await websocket.accept()
-        served, socket = self._calls[call_id], _Socket()
-        socket.push(served.call.greeting())
-        served.sockets.append(socket)
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._write, websocket, socket)
-                await self._read(websocket, served, socket)
-                group.cancel_scope.cancel()
-        finally:
-            if socket in served.sockets:
-                served.sockets.remove(socket)
+        await self._calls[call_id].serve(websocket, self._take)
 
-    async def _read(self, websocket: WebSocket, served: _Served, socket: _Socket) -> None:
-        try:
-            while True:
-                event = json.loads(await websocket.receive_text())
-                self.received = [*self.received[-999:], event]
-                error = served.call.take(event, self._clock.elapsed())
-                if error is not None:
-                    socket.push(error)
-                served.wake()
-        except (WebSocketDisconnect, KeyError, ValueError):
-            return
-
-    async def _write(self, websocket: WebSocket, socket: _Socket) -> None:
-        while True:
-            while socket.waiting:
-                await websocket.send_text(json.dumps(socket.waiting.popleft()))
-            if socket.close is not None:
-                await websocket.close(*socket.close)
-                return
-            await socket.news.wait()
+    def _take(self, served: ServedCall, event: Object) -> Object | None:
+        """A client event; the error that answers it, if one does."""
+        self.received = [*self.received[-999:], event]
+        return served.call.take(event, self._clock.elapsed())
 
     async def _rest(self, request: Request) -> Response:
         call_id, verb = request.path_params["call_id"], request.path_params["verb"]
