@@ -113,7 +113,7 @@ THEIRS = {
     "httpx": {"upstream/http_client.py", "openai_realtime/rest.py"},
     "mcp": {"server/", "cli/demo/"},
     "mcp_types": {"server/", "cli/demo/"},
-    "click": {"cli/main.py", "cli/hub.py", "cli/token.py", "cli/doctor.py"},
+    "click": {"cli/main.py", "cli/hub.py", "cli/token.py", "cli/doctor.py", "cli/simulated.py"},
     "rich": {"cli/terminal/", "cli/demo/"},
     "anyio": {
         "clock.py",
