@@ -28,10 +28,10 @@ ATTACH_PATIENCE_S = 10.0
 """How long an attach waits for a history that goes on, or a service that refuses for now."""
 MAX_HANDSHAKES = 100
 """Handshakes under way at once, so that a thousand chats that dropped together do not storm the service."""
-RESUME_S = 1.2
-"""How long an end waits for paused chats to be told to go on,"""
-STOP_S = 0.6
-"""and then for sockets to be closed."""
+STOP_S = 1.5
+"""How long an end takes at most: the process has 1.9 s in all, of which its client has some."""
+RESUME_S = 1.1
+"""How much of that paused chats may take to be told to go on. What is left is for sockets to be closed."""
 
 _log = logging.getLogger(__name__)
 
@@ -216,8 +216,8 @@ class ChatRegistry:
 
     async def _stop(self, chats: Sequence[LiveChat], by: Caller) -> None:
         # Nobody would be left to keep the promise that a pause ends by itself.
-        await self._auto_resume.deliver_now(chats, by, RESUME_S)
         with anyio.move_on_after(STOP_S):
+            await self._auto_resume.deliver_now(chats, by, RESUME_S)
             async with anyio.create_task_group() as group:
                 for chat in chats:
                     if task := self._tasks.get(chat):
