@@ -14,6 +14,8 @@
 # make lowest  writes constraints-lowest.txt anew, after a change of the versions in pyproject.toml
 # make dist  builds a release into dist/ and tries it
 # make bench  measures everything beside what one would use instead, in 10 minutes; make bench-quick the ratios that matter
+# make evals  plays the simulated calls with a model as the supervisor, and scores it (OPENAI_BASE_URL, OPENAI_API_KEY,
+#             EVALS_MODEL; CALLS=)
 # make docs  writes the pages that are made from the code; make views measures what an agent reads
 
 VENV := .venv
@@ -25,11 +27,12 @@ CHATS := 50
 BOTS_AT_ONCE := 200
 SECONDS := 30
 MINUTES := 10
+CALLS :=
 FILES :=
 VERSIONS :=
 
 .PHONY: install bots clients demo test test-all smoke lowest format lint types tests chaos pressure soak fuzz mutants \
-	docs views bench bench-quick bench-link dist clean
+	docs views bench bench-quick bench-link evals dist clean
 
 install: $(INSTALLED)
 
@@ -143,6 +146,9 @@ bench: $(VENV)/.bench
 
 bench-quick: $(INSTALLED)
 	$(BIN)/python -m benchmarks --quick
+
+evals: $(INSTALLED)
+	$(BIN)/python -m evals $(CALLS)
 
 clean:
 	rm -rf $(VENV) $(BOTS) $(CLIENTS) .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage .coverage.* \
