@@ -1,6 +1,8 @@
 """The scripted calls react to a supervisor: otherwise nobody could learn on them how to supervise."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from evi_mcp.simulator.scenario import Scenario, Whisper, scenarios
+from evi_mcp.simulator.scenario import Scenario, Temper, Whisper, scenarios
 from evi_mcp.simulator.whispers import is_whisper
 from tests.simulator.play import Event, Play
 
@@ -296,3 +298,28 @@ def test_the_same_commands_at_the_same_times_give_the_same_call() -> None:
         play.send("resume_assistant_message")
         calls.append(play.to_the_end())
     assert calls[0] == calls[1]
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
+
+
+def test_the_script_in_the_docs_can_be_played() -> None:
+    """Who writes a call starts from it."""
+    [example] = re.findall(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    script = Scenario.model_validate_json(example)
+    assert script.whispers and script.whispers[0].then == ()
+
+
+def test_the_table_in_the_docs_has_the_numbers_of_the_code() -> None:
+    """They are what an author reckons with."""
+    page, rules = PAGE.read_text(), Temper()
+    for what, change in [
+        ("while EVI is paused", rules.barge_in),
+        ("without a pause", rules.line_into_silence),
+        ("over EVI's own words", rules.line_over_evi),
+        (f"more than {rules.patience_s:g} s", rules.per_second_of_silence),
+        (f"more than {rules.tool_patience_s:g} s", rules.per_second_of_silence),
+        ("nobody answers a tool call", rules.tool_unanswered),
+    ]:
+        assert re.search(rf"\| [^|]*{re.escape(what)}[^|]*\| {re.escape(f'{change:+g}')}\b", page), what
+    assert all(f"| `{name}` |" in page for name in scenarios())
