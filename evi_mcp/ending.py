@@ -6,18 +6,20 @@ clock that nothing can hold up: neither an event loop that is stuck, nor a threa
 """
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from queue import SimpleQueue
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from evi_mcp import logs
+from evi_mcp.errors import EviMcpError
 
 LIMIT_S = 1.9
 """From the first reason to end until the process is gone, in seconds."""
@@ -33,6 +35,8 @@ _LEFT_ALONE = {
 }
 SIGNALS = signal.valid_signals() - {getattr(signal, name) for name in _LEFT_ALONE if hasattr(signal, name)}
 """Signals that would end the process at once, and need not."""
+
+_log = logging.getLogger(__name__)
 
 
 class Ending:
@@ -110,6 +114,30 @@ def now(status: int, patience_s: float = logs.FLUSH_S) -> NoReturn:
     """
     logs.flush(patience_s)
     os._exit(status)
+
+
+def run(serving: Coroutine[Any, Any, int]) -> NoReturn:
+    """Runs a server to its end, and ends the process with its status, whatever threads are left.
+
+    Raises:
+        EviMcpError: It could not begin.
+    """
+    asyncio.run(_run(serving))
+    raise AssertionError("it has ended the process")
+
+
+async def _run(serving: Coroutine[Any, Any, int]) -> NoReturn:
+    try:
+        status = await serving
+    except Exception as error:
+        cause: BaseException = error
+        while isinstance(cause, ExceptionGroup) and len(cause.exceptions) == 1:
+            cause = cause.exceptions[0]
+        if isinstance(cause, EviMcpError):
+            raise cause from None
+        _log.error("the server failed", exc_info=cause)
+        status = 1
+    now(status)  # within the loop: closing it would give the signals back
 
 
 def _name(signum: int) -> str:

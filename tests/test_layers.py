@@ -17,7 +17,7 @@ OURS = {
     "errors": {"quoting"},
     "writer": set(),
     "logs": {"quoting", "times", "writer"},
-    "ending": {"logs"},
+    "ending": {"errors", "logs"},
     "protocol": {"errors", "quoting"},
     "access": {"clock", "errors", "logs", "protocol", "quoting"},
     "config": {"addresses", "access", "protocol", "quoting", "errors"},

@@ -109,13 +109,13 @@ def serve(
     if settings.http is not None:
         from evi_mcp.server.http import serve as http
 
-        http.run(_serving(settings, inside, hub_at, http.serve))
+        ending.run(_serving(settings, inside, hub_at, http.serve))
     if sys.stdin.isatty():
         logs.say("evi-mcp speaks MCP on stdin and stdout; an MCP client starts it. Ctrl-C ends it.")
     with quickly():
         from evi_mcp.server import stdio
 
-    stdio.run(_serving(settings, inside, hub_at, stdio.serve))
+    ending.run(_serving(settings, inside, hub_at, stdio.serve))
 
 
 class _Serve(Protocol):

@@ -10,11 +10,13 @@ import anyio.lowlevel
 
 from evi_mcp.clock import Clock, sleep, timeout
 from evi_mcp.hub import ChatSource, Hub, SourceCommand
+from evi_mcp.hub.closes import INTERNAL_ERROR, NORMAL_CLOSURE
 from evi_mcp.hub.json_frames import Unreadable, read
 from evi_mcp.logs import fields
 from evi_mcp.openai_realtime import SOURCE
 from evi_mcp.openai_realtime.declared import SUPPORTS
 from evi_mcp.openai_realtime.endpoints import Endpoint
+from evi_mcp.openai_realtime.pausing import Held
 from evi_mcp.openai_realtime.reading import Message
 from evi_mcp.openai_realtime.refusals import FRESH_S, LONGEST_CALL, OVER, CallNotAttached, is_final, sentence
 from evi_mcp.openai_realtime.rest import NotDone, Rest, action_of
@@ -31,6 +33,10 @@ COMMAND_PATIENCE_S = 5.0
 LAST_WORD_S = 2.0
 """How long the end of a pause may take when this process ends."""
 MAX_FRESH_WAIT_S = 2.0
+LOST = "ERROR"
+"""The status of a chat whose call may go on, without anybody here who follows it."""
+RESUME = "resume_assistant_message"
+"""What is never too late: it waits for a connection for as long as the call lasts."""
 
 Open = Callable[[Endpoint, str], Awaitable[Socket]]
 _log = logging.getLogger(__name__)
@@ -46,6 +52,7 @@ class CallAdapter:
         rest: Ends and transfers calls.
         clock: The time.
         recap: Whether the model is asked for its account of what was said before.
+        held: What a former adapter of the call has left.
         fresh_s: For how long an id that was never seen may be unknown.
         reconnect_for_s: The chat ends after so many seconds without a connection.
         open_socket: Opens the sideband.
@@ -61,6 +68,7 @@ class CallAdapter:
         clock: Clock,
         *,
         recap: bool = False,
+        held: Held | None = None,
         fresh_s: float = FRESH_S,
         reconnect_for_s: float = RECONNECT_FOR_S,
         open_socket: Open = open_sideband,
@@ -71,7 +79,7 @@ class CallAdapter:
         self._fresh_s, self._reconnect_for_s = fresh_s, reconnect_for_s
         self._open, self._delays = open_socket, delays
         self._mask = Mask([endpoint.api_key.get_secret_value()])
-        self._translator = Translator(self._publish, secrets.token_hex(6), recap=recap)
+        self._translator = Translator(self._publish, secrets.token_hex(6), recap=recap, held=held)
         self._socket: Socket | None = None
         self._source: ChatSource | None = None
         self._changed = anyio.Event()
@@ -83,6 +91,11 @@ class CallAdapter:
         """Its end of the chat."""
         assert self._source is not None, "the call is not attached"
         return self._source
+
+    @property
+    def held(self) -> Held | None:
+        """What is left behind where the call was lost and may go on; `None` if nothing, or if it is over."""
+        return self._translator.held if self.source.chat.status == LOST else None
 
     async def attach(self) -> None:
         """Opens the sideband and the chat.
@@ -120,7 +133,7 @@ class CallAdapter:
                 with anyio.CancelScope(shield=True):
                     await self._leave(self._socket)
             if not self.source.ended:
-                self._end("this server no longer follows the call, which may go on", status="ERROR")
+                self._end("this server no longer follows the call, which may go on", status=LOST)
 
     async def _first_socket(self) -> Socket:
         ends, delays = self._clock.elapsed() + self._fresh_s, self._delays()
@@ -128,14 +141,14 @@ class CallAdapter:
             try:
                 return await self._open(self._endpoint, self.call_id)
             except Refused as refusal:
-                why, status, wait = sentence(refusal, self._fresh_s), refusal.status, refusal.retry_after
+                why, status, asked = sentence(refusal, self._fresh_s), refusal.status, refusal.retry_after
                 if is_final(status):
                     raise CallNotAttached(self.call_id, why, status) from None
             except Unreachable as trouble:
-                why, status, wait = str(trouble), None, None
-            wait = max(min(next(delays), MAX_FRESH_WAIT_S), wait or 0.0)
+                why, status, asked = str(trouble), None, None
+            wait = max(min(next(delays), MAX_FRESH_WAIT_S), asked or 0.0)
             if self._clock.elapsed() + wait > ends:
-                raise CallNotAttached(self.call_id, why, status)
+                raise CallNotAttached(self.call_id, why, status, asked)
             await sleep(self._clock, wait)
 
     async def _next_socket(self) -> Socket | None:
@@ -154,21 +167,22 @@ class CallAdapter:
                     return None
                 why, wait = sentence(refusal), refusal.retry_after or 0.0
                 if is_final(refusal.status):
-                    self._end(why, status="ERROR")
+                    self._end(why, status=LOST)
                     return None
             except Unreachable as trouble:
                 why = str(trouble)
             _log.warning("cannot connect again", extra=fields(chat_id=self.call_id, reason=why))
             wait = max(next(delays), wait)
             if self._clock.elapsed() + wait > ends:
-                self._end(f"gave up after {self._reconnect_for_s:g} s: {why}", status="ERROR")
+                self._end(f"gave up after {self._reconnect_for_s:g} s: {why}", status=LOST)
                 return None
             await sleep(self._clock, wait)
 
     def _end(self, reason: str, status: str = "USER_ENDED") -> None:
-        """Ends the chat, with everything that was said in it."""
+        """Ends the chat, with everything that was said in it. One that was lost may go on: whoever follows it may come
+        back, and is not told that it is over."""
         self._translator.finish()
-        self.source.end(reason, status=status)
+        self.source.end(reason, status=status, code=INTERNAL_ERROR if status == LOST else NORMAL_CLOSURE)
 
     def _lose(self, socket: Socket) -> None:
         self.source.away = True  # the hub refuses what would be spoken too late
@@ -244,7 +258,7 @@ class CallAdapter:
                     continue
                 if action is not None:
                     group.start_soon(self._act, command, *action)
-                elif await self._is_connected():
+                elif command.message["type"] == RESUME or await self._is_connected():
                     self._translator.command(command, self._clock.elapsed())
                     self._tell()
                 else:

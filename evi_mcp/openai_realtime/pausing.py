@@ -34,23 +34,48 @@ class _Change:
     note: str
 
 
+@dataclass(frozen=True)
+class Held:
+    """An assistant that is held back although nobody holds the call any more: what whoever attaches again has to know.
+
+    `detection` is the turn detection that a resume brings back. `resumed`: a resume was asked for, and nobody has seen
+    it take effect.
+    """
+
+    detection: Object
+    resumed: bool
+
+
 class Pause:
     """Holds the assistant back, and lets it go on.
 
     Args:
         outbox: Where client events are written.
         publish: Takes messages of the chat: what became of a pause.
+        held: What a former adapter of the call has left; `None` if nothing.
     """
 
-    def __init__(self, outbox: Outbox, publish: Callable[[Message], None]) -> None:
+    def __init__(self, outbox: Outbox, publish: Callable[[Message], None], held: Held | None = None) -> None:
         self._outbox = outbox
         self._publish = publish
         self._session: Object = {}
-        self._kept: Object = {}
+        self._kept: Object = held.detection if held is not None else {}
         self._unknown: Ticket | None = None  # a pause that waits for the state of the session
+        self._resuming: Ticket | None = None  # a resume that waits for it
         self._change: _Change | None = None
         self._repairs = 0
-        self.on = False
+        self.on = held is not None
+
+    @property
+    def held(self) -> Held | None:
+        """What is to be known if the call is lost now; `None` if the assistant is not held back."""
+        if self.on:
+            return Held(self._kept, resumed=False)
+        if self._resuming is not None:
+            return Held(self._kept, resumed=True)
+        if self._change is not None and self._change.wanted.get("create_response", True):
+            return Held(self._change.wanted, resumed=True)
+        return None
 
     def pause(self, ticket: Ticket, running: Iterable[Response]) -> None:
         """Holds the assistant back.
@@ -59,6 +84,9 @@ class Pause:
             ticket: Done once the session shows it.
             running: The responses that are made or heard now; they are cut.
         """
+        if self._resuming is not None:
+            self._finish(self._resuming, "Another command came before it took effect.")
+            self._resuming, self.on = None, True
         if not self.on:
             self.on, self._repairs, self._kept = True, 0, self._detection
             for response in running:
@@ -78,6 +106,13 @@ class Pause:
         if self._unknown is not None:
             self._unknown.refuse("it was resumed before it took effect")
             self._unknown = None
+        if self._resuming is not None:
+            self._finish(self._resuming, "Another command came before it took effect.")
+            self._resuming, was_on = None, True
+        if was_on and self._kept and not self._is_known:
+            self._resuming = ticket
+            self._outbox.send("session.update", session={"type": "realtime"})  # the answer shows what there is
+            return
         if was_on and self._kept:
             self._update(self._kept, ticket)
         else:
@@ -113,6 +148,10 @@ class Pause:
             ticket, self._unknown = self._unknown, None
             self._kept = detection
             self._hold(ticket)
+        elif self._resuming is not None:
+            ticket, self._resuming = self._resuming, None
+            self._update(self._kept, ticket)
+            self._kept = {}
         elif change is not None and all(detection.get(name) == value for name, value in change.wanted.items()):
             self._change = None
             if change.ticket is not None:
@@ -137,7 +176,7 @@ class Pause:
         """An update that was not answered is written again: twice is the same as once."""
         if self._change is not None:
             self._update(self._change.wanted, self._change.ticket, self._change.note)
-        elif self._unknown is not None:
+        elif self._unknown is not None or self._resuming is not None:
             self._outbox.send("session.update", session={"type": "realtime"})
 
     @property

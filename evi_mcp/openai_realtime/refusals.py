@@ -30,8 +30,9 @@ def sentence(refusal: Refused, fresh_s: float = FRESH_S) -> str:
                 " that has opened the call"
             )
         case 404:
+            waited = f", also after {fresh_s:g} s" if fresh_s else ""
             return (
-                f"the service knows no such call (HTTP 404{code}), also after {fresh_s:g} s: it is over, was never"
+                f"the service knows no such call (HTTP 404{code}){waited}: it is over, was never"
                 " established, or belongs to another project than OPENAI_API_KEY; a session that was opened over a"
                 " WebSocket has no call id and cannot be attached to"
             )
@@ -48,11 +49,12 @@ def sentence(refusal: Refused, fresh_s: float = FRESH_S) -> str:
 
 
 class CallNotAttached(Exception):
-    """There is no sideband to a call; `status` is the HTTP status, or `None` if there was no answer."""
+    """There is no sideband to a call; `status` is the HTTP status, or `None` if there was no answer. `retry_after`: as
+    in `Refused`."""
 
-    def __init__(self, call_id: str, why: str, status: int | None = None) -> None:
+    def __init__(self, call_id: str, why: str, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(call_id, why)
-        self.call_id, self.why, self.status = call_id, why, status
+        self.call_id, self.why, self.status, self.retry_after = call_id, why, status, retry_after
 
     def __str__(self) -> str:
         return f"{quote(self.call_id, 80)} was not attached: {self.why}."

@@ -14,6 +14,7 @@ from evi_mcp.protocol.call_commands import TransferChat
 from evi_mcp.protocol.codec import load_json
 from evi_mcp.quoting import quote
 from evi_mcp.upstream.environment import route_to, tls_context
+from evi_mcp.upstream.trouble import why
 
 if TYPE_CHECKING:
     import httpx
@@ -69,7 +70,12 @@ class Rest:
             with timeout(self._clock, WITHIN_S):
                 status, answer = await self._ask(self._endpoint.call_url(call_id, verb), body)
         except Exception as error:
-            raise NotDone(f"the service cannot be asked ({_why(error)})") from None
+            import httpx
+
+            cause = why(error) or "the connection broke"
+            if isinstance(error, httpx.ConnectError | httpx.ProxyError):
+                raise NotDone(f"the service cannot be asked ({cause})") from None
+            raise NotDone(f"the service did not answer ({cause}); it may have been done") from None
         if not status:
             raise NotDone(f"the service did not answer within {WITHIN_S:g} s; it may have been done")
         if not 200 <= status < 300:
@@ -119,13 +125,3 @@ def _said(answer: bytes) -> str:
         return ""
     error = thing(value, "error")
     return text(error, "message") or text(error, "code")
-
-
-def _why(error: Exception) -> str:
-    """What the system says; the text of other errors may repeat the request."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return "the connection broke"

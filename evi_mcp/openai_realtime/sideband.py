@@ -3,18 +3,28 @@
 import asyncio
 import json
 import logging
-import ssl
+import time
 from typing import Protocol
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import (
+    ConnectionClosed,
+    InvalidHandshake,
+    InvalidProxyStatus,
+    InvalidStatus,
+    InvalidURI,
+    ProxyError,
+    WebSocketException,
+)
 
 from evi_mcp import __version__
 from evi_mcp.openai_realtime.endpoints import Endpoint
 from evi_mcp.openai_realtime.reading import Message, text, thing
 from evi_mcp.protocol.codec import load_json
 from evi_mcp.upstream.environment import route_to, socket_options
+from evi_mcp.upstream.reconnect import retry_after
 from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, Unreachable
+from evi_mcp.upstream.trouble import why
 
 MAX_EVENT_BYTES = 32 * 2**20
 """The largest event that is read: an item that was asked for comes with up to 15 MiB of audio, as base64."""
@@ -98,19 +108,20 @@ async def open_sideband(endpoint: Endpoint, call_id: str) -> Socket:
         )
     except InvalidStatus as error:
         answer = error.response
-        raise Refused(answer.status_code, _code(answer.body), _retry_after(answer.headers.get("Retry-After"))) from None
+        wait = retry_after(answer.headers.get_all("Retry-After"), time.time())
+        raise Refused(answer.status_code, _code(answer.body), wait) from None
     except TimeoutError:
         raise Unreachable(f"no answer to the handshake within {OPEN_TIMEOUT_S:g} s") from None
-    except ssl.SSLCertVerificationError as error:
-        raise Unreachable(f"the service's TLS certificate is not valid ({error.verify_message})") from None
+    except InvalidProxyStatus as error:
+        raise Unreachable(f"the proxy opens no tunnel (HTTP {error.response.status_code})") from None
+    except ProxyError:
+        raise Unreachable("the proxy opens no tunnel") from None
     except (InvalidURI, UnicodeError):
         raise Unreachable("the base URL cannot be used for a WebSocket; check EVI_MCP_OPENAI_BASE_URL") from None
     except InvalidHandshake:
         raise Unreachable("the answer was no WebSocket handshake; check EVI_MCP_OPENAI_BASE_URL") from None
     except (OSError, EOFError, ValueError, WebSocketException) as error:
-        # Only what the system says goes on: the text of other errors may repeat the request.
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "the connection broke"
-        raise Unreachable(f"the service cannot be reached ({why})") from None
+        raise Unreachable(f"the service cannot be reached ({why(error) or 'the connection broke'})") from None
     return _Sideband(connection)
 
 
@@ -155,9 +166,3 @@ def _code(body: bytes | bytearray | None) -> str:
     except (ValueError, RecursionError):
         return ""
     return text(thing(value, "error"), "code")[:100] if isinstance(value, dict) else ""
-
-
-def _retry_after(header: str | None) -> float | None:
-    """Seconds; the form with a date is left to the caller's own patience."""
-    seconds = (header or "").strip()
-    return min(float(seconds), 3600.0) if seconds.isascii() and seconds.isdigit() else None

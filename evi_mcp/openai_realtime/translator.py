@@ -11,7 +11,7 @@ from evi_mcp.openai_realtime.endings import Endings
 from evi_mcp.openai_realtime.floor import Floor
 from evi_mcp.openai_realtime.heard import Conversation
 from evi_mcp.openai_realtime.outbox import Outbox
-from evi_mcp.openai_realtime.pausing import Pause
+from evi_mcp.openai_realtime.pausing import Held, Pause
 from evi_mcp.openai_realtime.reading import Message, Object, text, thing
 from evi_mcp.openai_realtime.recap import Recap
 from evi_mcp.openai_realtime.repair import BEFORE_ATTACH, Repair
@@ -35,9 +35,12 @@ class Translator:
         publish: Takes each message of the chat, in order.
         prefix: For the ids that it chooses; at most 16 letters and digits that no other client of the call uses.
         recap: Whether the model is asked, once, for its own account of what was said before.
+        held: What a former adapter of the call has left; `None` if nothing.
     """
 
-    def __init__(self, publish: Callable[[Message], None], prefix: str, *, recap: bool = False) -> None:
+    def __init__(
+        self, publish: Callable[[Message], None], prefix: str, *, recap: bool = False, held: Held | None = None
+    ) -> None:
         self._publish = publish
         self.outbox = Outbox(prefix)
         self._timeline = Timeline()
@@ -50,7 +53,9 @@ class Translator:
             self._timeline, self._caller, self._responses, self._endings, self._asked, self._floor.words_for
         )
         self._commands = Commands(self.outbox, self._conversation, self._endings, self._asked, self._floor, publish)
-        self._pause = Pause(self.outbox, publish)
+        self._pause = Pause(self.outbox, publish, held)
+        self._floor.paused = self._pause.on
+        self._is_to_resume = held is not None and held.resumed
         self._repair = Repair(self.outbox, self._timeline)
         self._recap = Recap(self.outbox) if recap else None
         self._shown: Message | None = None
@@ -63,6 +68,11 @@ class Translator:
         """Whether the assistant is held back from here."""
         return self._pause.on
 
+    @property
+    def held(self) -> Held | None:
+        """What whoever attaches again has to know if the call is lost now."""
+        return self._pause.held
+
     def connected(self) -> None:
         """The sideband is open, for the first time or again."""
         if self._connected_before:
@@ -73,6 +83,8 @@ class Translator:
             self._publish(dict(BEFORE_ATTACH))
             if self._recap is not None:
                 self._recap.ask()
+            if self._is_to_resume:
+                self._resume(Unheard({"type": "resume_assistant_message"}))
 
     def cut(self) -> None:
         """The sideband is gone. What was not written yet is dropped, and its senders are told."""

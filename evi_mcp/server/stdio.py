@@ -4,18 +4,14 @@ How the process ends, whoever wants it: the chats are left first (paused ones re
 what is asked gets its last answers, then the process goes. `evi_mcp.ending` keeps the time.
 """
 
-import asyncio
 import gc
 import logging
-from collections.abc import Coroutine
-from typing import Any, NoReturn
 
 import anyio
 
-from evi_mcp import ending, logs
+from evi_mcp import logs
 from evi_mcp.config import Settings
 from evi_mcp.ending import Ending
-from evi_mcp.errors import EviMcpError
 from evi_mcp.server import sdk
 from evi_mcp.server.pipes import open_stdin, open_stdout
 from evi_mcp.server.server import EviServer
@@ -76,24 +72,3 @@ async def serve(settings: Settings, connector: Connector | None = None, director
         end.begin(0, "stdin has ended")
         served.set()
     return end.status or 0
-
-
-def run(serving: Coroutine[Any, Any, int]) -> NoReturn:
-    """Runs `serve`, or what is wrapped around it, and ends the process, whatever threads are left.
-
-    Raises:
-        EviMcpError: It could not begin.
-    """
-    asyncio.run(_run(serving))
-    raise AssertionError("it has ended the process")
-
-
-async def _run(serving: Coroutine[Any, Any, int]) -> NoReturn:
-    try:
-        status = await serving
-    except EviMcpError:
-        raise
-    except Exception:
-        _log.exception("the server failed")
-        status = 1
-    ending.now(status)  # within the loop: closing it would give the signals back

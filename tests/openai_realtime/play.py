@@ -51,6 +51,13 @@ class Play:
         self.translator.connected()
         self._settle()
 
+    def attach_anew(self) -> None:
+        """The adapter has lost the call, and another one takes it on."""
+        held = self.translator.held
+        self.cut()
+        self.translator = Translator(self.messages.append, "other", held=held)
+        self.connect()
+
     def cut(self) -> None:
         self._settle()
         self.connected = False

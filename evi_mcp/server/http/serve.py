@@ -4,13 +4,12 @@ How it ends: `/readyz` says so for `EVI_MCP_DRAIN_S`; then waits return with the
 chats are left (paused ones resumed, sockets closed with 1000), and what still runs is cut.
 """
 
-import asyncio
 import gc
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import anyio
 
@@ -21,7 +20,7 @@ from evi_mcp.access.tokens import TokenFile
 from evi_mcp.addresses import host_and_port, is_this_machine
 from evi_mcp.clock import SystemClock
 from evi_mcp.config import Settings
-from evi_mcp.ending import Ending, now
+from evi_mcp.ending import Ending
 from evi_mcp.errors import EviMcpError, InvalidSetting
 from evi_mcp.server.http.app import PATH, STATIC_PATH, Door, Web, resource_url
 from evi_mcp.server.http.asking import Asking
@@ -189,26 +188,3 @@ async def serve(settings: Settings, connector: Connector | None = None, director
     finally:
         listener.close()
     return ending.status or 0
-
-
-def run(serving: Coroutine[Any, Any, int]) -> NoReturn:
-    """Runs `serve`, or what is wrapped around it, and ends the process, whatever threads are left.
-
-    Raises:
-        EviMcpError: It could not begin.
-    """
-    asyncio.run(_run(serving))
-    raise AssertionError("it has ended the process")
-
-
-async def _run(serving: Coroutine[Any, Any, int]) -> NoReturn:
-    try:
-        status = await serving
-    except Exception as error:
-        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        if isinstance(error, EviMcpError):
-            raise error from None
-        _log.error("the server failed", exc_info=error)
-        status = 1
-    now(status)  # within the loop: closing it would give the signals back

@@ -121,6 +121,11 @@ class OpenAISimulator:
             with timeout(self._clock, BREAK_S / self._speed):
                 await anyio.sleep_forever()
 
+    @property
+    def running(self) -> tuple[str, ...]:
+        """The ids of the calls that go on."""
+        return tuple(self._calls)
+
     def call(self, call_id: str) -> RealtimeCall:
         """A call that goes on."""
         return self._calls[call_id].call
