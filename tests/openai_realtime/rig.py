@@ -1,5 +1,6 @@
 """A simulated service, a hub and the calls that are attached to it, over real sockets."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import repeat
@@ -50,13 +51,9 @@ class Supervisor:
         self.seen: list[Message] = []
 
     async def send(self, type_: str, /, **fields: Any) -> None:
-        import json
-
         await self._transport.send(json.dumps({"type": type_, **fields}))
 
     async def until(self, type_: str, which: Callable[[Message], bool] = lambda _: True) -> Message:
-        import json
-
         while True:
             self.seen.append(json.loads(await self._transport.receive()))
             if self.seen[-1]["type"] == type_ and which(self.seen[-1]):

@@ -2,7 +2,7 @@
 
 import hmac
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from random import Random
 from types import TracebackType
@@ -141,6 +141,10 @@ class OpenAISimulator:
     def cut(self, call_id: str, code: int = 1011) -> None:
         """Closes the sidebands of a call, which goes on."""
         self._calls[call_id].cut(code)
+
+    def cut_after(self, call_id: str, gaps: Iterator[int]) -> None:
+        """Does so after so many events, and again, for as long as there are gaps."""
+        self._calls[call_id].cut_after(gaps)
 
     def push(self, call_id: str, event: Object) -> None:
         """Sends any event on all sidebands of a call, also one that the service would not."""

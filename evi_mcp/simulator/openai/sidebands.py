@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -45,11 +45,23 @@ class ServedCall:
     def __init__(self) -> None:
         self.sockets: list[_Socket] = []
         self.changed = anyio.Event()
+        self._gaps: Iterator[int] = iter(())
+        self._until_cut: int | None = None
 
     def push(self, event: Object) -> None:
         """Sends an event on all sidebands."""
         for socket in self.sockets:
             socket.push(event)
+        if self.sockets and self._until_cut is not None:
+            self._until_cut -= 1
+            if self._until_cut <= 0:
+                self.cut(1011)
+                self._until_cut = next(self._gaps, None)
+
+    def cut_after(self, gaps: Iterator[int]) -> None:
+        """Closes all sidebands after so many events, and again; an event that nobody is sent does not count."""
+        self._gaps = gaps
+        self._until_cut = next(gaps, None)
 
     def wake(self) -> None:
         """Something was done to the call: whoever plays it looks again when the next thing is due."""
