@@ -56,6 +56,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     quick: bool | None = None
     asked_text: str | None = None
     reworded: bool | None = None
+    heard: str | None = None
+    heard_ms: int | None = None
+    late: bool | None = None
     replayed: bool | None = None
     begin_ms: int | None = None
     end_ms: int | None = None

@@ -7,6 +7,7 @@ from typing import Any
 from evi_mcp.protocol.cutting import MAX_TEXT, cut_name, cut_text
 from evi_mcp.protocol.fast_decode import FastMessage
 from evi_mcp.protocol.messages import (
+    AssistantEnd,
     AssistantMessage,
     AssistantProsody,
     AudioOutput,
@@ -19,6 +20,7 @@ from evi_mcp.protocol.messages import (
     ToolError,
     ToolResponse,
     UnknownMessage,
+    UserInterruption,
     UserMessage,
 )
 from evi_mcp.protocol.parts import Inference, json_text
@@ -36,14 +38,15 @@ def facts_of(message: Message) -> dict[str, Any]:
     facts: dict[str, Any] = {"type": cut_name(message.type)}
     match message:
         case UserMessage():
-            facts |= _spoken("user", message)
-            facts["interim"] = message.interim or None
-            if message.time:
-                facts |= {"begin_ms": message.time.begin, "end_ms": message.time.end}
+            facts |= _spoken("user", message) | _timed(message)
+            facts |= {"interim": message.interim or None, "late": message.late or None}
         case AssistantMessage():
             facts |= _spoken("assistant", message)
             facts |= {"message_id": _name(message.id), "quick": message.is_quick_response or None}
             facts |= {"asked_text": _kept(message.asked_text), "reworded": message.reworded or None}
+            facts |= {"heard": _name(message.heard), "late": message.late or None}
+        case UserInterruption() | AssistantEnd():
+            facts |= {"heard": _name(message.heard), "heard_ms": message.heard_ms}
         case ChatMetadata():
             facts |= {
                 "chat_group_id": _name(message.chat_group_id),
@@ -129,6 +132,10 @@ def _spoken(speaker: str, message: UserMessage | AssistantMessage) -> dict[str, 
         "scores": _scores(message.models),
         "from_text": message.from_text or None,
     }
+
+
+def _timed(message: UserMessage) -> dict[str, Any]:
+    return {"begin_ms": message.time.begin, "end_ms": message.time.end} if message.time else {}
 
 
 def _scores(models: Inference | None) -> Mapping[str, float] | None:

@@ -94,7 +94,7 @@ class History:
         """The frames for a consumer that attaches; first, where something is missing, how much."""
         frames = [entry.frame for entry in self if entry.shown]
         if self.dropped:
-            frames.insert(0, write({"type": TRUNCATED, "dropped": dict(self.dropped)}))
+            frames.insert(0, write(_truncated(self.dropped)))
         return frames
 
     def drop_audio(self) -> None:
@@ -113,6 +113,12 @@ class History:
             if entry.shown:
                 known = entry.type in self.dropped or len(self.dropped) < MAX_COUNTED_TYPES
                 self.dropped[entry.type if known else _OTHER] += 1
+
+
+def _truncated(dropped: Counter[str]) -> dict[str, object]:
+    counts = ", ".join(f"{count} {type_}" for type_, count in dropped.most_common())
+    said = f"The history is longer than the hub keeps; the oldest messages are left out: {counts}."
+    return {"type": TRUNCATED, "dropped": dict(dropped), "message": said}
 
 
 class _Kept:

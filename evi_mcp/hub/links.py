@@ -188,7 +188,12 @@ class LinkConnection:
             self.tell()
         session.received = n  # taken, whatever it is: it would else come again and again
         if missing:
-            said = {"type": DROPPED, "counts": {"unknown": missing}, "reason": "the bot left out numbers"}
+            said = {
+                "type": DROPPED,
+                "counts": {"unknown": missing},
+                "reason": "the bot left out numbers",
+                "message": f"{missing} messages of the bot did not come; what was in them is not known.",
+            }
             self._links.chats.publish(session.chat, said, at_ms)
         if not isinstance(message, dict):
             raise Unreadable("a message that is not an object")

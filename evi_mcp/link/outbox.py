@@ -195,7 +195,13 @@ class Outbox:
         return bool(self._again)
 
     def _note(self) -> Held:
-        note = {"type": DROPPED, "counts": dict(self._dropped), "reason": "the link's queue was full"}
+        counts = ", ".join(f"{count} {type_}" for type_, count in self._dropped.most_common())
+        note = {
+            "type": DROPPED,
+            "counts": dict(self._dropped),
+            "reason": "the link's queue was full",
+            "message": f"The link to the hub could not keep up, and these are missing here: {counts}.",
+        }
         held = Held(DROPPED, json.dumps(note).encode(), stands_for=self._dropped)
         self._dropped = Counter()
         self._bytes += len(held.payload)

@@ -49,8 +49,7 @@ class Recap:
         return {
             "type": "recap",
             "by": "the model",
-            "content": said if not failed else "",
-            "message": "The model gave no account of what was said before."
+            "message": "The model gave no account of what was said before the attach."
             if failed
-            else "This is the model's own account of what was said before, not a record.",
+            else f"The model's own account of what was said before the attach, not a record: {said}",
         }

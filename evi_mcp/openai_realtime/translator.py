@@ -109,7 +109,8 @@ class Translator:
                 self._repair.joins(key, previous)
                 self._caller.committed(key, previous)
             case ["input_audio_buffer", "dtmf_event_received"]:
-                self._timeline.last({"type": "dtmf", "key": text(event, "event")})
+                key = text(event, "event")
+                self._timeline.last({"type": "dtmf", "key": key, "message": f"The caller pressed {key}."})
             case ["output_audio_buffer", "started" | "stopped" | "cleared"]:
                 if self._responses.get(text(event, "response_id")) is None:
                     self._repair.mentions(text(event, "response_id"))

@@ -55,12 +55,12 @@ def decode_fast(frame: str) -> FastMessage | None:
     except _NOT_SO:
         return None
     match found:
-        case _UserMessage(said, models, time, from_text, interim):
+        case _UserMessage(said, models, time, from_text, interim, _):
             return FastMessage(
                 *("user_message", said.content, None, None, None, models.packed()),
                 *(time.begin, time.end, from_text, interim),
             )
-        case _AssistantMessage(name, said, models, from_text, quick, _, _):
+        case _AssistantMessage(name, said, models, from_text, quick):
             return FastMessage(
                 *("assistant_message", said.content, name, None, None, models.packed()),
                 *(None, None, from_text, False, quick),
@@ -137,6 +137,7 @@ class _UserMessage(Struct, gc=False, tag="user_message"):
     time: _Interval
     from_text: bool = False
     interim: bool = False
+    late: None = None  # what only adapters say is rare, and left to `codec.decode`
 
 
 class _AssistantMessage(Struct, gc=False, tag="assistant_message"):
@@ -145,8 +146,10 @@ class _AssistantMessage(Struct, gc=False, tag="assistant_message"):
     models: _Inference
     from_text: bool = False
     is_quick_response: bool = False
-    asked_text: None = None  # a line that was asked for is rare, and left to `codec.decode`
+    asked_text: None = None
     reworded: None = None
+    heard: None = None
+    late: None = None
 
 
 class _AssistantProsody(Struct, gc=False, tag="assistant_prosody"):
@@ -155,7 +158,7 @@ class _AssistantProsody(Struct, gc=False, tag="assistant_prosody"):
 
 
 class _AssistantEnd(Struct, gc=False, tag="assistant_end"):
-    pass
+    heard: None = None
 
 
 class _AudioOutput(Struct, gc=False, tag="audio_output"):

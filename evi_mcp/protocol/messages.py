@@ -56,7 +56,7 @@ class UserMessage(Message):
     """Something the user said, or typed through `user_input` (`from_text`).
 
     `interim` transcripts are provisional, come only to chats opened with `verbose_transcription`,
-    and are superseded by the next one and by the final one.
+    and are superseded by the next one and by the final one. `late` is an adapter's: it came too late for its place.
     """
 
     type: Literal["user_message"]
@@ -66,6 +66,7 @@ class UserMessage(Message):
     from_text: bool = False
     interim: bool = False
     language: Text = None
+    late: bool = False
 
 
 class AssistantMessage(Message):
@@ -73,7 +74,7 @@ class AssistantMessage(Message):
 
     `from_text` means that it was given as `assistant_input`; `is_quick_response` marks the short
     first reply of EVI 3. `asked_text` and `reworded` are an adapter's, for services that say a line in their own way:
-    what was given, and whether other words were said.
+    what was given, and whether other words were said. So are `heard` (`none`, or `part` of it) and `late`.
     """
 
     type: Literal["assistant_message"]
@@ -85,6 +86,8 @@ class AssistantMessage(Message):
     language: Text = None
     asked_text: Text = None
     reworded: bool = False
+    heard: Text = None
+    late: bool = False
 
 
 class AssistantProsody(Message):
@@ -105,16 +108,24 @@ class AudioOutput(Message):
 
 
 class AssistantEnd(Message):
-    """EVI's turn is complete. Interruptions and tool calls may leave it out."""
+    """EVI's turn is complete. Interruptions and tool calls may leave it out. `heard` and `heard_ms` are an adapter's,
+    as in `UserInterruption`, where somebody else than the user has cut it."""
 
     type: Literal["assistant_end"]
+    heard: Text = None
+    heard_ms: Milliseconds | None = None
 
 
 class UserInterruption(Message):
-    """The user spoke over EVI. `time` is Unix time; its unit is not stated."""
+    """The user spoke over EVI. `time` is Unix time; its unit is not stated.
+
+    `heard` (`none`, or `part` of it) and `heard_ms` are an adapter's: how much of what was cut the user has heard.
+    """
 
     type: Literal["user_interruption"]
     time: int | float | None = None
+    heard: Text = None
+    heard_ms: Milliseconds | None = None
 
 
 def _is_for_clients(fields: dict[str, Any]) -> bool:

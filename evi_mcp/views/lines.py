@@ -45,9 +45,11 @@ def event_words(item: shapes.Event, *, in_full: bool = False) -> str:
             ("from text", "from_text"),
             ("quick", "quick"),
             ("reworded", "reworded"),
+            ("late", "late"),
         )
         if item.get(key)
     ]
+    flags += _heard(item)
     if flags:
         parts.append(f"({', '.join(flags)})")
     if "text" in item:
@@ -79,8 +81,16 @@ def event_words(item: shapes.Event, *, in_full: bool = False) -> str:
     return " ".join(parts)
 
 
-_TELLING = frozenset({"history_truncated", "messages_dropped"})
-"""Types of a hub's that say in a sentence what is missing."""
+def _heard(item: shapes.Event) -> list[str]:
+    """How much of it the person on the line has heard, where that is known."""
+    if "heard" not in item:
+        return []
+    much = "not heard" if item["heard"] == "none" else "heard in part"
+    return [f"{much}, {item['heard_ms'] / 1000:.1f} s of it" if item.get("heard_ms") else much]
+
+
+_TELLING = frozenset({"dtmf", "history_truncated", "messages_dropped", "recap"})
+"""Types of a hub's that say in a sentence what there is to know."""
 
 
 def _told(item: shapes.Event) -> str | None:

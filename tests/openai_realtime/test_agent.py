@@ -1,6 +1,7 @@
 """An agent at the tools of the MCP server supervises a call of another service: nothing above the hub knows."""
 
 import json
+import re
 
 import pytest
 
@@ -132,3 +133,19 @@ async def test_what_was_said_before_the_attach_is_a_gap() -> None:
             text = await agent.text("read_events", chat_id=call_id)
             assert "gap: before_attach, the service gives no history" in text
             assert 'history_truncated "The service gives no history' in text
+
+
+async def test_what_only_such_a_call_has_is_read_in_words() -> None:
+    """Keys, what was not heard, what comes too late, what the model recalls: JSON and field names tell a model less."""
+    async with rig() as made:
+        connector = CallsConnector(made.hub.connector, made.calls, made.hub)
+        async with supervising(connector=connector) as server, agent_on(server) as agent:
+            call_id = made.service.start_call("support", tool_timeout_s=0.3)
+            await agent.call("attach_chat", chat_id=call_id)
+            made.service.push(call_id, {"type": "input_audio_buffer.dtmf_event_received", "event": "5"})
+            await agent.until_state("ended", call_id)
+            text = await agent.text("read_events", chat_id=call_id, limit=200, max_chars=50_000)
+            assert 'dtmf "The caller pressed 5."' in text
+            assert re.search(r"user_interruption \((not heard|heard in part, [\d.]+ s of it)\)", text)
+            page = await agent.call("read_events", chat_id=call_id, types=["user_interruption"])
+            assert page["events"][0]["heard"] in ("part", "none")

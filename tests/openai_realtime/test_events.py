@@ -136,7 +136,7 @@ def test_keys_that_the_caller_presses_are_told() -> None:
     play.translator.receive(
         {"type": "input_audio_buffer.dtmf_event_received", "event": "5", "received_at": 1}, play.now, AT_MS
     )
-    assert play.of("dtmf") == [{"type": "dtmf", "key": "5"}]
+    assert play.of("dtmf") == [{"type": "dtmf", "key": "5", "message": "The caller pressed 5."}]
 
 
 def test_a_response_outside_of_the_conversation_is_not_told() -> None:
@@ -176,5 +176,5 @@ def test_a_recap_is_the_models_account_and_says_so() -> None:
     play.connect()
     play.wait(5)
     [recap] = play.of("recap")
-    assert "coffee machine" in recap["content"] and "own account" in recap["message"]
+    assert "own account" in recap["message"] and "coffee machine" in recap["message"]
     assert not [m for m in play.of("assistant_message") if "coffee machine" in m["message"]["content"]]
