@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, SecretStr, model_validator
 
-from evi_mcp.protocol.parts import Inference, Interval, Names, Said, Shape, Text
+from evi_mcp.protocol.parts import Inference, Interval, Milliseconds, Names, Said, Shape, Text
 from evi_mcp.protocol.redaction import REDACTED, Mask, redact
 
 RESERVED_TYPES = frozenset({"chat_state", "command", "protocol_fault"})
