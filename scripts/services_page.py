@@ -14,6 +14,7 @@ ROWS = {
     "end_chat": "end the call (`end_chat`)",
     "transfer_chat": "transfer the call (`transfer_chat`)",
     "history": "history before the attach",
+    "recap": "the model's own account of it (`recap`)",
     "words": "the caller's words",
     "interim": "words while they are spoken",
     "interruptions": "interruptions",
@@ -35,7 +36,9 @@ EVI = {
     "foreign_answers": "not promised",
     "tried": "simulated, with Hume's own client",
 }
-LINK = dict.fromkeys((*EVI_COMMANDS, "end_chat", "transfer_chat"), "as the bot declares") | {
+OTHERS = {"end_chat", "transfer_chat", "recap"}
+"""Commands that EVI has not."""
+LINK = dict.fromkeys((*EVI_COMMANDS, *OTHERS), "as the bot declares") | {
     "history": "since the bot dialled in",
     "words": "as the bot tells",
     "interim": "as the bot tells",
@@ -50,7 +53,7 @@ def table() -> str:
     """The table in Markdown: one column for each service."""
     columns: dict[str, list[str]] = {
         "EVI and compatible": column(EVI_COMMANDS, EVI),
-        "Hub link": column(EVI_COMMANDS | {"end_chat", "transfer_chat"}, LINK),
+        "Hub link": column(EVI_COMMANDS | OTHERS, LINK),
         **{name: column(frozenset(SUPPORTS), {**FEATURES, **more}) for name, more in SERVICES.items()},
     }
     lines = [f"| Feature | {' | '.join(columns)} |", f"| --- |{' --- |' * len(columns)}"]
@@ -63,6 +66,6 @@ def column(supports: frozenset[str], more: Mapping[str, str]) -> list[str]:
     """The cells of a service: a command that is not declared is not there, whatever else is said of it."""
     cells = []
     for name in ROWS:
-        is_command = name in EVI_COMMANDS or name in ("end_chat", "transfer_chat")
+        is_command = name in EVI_COMMANDS | OTHERS
         cells.append("no" if is_command and name not in supports else more.get(name, "yes"))
     return cells

@@ -6,6 +6,7 @@ SUPPORTS = (
     "assistant_input",
     "end_chat",
     "pause_assistant_message",
+    "recap",
     "resume_assistant_message",
     "session_settings",
     "tool_error",
@@ -13,14 +14,15 @@ SUPPORTS = (
     "transfer_chat",
     "user_input",
 )
-"""The commands that the adapter takes: EVI's, and two that EVI has not."""
+"""The commands that the adapter takes: EVI's, and three that EVI has not."""
 
 FEATURES: Mapping[str, str] = {
     "assistant_input": "asked for; `reworded` if other words were said",
     "pause_assistant_message": "emulated: another client can make it begin a word",
+    "recap": "yes, labelled as that; costs tokens",
     "session_settings": "prompt, tools, whispers, variables; voice before the first sound",
     "transfer_chat": "SIP calls only",
-    "history": "no: the log begins at the attach; `recap` asks the model",
+    "history": "no: the log begins at the attach",
     "words": "if the session has `audio.input.transcription`",
     "interim": "if the session has it",
     "interruptions": "yes, with how much was heard",

@@ -57,7 +57,8 @@ class Translator:
         self._floor.paused = self._pause.on
         self._is_to_resume = held is not None and held.resumed
         self._repair = Repair(self.outbox, self._timeline)
-        self._recap = Recap(self.outbox) if recap else None
+        self._recap = Recap(self.outbox)
+        self._is_to_recap = recap
         self._shown: Message | None = None
         self._connected_before = False
         self.expired = False
@@ -81,8 +82,8 @@ class Translator:
         else:
             self._connected_before = True
             self._publish(dict(BEFORE_ATTACH))
-            if self._recap is not None:
-                self._recap.ask()
+            if self._is_to_recap:
+                self._recap.ask(Unheard({"type": "recap"}))
             if self._is_to_resume:
                 self._resume(Unheard({"type": "resume_assistant_message"}))
 
@@ -91,6 +92,7 @@ class Translator:
         self.outbox.take()
         self._floor.cut()
         self._commands.cut()
+        self._recap.cut()
 
     def receive(self, event: Object, now: float, at_ms: int) -> None:
         """An event of the service. One that is new, or not as documented, does no harm."""
@@ -127,6 +129,8 @@ class Translator:
                 self._pause.pause(ticket, running.values())
             case "resume_assistant_message":
                 self._resume(ticket)
+            case "recap":
+                self._recap.ask(ticket)
             case _:
                 self._commands.take(ticket, now)
         self._floor.paused = self._pause.on
@@ -200,7 +204,7 @@ class Translator:
                 self._began(self._conversation.begun(value), at_ms)
             case ["done"]:
                 response = self._conversation.finished(value, at_ms)
-                if self._recap is not None and (account := self._recap.take(value)) is not None:
+                if (account := self._recap.take(value)) is not None:
                     self._timeline.now(account)
                 self._commands.response_done(response.id)
                 self._floor.ended(response, now)
@@ -256,6 +260,7 @@ class Translator:
                 self._commands.failed(event_id, error)
                 or self._floor.failed(event_id, error)
                 or self._pause.failed(event_id, error)
+                or self._recap.failed(event_id, error)
                 or self.outbox.is_ours(event_id)
             ):
                 return

@@ -1,4 +1,4 @@
-"""Two commands that EVI has not, for chats whose `supports` names them: ending a call, and handing it on."""
+"""Commands that EVI has not, for chats whose `supports` names them: ending a call, handing it on, and a recap."""
 
 from typing import Annotated, Literal
 
@@ -18,3 +18,10 @@ class TransferChat(Command):
 
     type: Literal["transfer_chat"] = "transfer_chat"
     target_uri: Annotated[str, Field(pattern=r"^(tel|sips?):[!-~]{1,500}$")]
+
+
+class AskForRecap(Command):
+    """Asks the model for its own account of what was said, where there is no history. Its effect is a `recap`; nobody
+    on the line hears of it."""
+
+    type: Literal["recap"] = "recap"

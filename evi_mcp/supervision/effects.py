@@ -161,6 +161,13 @@ class Acknowledged:
         return Verdict.PROOF if confirmed else None
 
 
+class Recalled:
+    """What the model says of a call comes as a `recap`."""
+
+    def judge(self, event: Event, claimed: bool) -> Verdict | None:
+        return Verdict.PROOF if event.type == "recap" and not claimed and not event.replayed else None
+
+
 def note_of(event: Event) -> str | None:
     """What a service says beside a proof, in sentences; `None` if nothing."""
     note = payload_of(event).get("note") if event.type == COMMAND_RESULT else None

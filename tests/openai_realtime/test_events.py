@@ -166,15 +166,3 @@ def test_secrets_of_an_mcp_server_are_not_told() -> None:
     tool = {"type": "mcp", "server_label": "crm", "authorization": "a-secret", "headers": {"X": "a-secret"}}
     translator.receive({"type": "session.updated", "session": {"type": "realtime", "tools": [tool]}}, 0, AT_MS)
     assert messages == [{"type": "session_settings", "tools": [{"type": "mcp", "name": "crm"}]}]
-
-
-def test_a_recap_is_the_models_account_and_says_so() -> None:
-    """There is no history; what the model says of it is no record."""
-    play = Play("support", connect=False)
-    play.wait(20)
-    play.translator = Translator(play.messages.append, "test", recap=True)
-    play.connect()
-    play.wait(5)
-    [recap] = play.of("recap")
-    assert "own account" in recap["message"] and "coffee machine" in recap["message"]
-    assert not [m for m in play.of("assistant_message") if "coffee machine" in m["message"]["content"]]
