@@ -150,10 +150,10 @@ class Settings(BaseSettings):
         " X-Forwarded-Proto are believed.",
     )
     max_waits: int = Field(
-        default=2000,
-        ge=1,
-        le=100_000,
-        description="Calls of wait_for_events that wait at once, and over HTTP streams that listen at once.",
+        default=2000, ge=1, le=100_000, description="Calls of wait_for_events, and over HTTP streams, that wait at once."
+    )
+    max_wait: float = Field(
+        default=50.0, ge=1, le=50, description="Seconds after which wait_for_events returns, whatever was asked for."
     )
     caller_waits: int = Field(
         default=100, ge=1, le=100_000, description="Calls that wait at once for the holder of one token."

@@ -272,6 +272,13 @@ class Reminders:
         if len(self._told) > MAX_REMINDERS:
             self._told.popitem(last=False)
 
+    def take_back(self, timer: Timer, caller: str, page: int) -> None:
+        """What `tell` said of this page: it was never received."""
+        key = caller, timer.call, timer.seconds
+        told = self._told.get(key)
+        if told is not None and told.page == page:
+            self._told[key] = told._replace(times=told.times_before)
+
 
 @lru_cache(maxsize=4)  # several triggers look at the same event, one after the other
 def _plain(text: str) -> str:

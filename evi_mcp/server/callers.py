@@ -5,6 +5,7 @@ Over HTTP all share a seat, and the caller of each request is the one whose toke
 client claims.
 """
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -20,6 +21,8 @@ from evi_mcp.supervision.service import Service
 PRINCIPAL = "evi_mcp.principal"
 """The key in the ASGI scope of a request under which its `Principal` is; absent where no token is asked for."""
 
+_TIMED_OUT = re.compile("time.?out|timed.?out", re.IGNORECASE)
+"""The reason of a cancellation, in the words of the TypeScript and Python SDKs and of what is built on them."""
 _desk: ContextVar[Desk] = ContextVar("desk")
 _numbers = count(1)
 
@@ -63,7 +66,11 @@ async def at_the_desk(ctx: Any, call_next: Any) -> Any:
         claimed = _claimed_in(ctx.params)
     else:
         claimed = params.client_info.name if params else ""
-    token = _desk.set(ctx.lifespan_context.desk(claimed, ctx.request))
+    desk = ctx.lifespan_context.desk(claimed, ctx.request)
+    if ctx.method == "notifications/cancelled" and ctx.params:
+        reason = str(ctx.params.get("reason", ""))
+        desk.no_longer_awaited(str(ctx.params.get("requestId")), timed_out=_TIMED_OUT.search(reason) is not None)
+    token = _desk.set(desk)
     try:
         return await call_next(ctx)
     finally:

@@ -213,6 +213,11 @@ class Desk:
             account=self.caller.principal.key if self.caller.principal is not None else None,
         )
 
+    def no_longer_awaited(self, request: str, *, timed_out: bool) -> None:
+        """The caller's client no longer waits for the answer to this request; see `Patience.cancelled`."""
+        patience, now = self._registry.waits.patience, self.clock.elapsed()
+        patience.cancelled(self.caller.id, request, now, timed_out=timed_out)
+
     # Acting
 
     def _command(self) -> None:

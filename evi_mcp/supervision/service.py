@@ -123,7 +123,7 @@ async def open_service(
             max_audio=settings.audio_kib * 1024,
         )
         pace = replace(pace or Pace(), reconnect_for=settings.reconnect_for)
-        waits = Waits(settings.max_waits, settings.caller_waits)
+        waits = Waits(settings.max_waits, settings.caller_waits, settings.max_wait)
         registry = await stack.enter_async_context(
             ChatRegistry(house, max_chats=settings.max_chats, pace=pace, waits=waits)
         )

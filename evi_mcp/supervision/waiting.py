@@ -3,7 +3,8 @@ sleeper."""
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -16,6 +17,7 @@ from evi_mcp.errors import CallerLimit, EviMcpError, TokenEnded, TooManyWaits
 from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.supervision.feed import Scope, Subscription
 from evi_mcp.supervision.live_chat import LiveChat
+from evi_mcp.supervision.patience import SHARE, Call, Patience
 from evi_mcp.wakeups import Bell, Signal
 
 _MOVES_TIMERS = CUTS_SHORT | {"tool_call"}
@@ -28,9 +30,12 @@ class Waits:
     Args:
         most: Of all callers together.
         most_each: Of each caller that shows a token.
+        longest: Seconds that any of them may take.
     """
 
-    def __init__(self, most: int = 2000, most_each: int = 100) -> None:
+    def __init__(self, most: int = 2000, most_each: int = 100, longest: float = math.inf) -> None:
+        self.longest = longest
+        self.patience = Patience()
         self.most = most
         self.most_each = most_each
         self._waiting: dict[Wait, None] = {}
@@ -163,6 +168,7 @@ class Wait:
         self.by = WokenBy.TIMEOUT
         self.reason: str | None = None
         self.met: Met | None = None
+        self._told: tuple[LiveChat, Timer, int] | None = None
         self.ended: str | None = None
         """The chat whose end has woken it."""
 
@@ -202,6 +208,38 @@ class Wait:
             self._meet(min(found, key=lambda met: met.seq or 0))
         return self.woken
 
+    def at_most(self, seconds: float) -> tuple[float, float | None]:
+        """How long it may last if so many are asked for, and after how many its client gives up if that is why it is
+        less; `None` if the reason is `Waits.longest`, or there is none."""
+        gives_up_after = self._waits.patience.of(self._caller, self._clock.elapsed())
+        allowed = min(seconds, self._waits.longest)
+        patient = SHARE * gives_up_after
+        return (patient, gives_up_after) if patient < allowed else (allowed, None)
+
+    @contextmanager
+    def asked(self, question: Hashable, request: str) -> Iterator[Call]:
+        """While the answer is waited for: what the client shows of its patience is noted.
+
+        Args:
+            question: As for `Call`.
+            request: Likewise.
+        """
+        patience = self._waits.patience
+        call = Call(question, request, self._clock.elapsed(), self.dismiss, self._take_back)
+        patience.begin(self._caller, call)
+        try:
+            yield call
+        except BaseException:
+            patience.abandoned(self._caller, call, self._clock.elapsed())
+            raise
+        call.ended = self._clock.elapsed()
+
+    def _take_back(self) -> None:
+        """The timer that has woken it wakes its caller again: what it said was never received."""
+        if self._told is not None:
+            chat, timer, page = self._told
+            chat.reminders.take_back(timer, self._caller, page)
+
     def dismiss(self, refusal: EviMcpError | None = None) -> None:
         """It returns now; with `refusal`, it raises that."""
         self.dismissed, self._refusal = True, refusal or self._refusal
@@ -222,7 +260,8 @@ class Wait:
             due, elapsed = min(self._due(), default=None, key=lambda due: due.at), self._clock.elapsed()
             if due is not None and due.at <= elapsed:
                 read_to = self._read_to(due.chat)
-                due.chat.reminders.tell(due.timer, self._caller, elapsed, read_to=read_to, page=self._reserve())
+                self._told = due.chat, due.timer, self._reserve()
+                due.chat.reminders.tell(due.timer, self._caller, elapsed, read_to=read_to, page=self._told[2])
                 self._meet(due.met)
                 return
             if ends <= elapsed:

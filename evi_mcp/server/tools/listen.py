@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeGuard, cast
 
-import anyio
 from mcp_types import CallToolResult
 from pydantic import BeforeValidator, Field
 
@@ -13,6 +12,7 @@ from evi_mcp.access.callers import Access
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.pages import Filter, Page, Start, read_page
 from evi_mcp.chat.triggers import AnyTrigger, OnEvent, OnExpression
+from evi_mcp.clock import Clock
 from evi_mcp.errors import InvalidArgument
 from evi_mcp.ledger.cursors import EARLIEST, LATEST, Position
 from evi_mcp.server.tools.spec import (
@@ -85,7 +85,11 @@ async def wait_for_events(
     named = _types_of(until or [])
     reading = _Reading(desk, chats, chat_ids or [], position, types or [], limit, max_chars, named)
     start = reading.start()
-    with desk.wait(chats if chat_ids else None, start, reading.wanted, until or ()) as wait:
+    asked = after, repr((chat_ids, types, until, timeout_s, limit, max_chars))
+    with (
+        desk.wait(chats if chat_ids else None, start, reading.wanted, until or ()) as wait,
+        wait.asked(asked, str(ctx.request_id)) as call,
+    ):
         # A chat that ended since the cursor ends the wait, whatever it waits for.
         ended = _ended(chats, start) or (chats[0] if all(chat.over for chat in chats) else None)
         if ended is not None:
@@ -101,14 +105,21 @@ async def wait_for_events(
         if until and len(hopeless) == len(until) and not wait.woken:
             wait.by = WokenBy.NO_SCORES
         if not wait.woken:
-            await _sleep(ctx, wait, min(timeout_s, desk.time_left()), f"waiting on {text.counted(len(chats), 'chat')}")
+            seconds, gives_up_after = wait.at_most(timeout_s)
+            await _sleep(
+                ctx, desk.clock, wait, min(seconds, desk.time_left()), f"waiting on {text.counted(len(chats), 'chat')}"
+            )
+            if seconds < timeout_s and wait.by is WokenBy.TIMEOUT:
+                reading.cut_short = _cut_short(timeout_s, seconds, gives_up_after)
             if not chat_ids:
                 every = dict.fromkeys([*chats, *desk.chats()])
                 reading.chats = [chat for chat in every if not chat.came_to_nothing]
             # What ended after something else had woken it counts too: it is on this page.
             if (ended := _ended(reading.chats, start)) is not None:
                 wait.end(ended.chat_id, ended.record.reason)
-    return reading.result(ctx, wait)
+    answer = reading.result(ctx, wait)
+    call.moved = after not in (EARLIEST, LATEST, reading.cursor)
+    return answer
 
 
 def _ended(chats: list[LiveChat], start: Start) -> LiveChat | None:
@@ -116,14 +127,25 @@ def _ended(chats: list[LiveChat], start: Start) -> LiveChat | None:
     return next((chat for chat in chats if (chat.record.over_seq or 0) > start.after(chat.record)), None)
 
 
-async def _sleep(ctx: ToolContext, wait: Wait, seconds: float, doing: str) -> None:
+def _cut_short(asked: float, seconds: float, gives_up_after: float | None) -> str:
+    """Why a wait was shorter than was asked for, and what to do about it."""
+    said = f"this wait was to last {asked:g} s and ended after {seconds:.3g} s"
+    if gives_up_after is None:
+        return f"{said}, the most that this server allows (EVI_MCP_MAX_WAIT); go on with `cursor`"
+    return (
+        f"{said}: your client seems to give up after {gives_up_after:.3g} s, so what comes later would not reach you;"
+        " go on with `cursor`, or have somebody set a longer time-out in your client"
+    )
+
+
+async def _sleep(ctx: ToolContext, clock: Clock, wait: Wait, seconds: float, doing: str) -> None:
     """Sleeps until something wakes it, and shows a sign of life to a client that wants one."""
     heartbeat = HEARTBEAT_S if wants_progress(ctx) else seconds
     slept = 0.0
     while True:
-        started = anyio.current_time()
+        started = clock.elapsed()
         await wait.sleep(min(seconds - slept, heartbeat))
-        slept += anyio.current_time() - started
+        slept += clock.elapsed() - started
         if wait.woken or wait.dismissed or slept >= seconds:
             return
         await ctx.report_progress(slept, seconds, doing)
@@ -143,6 +165,10 @@ class _Reading:
     trigger_types: list[str] = field(default_factory=list)
     hopeless: list[str] = field(default_factory=list)
     """Scores that it waits for in vain."""
+    cut_short: str | None = None
+    """Why it has waited for less than was asked for."""
+    cursor: str = ""
+    """Of the page that was shown."""
 
     @property
     def wanted(self) -> Filter:
@@ -196,11 +222,12 @@ class _Reading:
                 rendering.fit(events[0], room)
             structures = rendering.structures(events)
             cursor = self.desk.cursor(page.seq, self.chats, wide=len(self.chat_ids) != 1)
+            self.cursor = cursor
             shown: dict[str, Any] = {**structure.page(page, structures, records, cursor)}
             if wait is not None:
                 shown |= _why(wait, several=len(records) > 1)
             unknown = text.unknown_types([*self.types, *self.trigger_types])
-            notes = [unknown, text.hopeless(self.hopeless), self._scope_note()]
+            notes = [unknown, text.hopeless(self.hopeless), self._scope_note(), self.cut_short]
             if told := "; ".join(filter(None, notes)):
                 shown["note"] = told
             lines = rendering.lines(events)
