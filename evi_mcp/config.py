@@ -150,7 +150,7 @@ class Settings(BaseSettings):
         " X-Forwarded-Proto are believed.",
     )
     max_waits: int = Field(
-        default=2000, ge=1, le=100_000, description="Calls of wait_for_events, and over HTTP streams, that wait at once."
+        default=2000, ge=1, le=100_000, description="Calls of wait_for_events, and over HTTP streams, waiting at once."
     )
     max_wait: float = Field(
         default=50.0, ge=1, le=50, description="Seconds after which wait_for_events returns, whatever was asked for."
