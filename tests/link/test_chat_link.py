@@ -395,18 +395,21 @@ async def test_a_command_that_cannot_be_carried_out_is_refused_with_the_reason(m
 
 async def test_a_flood_of_commands_is_refused_and_not_kept() -> None:
     """A hub that floods must not fill a bot's memory, nor hold up the commands before."""
-    go_on = asyncio.Event()
+    at_work, go_on = asyncio.Event(), asyncio.Event()
     async with fake_hub() as hub:
         link = link_to(hub)
 
         @link.on(UserInput)
         async def _(command: UserInput) -> None:
+            at_work.set()
             await go_on.wait()
 
         async with link:
             chat = await hub.chat()
             await hub.until(lambda: chat.socket)
-            ids = [await hub.send(chat, "user_input", text="a") for _ in range(400)]
+            ids = [await hub.send(chat, "user_input", text="a")]
+            await at_work.wait()
+            ids += [await hub.send(chat, "user_input", text="a") for _ in range(399)]
             await hub.until(lambda: len(chat.outcomes) == 400 - 257)  # one is at work, and 256 wait
             go_on.set()
             await hub.until(lambda: len(chat.outcomes) == 400)

@@ -174,6 +174,7 @@ AuditFile.append, AuditFile.sync = slow_append, slow_sync
 """A `sitecustomize`: the disk does not answer as long as a file is there."""
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("end", ["timer", "eof", "SIGTERM", "SIGHUP"])
 async def test_a_disk_that_hangs_holds_neither_a_resume_nor_the_end(evi: FakeEvi, path: Path, end: str) -> None:
     """A resume that a recorded pause announced is sent in any case, also where nothing can be recorded, or known."""

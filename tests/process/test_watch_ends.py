@@ -16,7 +16,11 @@ from tests.process.test_shutdown import gone, within_limit
 from tests.process.test_unread import unread_server
 from tests.process.test_watch import not_reading, terminal, until_live
 
-pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.alone,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc"),
+]
 
 SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"]
 
