@@ -20,6 +20,7 @@ class GapReason(StrEnum):
 
     EXPIRED = "expired"  # events after the cursor were dropped, since there was no room
     RESTARTED = "restarted"  # the cursor is another process's
+    DETACHED = "detached"  # the chat was detached in between, and its history has come anew
     BEFORE_ATTACH = "before_attach"  # the service gives no history
 
 
@@ -51,6 +52,9 @@ class Readable(Protocol):
 
     @property
     def unknown_before(self) -> int: ...
+
+    @property
+    def forgotten_to(self) -> int: ...
 
 
 class Start(NamedTuple):
@@ -128,6 +132,8 @@ def _gap(places: list[tuple[Readable, int]], wanted: Filter, restarted: bool) ->
         reason = GapReason.RESTARTED
     elif any(dropped(chat) > seq for chat, seq in places):
         reason = GapReason.EXPIRED
+    elif any(0 < seq < chat.forgotten_to for chat, seq in places):
+        reason = GapReason.DETACHED
     elif any(chat.unknown_before > seq for chat, seq in places):
         reason = GapReason.BEFORE_ATTACH
     else:

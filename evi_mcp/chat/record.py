@@ -48,6 +48,9 @@ class ChatRecord:
         """What the chat comes from, if its service says so."""
         self.unknown_before = 0
         """The event that says that nobody knows what was said before the attach; 0 if none does."""
+        self.forgotten_to = 0
+        """The newest number when the chat was detached from before; 0 if it was not. What was logged until then is
+        gone, and what was said until then has come anew with the history."""
         self.supports: tuple[str, ...] | None = None
         """The types of the commands that it takes; `None` for all."""
         self.state = State.CONNECTING
@@ -78,6 +81,11 @@ class ChatRecord:
     def over(self) -> bool:
         """Whether the chat is ended or failed; nothing leaves these states."""
         return self.state in OVER
+
+    @property
+    def read_to(self) -> int:
+        """Where a reader stands who has been shown the chat as it is."""
+        return max(self.log.last_seq, self.log.dropped_seq)
 
     @property
     def kept_bytes(self) -> int:

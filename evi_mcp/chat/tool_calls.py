@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from evi_mcp.chat.events import EVENT_BYTES, Event
 from evi_mcp.chat.memory import size_of
+from evi_mcp.protocol.lifecycle import DETACHED, State
 
 MAX_TOOL_CALLS = 1000
 """Calls kept for each chat; the oldest closed one goes first, then the oldest."""
@@ -37,22 +38,25 @@ BEFORE_ATTACHING = Answerer("someone else, before this server attached")
 
 
 class Status(StrEnum):
-    """Where a call stands. `RUNNING` is a built-in tool at work, which nobody has to answer."""
+    """Where a call stands. `RUNNING` is a built-in tool at work, which nobody has to answer; `UNANSWERED` was one of
+    the open ones when the chat ended."""
 
     PENDING = "pending"
     RUNNING = "running"
     ANSWERED = "answered"
     FAILED = "failed"
     SUPERSEDED = "superseded"
+    UNANSWERED = "unanswered"
 
 
-OPEN = frozenset({Status.PENDING, Status.RUNNING, Status.SUPERSEDED})
+OPEN = frozenset({Status.PENDING, Status.RUNNING, Status.SUPERSEDED, Status.UNANSWERED})
 
 
 @dataclass(slots=True, kw_only=True)
 class TrackedCall:
-    """One tool call; `number` is the `seq` of its event. `closed_at` (Unix seconds) and `waited_s` are `None` while it
-    is open; `answered_by` is, unless an answer may have been lost.
+    """One tool call; `number` is the `seq` of its event. `closed_at` (Unix seconds) is `None` while it is open;
+    `answered_by` is, unless an answer may have been lost. `asked_at` and `ended_at` are when its beginning and its end
+    reached us; `unseen_end`: that came with a history, so that nobody knows when it was.
 
     `evi_spoke_since`: EVI has said something since that is no quick reply, so that it may have its answer.
     `sent`: the answer of ours that the service may still show to us, as its type and text.
@@ -68,7 +72,10 @@ class TrackedCall:
     replayed: bool
     answered_by: Answerer | None = None
     closed_at: float | None = None
-    waited_s: float | None = None
+    ended_at: float | None = None
+    unseen_end: bool = False
+    before_the_end: Status | None = None
+    """Where it stood when the chat ended; `None` while that has not."""
     user_spoke_since: bool = False
     evi_spoke_since: bool = False
     sent: tuple[str, str] | None = None
@@ -78,21 +85,37 @@ class TrackedCall:
         """Bytes that it counts for."""
         return EVENT_BYTES + size_of(self.parameters or "")
 
-    def waiting_s(self, elapsed: float) -> float:
-        """Seconds from the call to its answer, or until now."""
-        return self.waited_s if self.waited_s is not None else max(0.0, elapsed - self.asked_at)
+    def waiting_s(self, elapsed: float) -> float | None:
+        """Seconds from the call to its answer, or until now; `None` if it came with a history or its answer did, so
+        that nobody knows. Of an open call that came with a history, the seconds since then: it has waited longer."""
+        if self.ended_at is None:
+            return max(0.0, elapsed - self.asked_at)
+        return None if self.replayed or self.unseen_end else max(0.0, self.ended_at - self.asked_at)
 
-    def close(self, status: Status, by: Answerer, *, at: float, elapsed: float) -> None:
-        """Notes the first answer; later ones change nothing."""
+    def close(self, status: Status, by: Answerer, *, at: float, elapsed: float, unseen: bool = False) -> None:
+        """Notes the first answer; later ones change nothing. `unseen`: it came with a history."""
         if self.status in OPEN:
-            self.waited_s = self.waiting_s(elapsed)
+            self.ended_at, self.unseen_end, self.before_the_end = elapsed, unseen, None
             self.status, self.answered_by, self.closed_at = status, by, at
+
+    def give_up(self, elapsed: float, *, unseen: bool) -> None:
+        """The chat has ended: nobody waits for an answer any more."""
+        if self.status in (Status.PENDING, Status.RUNNING):
+            self.status, self.before_the_end = Status.UNANSWERED, self.status
+            self.ended_at, self.unseen_end = elapsed, unseen
+
+    def go_on(self) -> None:
+        """The chat has not ended after all."""
+        if self.status is Status.UNANSWERED and self.before_the_end is not None:
+            self.status, self.before_the_end = self.before_the_end, None
+            self.ended_at, self.unseen_end = None, False
 
     def reopen(self) -> None:
         """Takes back an answer of which nobody knows whether it arrived."""
         if self.answered_by is not None:
             self.answered_by = self.answered_by._replace(perhaps=True)
-        self.status, self.closed_at, self.waited_s = Status.PENDING, None, None
+        self.status, self.closed_at = Status.PENDING, None
+        self.ended_at, self.unseen_end = None, False
 
 
 class ToolCalls:
@@ -108,6 +131,7 @@ class ToolCalls:
         """Bytes that they hold."""
         self._calls: dict[int, TrackedCall] = {}
         self._by_id: dict[str, list[int]] = {}
+        self._seen = True  # whether the chat is live, so that what happens in it is seen when it does
         self._pending: dict[int, TrackedCall] = {}  # all that are pending, and perhaps some that no longer are
 
     def __iter__(self) -> Iterator[TrackedCall]:
@@ -165,6 +189,8 @@ class ToolCalls:
                 self._closed(event, Status.ANSWERED, elapsed)
             case "tool_error":
                 self._closed(event, Status.FAILED, elapsed)
+            case "chat_state":
+                self._chat_changed(event, elapsed)
             case "user_message" if not event.interim:
                 for call in self.pending():
                     call.user_spoke_since = True
@@ -184,7 +210,18 @@ class ToolCalls:
             if event.replayed and call.replayed and call.user_spoke_since:
                 call.status = Status.SUPERSEDED  # perhaps answered, perhaps dropped: who asks may answer
             elif event.replayed and call.replayed:
-                call.close(Status.ANSWERED, BEFORE_ATTACHING, at=event.at, elapsed=elapsed)
+                call.close(Status.ANSWERED, BEFORE_ATTACHING, at=event.at, elapsed=elapsed, unseen=True)
+
+    def _chat_changed(self, event: Event, elapsed: float) -> None:
+        if event.state == State.ENDED and event.reason != DETACHED:
+            for call in self._calls.values():
+                call.give_up(elapsed, unseen=not self._seen)
+        elif event.state == State.LIVE:
+            for call in self._calls.values():
+                call.go_on()
+                if call.status is Status.PENDING:
+                    self._pending[call.number] = call
+        self._seen = event.state == State.LIVE
 
     def _asked(self, event: Event, elapsed: float) -> None:
         if event.tool_call_id is None:
@@ -222,7 +259,7 @@ class ToolCalls:
             by = EVI
         else:
             by = EVI_OR_OTHER if status is Status.FAILED else SOMEONE_ELSE
-        call.close(status, by, at=event.at, elapsed=elapsed)
+        call.close(status, by, at=event.at, elapsed=elapsed, unseen=bool(event.replayed))
 
     def _is_shown_back(self, event: Event) -> bool:
         """Whether this is an answer of ours that comes back, which must not close a later call of the same id."""

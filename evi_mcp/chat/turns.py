@@ -140,6 +140,10 @@ class Turns:
         """A score of one side by its name in any case; `None` if there has never been one."""
         return self._names.get(speaker, {}).get(score.strip().casefold())
 
+    def first(self, speaker: str) -> Turn | None:
+        """The oldest turn of this side that is kept, or `None`."""
+        return next((turn for turn in self._turns if turn.speaker == speaker), None)
+
     def last(self, count: int) -> list[Turn]:
         """The newest `count` turns, oldest of them first."""
         return list(self._turns)[-count:] if count > 0 else []

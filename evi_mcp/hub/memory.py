@@ -12,7 +12,7 @@ from evi_mcp.hub.chats import Chats
 from evi_mcp.hub.closes import NORMAL_CLOSURE, Close
 from evi_mcp.hub.commands import CommandRefused
 from evi_mcp.hub.json_frames import read
-from evi_mcp.upstream.directory import ServiceChat
+from evi_mcp.upstream.directory import ServiceChat, about
 from evi_mcp.upstream.transport import Closed, NotTaken, Refused, Transport
 
 MAX_LISTED = 1000
@@ -127,7 +127,15 @@ class HubDirectory:
         """The live chats, newest first, and whether there are more than are listed."""
         await anyio.lowlevel.checkpoint()
         found = [
-            ServiceChat(chat.chat_id, chat.facts.chat_group_id, chat.status, chat.started_ms)
+            ServiceChat(
+                chat.chat_id,
+                chat.facts.chat_group_id,
+                chat.status,
+                chat.started_ms,
+                chat.facts.config_id,
+                about(chat.facts.metadata),
+                chat.facts.source_name,
+            )
             for chat in self._chats.live_chats
         ]
         found.sort(key=lambda chat: -(chat.started_ms or 0))

@@ -58,6 +58,9 @@ MAX_REFUSING_CLOSES = 3
 FORGIVEN_AFTER_S = 60.0
 """A connection that stood for so long begins a new count of these."""
 
+DETACHED = "detached"
+"""The reason of a chat that is over here only because an agent asked to stop following it."""
+
 _SAYS_NOTHING = frozenset({"chat_metadata", "error", "protocol_fault"})
 """Types of events that do not show that a chat goes on."""
 
@@ -190,8 +193,8 @@ class Lifecycle:
     def detached(self) -> Change | None:
         """An agent asked to stop following; the chat itself goes on."""
         if self.over:
-            return Change(self.state, "detached")
-        return self._go(State.ENDED, "detached")
+            return Change(self.state, DETACHED)
+        return self._go(State.ENDED, DETACHED)
 
     def _live(self, reason: str | None) -> Change | None:
         self.was_live = True

@@ -37,7 +37,7 @@ def supervise(desk: Desk, chat_id: str, goal: str) -> str:
     if desk.allows(Access.COACH):
         steps.append(
             "Answer every tool call that needs an answer, once and soon: answer_tool_call, with is_error=true if you"
-            " cannot. To guide EVI without being heard, use update_session_settings(context=...)."
+            " cannot. To guide EVI without being heard, use whisper."
         )
     if desk.allows(Access.BARGE):
         steps.append(
@@ -115,6 +115,6 @@ def register(server: MCPServer[Seat]) -> None:
 def _checked(chat_id: str) -> str:
     """The id: what a person pasted must not become a part of the prompt's words."""
     try:
-        return check_chat_id(chat_id)
+        return check_chat_id(current_desk().full_id(chat_id))
     except InvalidChatId as error:
         raise MCPError(types.INVALID_PARAMS, str(error)) from error

@@ -100,8 +100,9 @@ def register(server: MCPServer[Seat]) -> None:
 
     @template(uris.TRANSCRIPT, uris.TRANSCRIPT_TEMPLATE)
     async def transcript(chat_id: str) -> str:
-        shown = text.transcript_within(_find(chat_id).record, current_desk().cursors, _MAX_TURNS, _MAX_CHARS)
-        return markdown.transcript(chat_id, shown)
+        record = _find(chat_id).record
+        shown = text.transcript_within(record, current_desk().cursors, _MAX_TURNS, _MAX_CHARS)
+        return markdown.transcript(record.chat_id, shown)
 
     @template(uris.TOOL_CALLS, uris.TOOL_CALLS_TEMPLATE)
     async def tool_calls(chat_id: str) -> str:

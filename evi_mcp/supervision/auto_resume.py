@@ -29,18 +29,6 @@ WRITE_S = 2.0
 _log = logging.getLogger(__name__)
 
 
-class _Due(Resuming):
-    """The condition of an automatic resume: that the pause which it ends is still the one."""
-
-    def __init__(self, resumes_at: float) -> None:
-        super().__init__()
-        self._resumes_at = resumes_at
-
-    def check(self, chat: LiveChat) -> None:
-        if chat.record.pause.resumes_at != self._resumes_at:
-            raise NotSent("resume_assistant_message", "the pause that it was to end is over")
-
-
 class AutoResume:
     """Watches over the pauses of all chats, also of those that nobody follows any more."""
 
@@ -134,7 +122,7 @@ async def try_once(chat: LiveChat, by: Caller, write_timeout_s: float) -> bool:
     intent = Intent(
         command=ResumeAssistantMessage(),
         by=by,
-        condition=_Due(pause.resumes_at),
+        condition=Resuming(pause.resumes_at),
         pre_authorised=True,
         patience_s=0.0,
         write_timeout_s=write_timeout_s,

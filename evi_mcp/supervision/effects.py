@@ -6,7 +6,7 @@ is not stated; a pause and a resume leave no trace. Chats of other services may 
 """
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Protocol
 
@@ -16,14 +16,13 @@ from evi_mcp.chat.events import CHAT_STATE, Event, payload_of
 from evi_mcp.chat.tool_calls import TrackedCall
 from evi_mcp.protocol.commands import AssistantInput, Command, SessionSettings, ToolError, ToolResponse, UserInput
 from evi_mcp.protocol.cutting import MAX_TEXT
-from evi_mcp.protocol.lifecycle import State
+from evi_mcp.protocol.lifecycle import DETACHED, State
 from evi_mcp.protocol.redaction import REDACTED, TOO_DEEP
 
 MAX_PROOFS = 50
 """Commands of one chat whose effect is looked for; the oldest is given up first."""
 
 COMMAND_RESULT = "command_result"
-DETACHED = "detached"
 ENDINGS = frozenset({"end_chat", "transfer_chat"})
 """Commands after which the chat is over."""
 REFUSED = frozenset({"command_refused", "command_not_supported", "command_not_delivered"})
@@ -202,11 +201,18 @@ def _holds(shown: Any, sent: Any, *, top: bool = False) -> bool:
 
 class Proof:
     """A command whose effect is looked for, also after its agent has stopped waiting: a late effect is still its own,
-    and must not pass for that of an equal command."""
+    and must not pass for that of an equal command.
 
-    def __init__(self, effect: Effect, command: Command, expires_at: float) -> None:
+    Args:
+        expires_at: When it is no longer looked for, in seconds of `Clock.elapsed`.
+        on_refused: What is to be done with the chat if its source says that it has not carried out the command, which
+            may be after its agent has stopped waiting.
+    """
+
+    def __init__(self, effect: Effect, command: Command, expires_at: float, on_refused: Callable[[Any], None]) -> None:
         self._effect = effect
         self._command = command
+        self.on_refused = on_refused
         self.expires_at = expires_at
         """In seconds of `Clock.elapsed`."""
         self.event: Event | None = None
@@ -252,15 +258,17 @@ class Proofs:
         if proof in self._proofs:
             self._proofs.remove(proof)
 
-    def see(self, event: Event, elapsed: float) -> None:
+    def see(self, event: Event, elapsed: float) -> Proof | None:
         """Asks each of them, the oldest first, whether the event is its effect. A refusal names a type, so it counts
-        if there is one command that it can mean."""
-        claimed = False
+        if there is one command that it can mean, which is returned."""
+        claimed, refused = False, None
         if event.type == "error" and event.slug in REFUSED and not event.replayed:
             meant = [proof for proof in self._proofs if proof.is_meant_by(event)]
             if len(meant) == 1:
-                meant[0].refute(event)
+                refused = meant[0]
+                refused.refute(event)
         for proof in tuple(self._proofs):
             claimed = proof.sees(event, claimed) or claimed
             if proof.settled.is_set() or proof.expires_at < elapsed:
                 self._proofs.remove(proof)
+        return refused

@@ -35,6 +35,10 @@ class Condition(Protocol):
         """Nobody knows whether the command has arrived."""
         ...
 
+    def refused(self, chat: "LiveChat") -> None:
+        """The command was not carried out: nothing of it was written, or the chat's source says so, perhaps later."""
+        ...
+
 
 class Always:
     """The condition of a command that has none."""
@@ -49,6 +53,10 @@ class Always:
 
     def undo(self, chat: "LiveChat") -> None:
         """Changes nothing."""
+
+    def refused(self, chat: "LiveChat") -> None:
+        """As `undo`."""
+        self.undo(chat)
 
 
 @dataclass(frozen=True, kw_only=True)

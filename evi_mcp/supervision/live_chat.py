@@ -161,7 +161,7 @@ class LiveChat:
             if _log.isEnabledFor(logging.DEBUG):
                 _log.debug("event", extra=fields(chat_id=self.chat_id, seq=event.seq, type=event.type))
             self.record.apply(event, elapsed)
-            self._sending.saw(event, elapsed)
+            self._sending.saw(self, event, elapsed)
             self.listeners.tell(event)
             if event.type == CHAT_STATE:
                 _log.info("chat state", extra=fields(chat_id=self.chat_id, state=event.state, reason=event.reason))

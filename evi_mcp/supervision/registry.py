@@ -148,7 +148,7 @@ class ChatRegistry:
                 raise TooManyChats(len(self._chats), sum(chat.over for chat in self._chats.values()))
             chat = self._chats[chat_id] = LiveChat(chat_id, self.house, self._auto_resume.watch)
             if known := self._detached.get(chat_id):
-                chat.record.log.note_dropped(known)
+                chat.record.forgotten_to = known
             chat.listeners.add(partial(self._hear, chat))
             self._auto_resume.hand_over(chat)
             self._chats_changed()

@@ -39,10 +39,10 @@ class Sending:
         self._house = house
         self._proofs = Proofs()
 
-    def saw(self, event: Event, elapsed: float) -> None:
-        """An event has been logged, which may be the effect of a command."""
-        if self._proofs:
-            self._proofs.see(event, elapsed)
+    def saw(self, chat: "LiveChat", event: Event, elapsed: float) -> None:
+        """An event has been logged, which may be the effect of a command, or say that it has none."""
+        if self._proofs and (refused := self._proofs.see(event, elapsed)) is not None:
+            refused.on_refused(chat)
 
     async def send(self, chat: "LiveChat", intent: Intent) -> Receipt:
         """Writes a command once or not at all, and waits for its effect. It is in the journal before anything else
@@ -70,7 +70,7 @@ class Sending:
         ) as recording:
             await self._house.ledger.submit(chat.chat_id, command_id)
             transport = await self._way(chat, intent)
-            self._check_supported(chat, kind)
+            check_supported(chat, kind)
             intent.condition.check(chat)
             cursor_seq = self._house.ledger.cursors.last_seq
             event = await self._house.ledger.claim(chat.chat_id, command_id, self._draft(chat, intent))
@@ -91,7 +91,7 @@ class Sending:
                 self._house.ledger.outcome(chat.chat_id, command_id, sent)
                 if proof:
                     self._proofs.remove(proof)
-                intent.condition.undo(chat)
+                (intent.condition.refused if isinstance(error, NotSent) else intent.condition.undo)(chat)
                 raise
             self._house.ledger.outcome(chat.chat_id, command_id, CommandState.SENT)
             recording.outcome("sent")
@@ -111,14 +111,8 @@ class Sending:
             recording.outcome("no_effect", shown_by=proof.event.seq)
             warning = f"it had no effect: see event {proof.event.seq}"
             if proof.event.type == "error":  # a hub's, whose bot has not carried it out
-                intent.condition.undo(chat)
                 warning += f", which says {quote(proof.event.error or '', MAX_REFUSAL)}"
             return replace(receipt, warning=warning)
-
-    def _check_supported(self, chat: "LiveChat", kind: str) -> None:
-        supports = EVI_COMMANDS if chat.record.supports is None else chat.record.supports
-        if kind not in supports:
-            raise NotSupported(kind, chat.record.source or "EVI", supports)
 
     def _draft(self, chat: "LiveChat", intent: Intent) -> Draft:
         facts = self._house.mask.fields({"by": intent.by.claimed or intent.by.kind.value, **intent.facts})
@@ -130,7 +124,7 @@ class Sending:
         if intent.effect is None:
             return None
         expires_at = self._house.clock.elapsed() + intent.wait_for_effect_s + LATE_EFFECT_S
-        proof = Proof(intent.effect, intent.command, expires_at)
+        proof = Proof(intent.effect, intent.command, expires_at, intent.condition.refused)
         self._proofs.add(proof)
         return proof
 
@@ -186,6 +180,13 @@ class Sending:
             if written.cancelled_caught:
                 transport.abort()  # else it would be delivered once the other side reads again, over the caller
                 raise MaybeSent(kind)
+
+
+def check_supported(chat: "LiveChat", kind: str) -> None:
+    """Raises `NotSupported` if the chat does not take commands of this type."""
+    supports = EVI_COMMANDS if chat.record.supports is None else chat.record.supports
+    if kind not in supports:
+        raise NotSupported(kind, chat.record.source or "EVI", supports)
 
 
 def _said_of(proof: Event) -> str | None:

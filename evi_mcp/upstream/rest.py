@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from evi_mcp.clock import Clock, SystemClock
 from evi_mcp.errors import SendNotReached, SendRefused, SendUnknown, ServiceUnavailable
 from evi_mcp.protocol.redaction import Mask
-from evi_mcp.upstream.directory import ServiceChat
+from evi_mcp.upstream.directory import ServiceChat, about
 from evi_mcp.upstream.http_client import Answer, HttpClient, NoAnswer
 
 TIMEOUT_S = 5.0
@@ -141,7 +141,12 @@ class RestClient:
         active = [chat for chat in seen.values() if chat.status == "ACTIVE"]
         active.sort(key=lambda chat: -(chat.started_ms or 0))
         return [
-            chat._replace(chat_id=self._mask(chat.chat_id), chat_group_id=self._mask(chat.chat_group_id))
+            chat._replace(
+                chat_id=self._mask(chat.chat_id),
+                chat_group_id=self._mask(chat.chat_group_id),
+                config=self._mask(chat.config),
+                metadata=None if chat.metadata is None else self._mask.said(chat.metadata),
+            )
             for chat in active
         ]
 
@@ -169,4 +174,13 @@ def _service_chat(item: Any) -> ServiceChat | None:
         # Documented as seconds, milliseconds in every sample: both are read, and nothing else.
         started = started * 1000 if started < 10**11 else started
         started = started if 0 < started < 10**14 else None
-    return ServiceChat(item["id"], group if isinstance(group, str) else None, str(item.get("status")), started)
+    config = item.get("config")
+    named = (config.get("name") or config.get("id")) if isinstance(config, dict) else None
+    return ServiceChat(
+        item["id"],
+        group if isinstance(group, str) else None,
+        str(item.get("status")),
+        started,
+        named if isinstance(named, str) else None,
+        about(item.get("metadata")),
+    )

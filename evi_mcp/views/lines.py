@@ -137,7 +137,11 @@ def tool_call_line(call: shapes.ToolCall) -> str:
         given = call["parameters"]
         as_text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False, separators=(",", ":"))
         parts.append(quote(as_text))
-    parts.append(f"{call['status']}, {call['waiting_s']:g} s")
+    if "waiting_s" in call:
+        more = "more than " if call.get("replayed") else ""
+        parts.append(f"{call['status']}, {more}{call['waiting_s']:g} s")
+    else:
+        parts.append(f"{call['status']}, at a time that was not seen")
     if "answered_by" in call:
         kind, who = call.get("answered_by_kind", "other"), call["answered_by"]
         claimed = kind in ("agent", "person")

@@ -59,8 +59,8 @@ class Event(TypedDict):
 
 
 class Gap(TypedDict):
-    """Events before `oldest_seq` are not here: `expired` (dropped, the log was full), `restarted` (new process) or
-    `before_attach` (the service gives no history)."""
+    """Events before `oldest_seq` are not here: `expired` (dropped, the log was full), `restarted` (new process),
+    `detached` (in between; the history has come again) or `before_attach` (the service gives no history)."""
 
     reason: str
     oldest_seq: NotRequired[int]
@@ -103,7 +103,14 @@ class ToolCall(TypedDict):
 
     tool_call_id: str
     status: str
-    waiting_s: float
+    waiting_s: NotRequired[
+        Annotated[
+            float, Field(description="Seconds to its answer, or until now; absent if that was before the attach.")
+        ]
+    ]
+    replayed: NotRequired[
+        Annotated[bool, Field(description="It came with the history, so it has waited longer than that.")]
+    ]
     chat_id: NotRequired[str]
     name: NotRequired[str]
     parameters: NotRequired[Json]
@@ -187,18 +194,41 @@ class Chat(TypedDict):
 
 class ChatSummary(TypedDict):
     """One chat of a list. `status` is the service's own word, `state` and the rest are known of attached chats.
-    `catching_up` as in a Chat."""
+    `catching_up` as in a Chat. What it is about, where that is known: `config` (EVI's, name or id), `metadata` (its
+    maker's), `source` (if it is not EVI), `first_words` (of the user)."""
 
     chat_id: str
     attached: bool
     state: NotRequired[str]
     catching_up: NotRequired[bool]
     status: NotRequired[str]
+    config: NotRequired[str]
+    metadata: NotRequired[str]
+    source: NotRequired[str]
+    first_words: NotRequired[str]
     chat_group_id: NotRequired[str]
     cursor: NotRequired[Cursor]
     last_event_at: NotRequired[str]
     started_at: NotRequired[str]
     pending_tool_calls: NotRequired[list[ToolCall]]
+
+
+class NotHad(TypedDict):
+    """A chat that could not be attached to, and why."""
+
+    chat_id: str
+    reason: str
+
+
+class Attached(TypedDict):
+    """Of one chat: the fields of a Chat. Of several: `chats`, those that could not be had, and in `left_out` the number
+    of those that were not tried."""
+
+    cursor: Annotated[str, Field(description="Pass back as `after`, for one of them or for all chats.")]
+    chats: NotRequired[list[Chat]]
+    failed: NotRequired[list[NotHad]]
+    left_out: NotRequired[int]
+    note: NotRequired[str]
 
 
 class ChatList(TypedDict):

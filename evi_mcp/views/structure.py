@@ -27,6 +27,8 @@ VoiceOf = Callable[[chat_events.Event], Mapping[str, float] | None]
 LAST_TURNS = 3
 LAST_TURN_CHARS = 400
 MANY_CHATS = 20
+MAX_FIRST_WORDS = 120
+"""Characters of what the user said first, in a list of chats."""
 MAX_PARAMETERS = 4000
 """Characters of a tool call's parameters in a list of calls."""
 MAX_ALL_PARAMETERS = 24_000
@@ -111,8 +113,11 @@ def tool_call(
     shown: shapes.ToolCall = {
         "tool_call_id": call.tool_call_id,
         "status": call.status.value,
-        "waiting_s": round(call.waiting_s(elapsed), 1),
     }
+    if (waiting_s := call.waiting_s(elapsed)) is not None:
+        shown["waiting_s"] = round(waiting_s, 1)
+    if call.replayed:
+        shown["replayed"] = True
     if with_chat_id:
         shown["chat_id"] = call.chat_id
     if call.name is not None:
@@ -221,7 +226,7 @@ def chat(record: ChatRecord, cursors: Cursors, elapsed: float) -> shapes.Chat:
 
 def _cursor(record: ChatRecord, cursors: Cursors) -> str:
     """The place of a reader who has seen all of the chat."""
-    return cursors.at(max(record.log.last_seq, record.log.dropped_seq), record.chat_id)
+    return cursors.at(record.read_to, record.chat_id)
 
 
 def summary(record: ChatRecord, cursors: Cursors, elapsed: float) -> shapes.ChatSummary:
@@ -238,6 +243,10 @@ def summary(record: ChatRecord, cursors: Cursors, elapsed: float) -> shapes.Chat
         shown["catching_up"] = True
     if record.chat_group_id is not None:
         shown["chat_group_id"] = record.chat_group_id
+    if record.source is not None:
+        shown["source"] = record.source
+    if (first := record.turns.first("user")) is not None:
+        shown["first_words"] = first.text[:MAX_FIRST_WORDS]
     if record.last_event_at is not None:
         shown["last_event_at"] = iso(record.last_event_at)
     return shown

@@ -22,6 +22,7 @@ CATCHING_UP = ", catching up"
 _GAPS = {
     "restarted": "this server restarted",
     "expired": "the log was full",
+    "detached": "the chat was detached in between, and what was said in it has come again with its history",
     "before_attach": "the service gives no history, so what was said before the attach is not known",
 }
 
@@ -200,6 +201,19 @@ def chat(shown: shapes.Chat) -> str:
     return "\n".join(lines)
 
 
+def attached(shown: shapes.Attached) -> str:
+    """Chats that were attached at the same time."""
+    lines = []
+    for item in shown.get("chats", []):
+        block = chat(item).splitlines()
+        lines += block[:-1] if item["state"] not in OVER else block  # one next call for all of them
+    lines += [f"not attached: {name(item['chat_id'], 128)}: {item['reason']}" for item in shown.get("failed", [])]
+    if "note" in shown:
+        lines.append(f"note: {shown['note']}")
+    lines.append(f"next: {next_call('wait_for_events', shown['cursor'])}")
+    return "\n".join(lines)
+
+
 def detached(shown: shapes.Chat) -> str:
     """What has become of a chat, now that nobody follows it here."""
     if shown.get("reason") != "detached":
@@ -212,6 +226,11 @@ def detached(shown: shapes.Chat) -> str:
     return "\n".join(lines)
 
 
+_ABOUT = ("source", "config", "metadata", "first_words")
+MAX_ABOUT = 120
+"""Characters of each thing that says what a chat of a list is about."""
+
+
 def chats(shown: shapes.ChatList, scope: str) -> str:
     """A list of chats."""
     if not shown["chats"]:
@@ -219,10 +238,11 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
         return f"no chats are {scope}{hint}" + (f"\n{shown['note']}" if "note" in shown else "")
     lines = []
     for item in shown["chats"]:
-        state = item.get("state") or name(item.get("status", "unknown"), 64)
+        state, about = item.get("state") or name(item.get("status", "unknown"), 64), cast(Mapping[str, str], item)
         parts = [name(item["chat_id"], 128), state + (CATCHING_UP if item.get("catching_up") else "")]
         if not item["attached"]:
             parts.append("not attached")
+        parts += [f"{key} {quote(about[key], MAX_ABOUT)}" for key in _ABOUT if key in about]
         if "started_at" in item:
             parts.append(f"since {item['started_at'][:19]}Z")
         if "chat_group_id" in item:

@@ -18,8 +18,9 @@ async def get_transcript(
 ) -> Annotated[CallToolResult, shapes.Transcript]:
     """Show what was said, turn by turn, with the strongest expressions of each voice."""
     desk = desk_of(ctx)
-    shown = text.transcript_within(desk.chat(chat_id).record, desk.cursors, last_turns, max_chars)
-    return result(ctx, text.transcript(chat_id, shown), shown)
+    chat = await desk.reach(chat_id)
+    shown = text.transcript_within(chat.record, desk.cursors, last_turns, max_chars)
+    return result(ctx, text.transcript(chat.chat_id, shown), shown)
 
 
 async def get_expression(
@@ -30,7 +31,8 @@ async def get_expression(
     top: Annotated[int, Field(ge=1, le=48, description="So many scores, those with the highest mean.")] = 5,
 ) -> Annotated[CallToolResult, shapes.Expressions]:
     """Show how a voice has sounded over the last turns: each score turn by turn, its mean and its change."""
-    shown = structure.expressions(desk_of(ctx).chat(chat_id).record, speaker, last_turns, top)
+    chat = await desk_of(ctx).reach(chat_id)
+    shown = structure.expressions(chat.record, speaker, last_turns, top)
     return result(ctx, text.expressions(shown), shown)
 
 

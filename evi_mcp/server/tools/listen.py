@@ -59,8 +59,10 @@ async def read_events(
 ) -> Annotated[CallToolResult, shapes.EventPage]:
     """Read a chat's events after a cursor, without waiting; reading consumes nothing."""
     desk = desk_of(ctx)
-    position, chat = desk.position(after), desk.chat(chat_id)
-    return _Reading(desk, [chat], [chat_id], position, types or [], limit, max_chars).result(ctx)
+    desk.position(after)  # refused before anything is attached
+    chat = await desk.reach(chat_id)
+    position = desk.position(after)
+    return _Reading(desk, [chat], [chat.chat_id], position, types or [], limit, max_chars).result(ctx)
 
 
 async def wait_for_events(
@@ -76,8 +78,10 @@ async def wait_for_events(
     """Wait until any of the chats has an event after the cursor, or meets a trigger of `until`, or ends; then show all
     events after the cursor."""
     desk = desk_of(ctx)
+    desk.position(after)  # refused before anything is attached
+    chats = await desk.reach_all(chat_ids) if chat_ids else desk.chats()
+    chat_ids = [chat.chat_id for chat in chats] if chat_ids else None
     position = desk.position(after)
-    chats = desk.chats(chat_ids or None)
     if not chats:
         raise InvalidArgument(
             "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."

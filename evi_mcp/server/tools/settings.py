@@ -1,6 +1,7 @@
-"""Coaching the assistant: the settings of the running chat."""
+"""Coaching the assistant: a whisper to its LLM, and the settings of the running chat."""
 
 import json
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
+    model_validator,
 )
 
 from evi_mcp.access.callers import Access
@@ -22,6 +24,7 @@ from evi_mcp.errors import InvalidArgument, listing
 from evi_mcp.protocol.commands import SessionSettings
 from evi_mcp.quoting import quote
 from evi_mcp.server.tools.spec import ChatId, ToolContext, ToolSpec, desk_of, receipt
+from evi_mcp.server.tools.written import Written
 from evi_mcp.views import shapes
 
 
@@ -36,7 +39,14 @@ class FunctionTool(BaseModel):
     ]
     description: Annotated[str, Field(description="Tells the LLM when to call it.")] = ""
     fallback_content: Annotated[str, Field(description="What the LLM is told if the tool fails.")] = ""
-    type: Literal["function"] = "function"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_its_type(cls, value: Any) -> Any:
+        """EVI's own form of a function has a type, of which there is one."""
+        if isinstance(value, dict) and value.get("type") == "function":
+            return {name: field for name, field in value.items() if name != "type"}
+        return value
 
 
 class BuiltinTool(BaseModel):
@@ -55,64 +65,86 @@ def _in_one_sentence(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
         raise ValueError("a value is a text, a number, true or false") from None  # else one complaint for each of them
 
 
+CLEARED: Mapping[str, Any] = {"context": None, "variables": {}, "tools": [], "builtin_tools": [], "metadata": {}}
+"""What can be taken away, and what is sent for it."""
+
+
+async def whisper(
+    ctx: ToolContext,
+    chat_id: ChatId,
+    text: Annotated[
+        Written,
+        Field(
+            description="What EVI's LLM is to know, with the user's words, never spoken: text, or an object or a list,"
+            " sent as JSON."
+        ),
+    ],
+    persistent: Annotated[
+        bool,
+        Field(
+            description="For all answers from now on, in place of an earlier one, until update_session_settings clears"
+            " `context`; else for the next user message only."
+        ),
+    ] = False,
+) -> Annotated[types.CallToolResult, shapes.Receipt]:
+    """Tell EVI's LLM something that the person on the line does not hear; it is no reply, and EVI does not speak for
+    it."""
+    if not text.strip():
+        raise InvalidArgument("text is empty, so there is nothing to whisper and nothing was sent.")
+    kind = {"type": "persistent"} if persistent else {}  # the other one is EVI's default
+    command = SessionSettings.of(context={"text": text, **kind})
+    return receipt(ctx, await desk_of(ctx).update_session_settings(chat_id, command))
+
+
 async def update_session_settings(
     ctx: ToolContext,
     chat_id: ChatId,
     system_prompt: Annotated[str, Field(description="Replaces the system prompt from now on.")] = "",
-    context: Annotated[str, Field(description="Text for the LLM, added to the user's messages; never spoken.")] = "",
-    context_type: Annotated[
-        Literal["temporary", "persistent"] | None,
-        Field(description="With context: for the next user message only (EVI's default), or for all until replaced."),
-    ] = None,
-    clear_context: Annotated[bool, Field(description="Takes the context away; not together with context.")] = False,
     variables: Annotated[
-        dict[str, Annotated[str | bool | int | FiniteFloat, WrapValidator(_in_one_sentence)]] | None,
+        dict[str, Annotated[str | bool | int | FiniteFloat, WrapValidator(_in_one_sentence)]],
         Field(description="Values for {{name}} in the prompt."),
-    ] = None,
+    ] = {},  # noqa: B006  # an empty default is a plain schema, and nobody changes it
     voice_id: Annotated[str, Field(description="Switches EVI's voice, which the person on the line hears.")] = "",
-    tools: Annotated[list[FunctionTool] | None, Field(description="Functions that EVI may ask for.")] = None,
-    builtin_tools: Annotated[list[BuiltinTool] | None, Field(description="EVI's own tools that it may use.")] = None,
-    metadata: Annotated[dict[str, Any] | None, Field(description="Free data kept with the session.")] = None,
-    custom_session_id: Annotated[str, Field(description="An id of your own, for correlation.")] = "",
+    tools: Annotated[list[FunctionTool], Field(description="Functions that EVI may ask for, in place of all.")] = [],  # noqa: B006
+    builtin_tools: Annotated[
+        list[BuiltinTool], Field(description="EVI's own tools that it may use, in place of all.")
+    ] = [],  # noqa: B006
+    metadata: Annotated[dict[str, Any], Field(description="Free data kept with the session.")] = {},  # noqa: B006
     language_model_api_key_name: Annotated[
         str, Field(description="Names a secret of this server (EVI_MCP_SECRET_<NAME>); its value is never shown.")
     ] = "",
+    clear: Annotated[
+        list[Literal["context", "variables", "tools", "builtin_tools", "metadata"]],
+        Field(description="What to take away from the running chat; an empty value elsewhere changes nothing."),
+    ] = [],  # noqa: B006
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Change the prompt, context, variables, voice or tools of the running chat; what is left out keeps its value."""
+    """Change the prompt, variables, voice or tools of the running chat; what is left out or empty keeps its value."""
     fields: dict[str, Any] = {
         "system_prompt": system_prompt,
         "variables": variables,
         "voice_id": voice_id,
         "metadata": metadata,
-        "custom_session_id": custom_session_id,
+        "tools": [_wire_tool(tool) for tool in tools],
+        "builtin_tools": [tool.model_dump(exclude_defaults=True) for tool in builtin_tools],
     }
-    fields = {name: value for name, value in fields.items() if value not in (None, "")}
-    fields |= _context(context, context_type, clear_context)
-    if tools is not None:
-        fields["tools"] = [_wire_tool(tool) for tool in tools]
-    if builtin_tools is not None:
-        fields["builtin_tools"] = [tool.model_dump(exclude_defaults=True) for tool in builtin_tools]
+    fields = {name: value for name, value in fields.items() if value}
+    if both := fields.keys() & set(clear):
+        raise InvalidArgument(f"clear takes away what is given beside it ({listing(sorted(both))}); nothing was sent.")
+    fields |= {name: CLEARED[name] for name in clear}
     if language_model_api_key_name:
         fields["language_model_api_key"] = _secret(ctx, language_model_api_key_name)
     if not fields:
-        raise InvalidArgument("update_session_settings was given nothing to change, so nothing was sent.")
+        raise InvalidArgument(
+            "update_session_settings was given nothing to change, so nothing was sent; `clear` takes away,"
+            " whisper gives context."
+        )
     # A large schema takes its time, in which other agents and timers go on.
     command = await anyio.to_thread.run_sync(partial(SessionSettings.of, **fields))
     return receipt(ctx, await desk_of(ctx).update_session_settings(chat_id, command))
 
 
-def _context(text: str, kind: str | None, clear: bool) -> dict[str, Any]:
-    if clear and (text or kind):
-        raise InvalidArgument("clear_context and context contradict each other, so nothing was sent; give one of them.")
-    if kind and not text:
-        raise InvalidArgument("context_type was given without a context, so nothing was sent.")
-    if clear:
-        return {"context": None}
-    return {"context": {"text": text, **({"type": kind} if kind else {})}} if text else {}
-
-
 def _wire_tool(tool: FunctionTool) -> dict[str, Any]:
-    fields = tool.model_dump(exclude_defaults=True) | {"type": tool.type}
+    fields = tool.model_dump(exclude_defaults=True) | {"type": "function"}
     if not isinstance(tool.parameters, str):
         fields["parameters"] = json.dumps(tool.parameters, ensure_ascii=False, separators=(",", ":"))
     return fields
@@ -131,6 +163,7 @@ def _secret(ctx: ToolContext, name: str) -> Any:
 
 
 TOOLS = (
+    ToolSpec(whisper, "Whisper to EVI", Access.COACH, read_only=False, idempotent=False),
     ToolSpec(
         update_session_settings,
         "Change the chat's settings",

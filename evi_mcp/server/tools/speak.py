@@ -7,8 +7,19 @@ from pydantic import Field
 
 from evi_mcp.access.callers import Access
 from evi_mcp.protocol.commands import AssistantInput, UserInput
-from evi_mcp.server.tools.spec import ChatId, ToolContext, ToolSpec, WaitForEffect, desk_of, receipt
-from evi_mcp.views import shapes
+from evi_mcp.server.tools.spec import (
+    ChatId,
+    ToolContext,
+    ToolSpec,
+    WaitForEffect,
+    desk_of,
+    receipt,
+    receipt_of,
+    result,
+)
+from evi_mcp.supervision.actions.barging import BargeIn
+from evi_mcp.times import iso
+from evi_mcp.views import shapes, steps
 
 UnlessUserSpoke = Annotated[
     str, Field(description="A cursor: refuse if the user has said anything after it, since it may no longer fit.")
@@ -40,10 +51,50 @@ async def send_assistant_input(
 async def _speak(
     ctx: ToolContext, chat_id: str, command: UserInput | AssistantInput, unless_user_spoke_after: str, wait_s: float
 ) -> types.CallToolResult:
-    done = await desk_of(ctx).speak(
-        chat_id, command, unless_user_spoke_after=unless_user_spoke_after or None, wait_s=wait_s
-    )
+    done = await desk_of(ctx).speak(chat_id, command, unless_user_spoke_after=unless_user_spoke_after, wait_s=wait_s)
     return receipt(ctx, done)
+
+
+async def barge_in(
+    ctx: ToolContext,
+    chat_id: ChatId,
+    text: Annotated[str, Field(description="What EVI is to speak, word for word.")],
+    unless_user_spoke_after: UnlessUserSpoke = "",
+    resume_when_spoken: Annotated[
+        bool, Field(description="Let EVI go on once the line was heard; else it stays silent until `resume`.")
+    ] = True,
+    resume_after_s: Annotated[
+        float, Field(ge=1, le=300, description="Seconds after which EVI is resumed in any case.")
+    ] = 30,
+) -> Annotated[types.CallToolResult, steps.BargeIn]:
+    """Step in with one call: silence EVI, have it speak this text to the person on the line, and let it go on."""
+    done = await desk_of(ctx).barge_in(
+        chat_id,
+        AssistantInput.of(text=text),
+        unless_user_spoke_after=unless_user_spoke_after,
+        resume=resume_when_spoken,
+        limit_s=resume_after_s,
+    )
+    shown = steps.barge_in(receipt_of(done.line), _steps(done))
+    return result(ctx, steps.barge_in_text(shown), shown)
+
+
+def _steps(done: BargeIn) -> steps.Steps:
+    """What a barge-in did to EVI's silence, as it is shown."""
+    taken: steps.Steps = {}
+    if done.paused is not None:
+        taken["paused"] = {"seq": done.paused.seq}
+    if done.not_paused is not None:
+        taken["not_paused"] = done.not_paused
+    if done.resumed is not None:
+        taken["resumed"] = {"seq": done.resumed.seq}
+    if done.not_resumed is not None:
+        taken["not_resumed"] = done.not_resumed
+    if done.pause_s is not None:
+        taken["pause_s"] = round(done.pause_s, 1)
+    if done.resumes_at is not None:
+        taken["resumes_at"] = iso(done.resumes_at)
+    return taken
 
 
 async def pause(
@@ -81,6 +132,7 @@ TOOLS = (
         send_user_input, "Speak to EVI as the user", Access.BARGE, read_only=False, idempotent=False, destructive=True
     ),
     ToolSpec(send_assistant_input, "Have EVI speak", Access.BARGE, read_only=False, idempotent=False, destructive=True),
+    ToolSpec(barge_in, "Barge in", Access.BARGE, read_only=False, idempotent=False, destructive=True),
     ToolSpec(pause, "Pause EVI", Access.BARGE, read_only=False, destructive=True),
     ToolSpec(resume, "Resume EVI", Access.BARGE, read_only=False),
     ToolSpec(end_chat, "End a call", Access.BARGE, read_only=False, idempotent=False, destructive=True),

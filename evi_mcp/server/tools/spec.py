@@ -11,6 +11,7 @@ from mcp.server.mcpserver.tools import Tool
 from pydantic import Field
 
 from evi_mcp.access.callers import Access
+from evi_mcp.quoting import name
 from evi_mcp.server.callers import Seat, current_desk
 from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.intents import Receipt
@@ -23,7 +24,10 @@ ToolContext = Context[Seat]
 ChatId = Annotated[
     str,
     # Over HTTP clients of 2026-07-28 repeat it in the header Mcp-Param-Chat-Id, where proxies can read it.
-    Field(description="EVI chat id, from `list_chats`.", json_schema_extra={"x-mcp-header": "Chat-Id"}),
+    Field(
+        description="EVI chat id, from `list_chats`; its first 8 characters do for an attached chat.",
+        json_schema_extra={"x-mcp-header": "Chat-Id"},
+    ),
 ]
 WaitForEffect = Annotated[
     float, Field(ge=0, le=30, description="Seconds to wait for the effect to be seen; 0 returns once it is sent.")
@@ -95,21 +99,37 @@ def wants_progress(ctx: ToolContext) -> bool:
 
 
 def result(ctx: ToolContext, text: str, structure: Mapping[str, Any]) -> types.CallToolResult:
-    """Both forms of a result, or the text alone where the settings say so."""
+    """Both forms of a result, or the text alone where the settings say so; with a note of what was attached for it."""
+    text, structure = _with_note(text, structure)
     structured = (
         dict(structure) if ctx.request_context.lifespan_context.service.settings.results == "structured" else None
     )
     return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=structured)
 
 
+def _with_note(text: str, structure: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    if not (attached := current_desk().attached):
+        return text, structure
+    which = name(attached[0], 128) if len(attached) == 1 else views_text.counted(len(attached), "chat")
+    note = f"{which} was not attached: attached for this call"
+    told = f"{structure['note']}; {note}" if "note" in structure else note
+    return f"{text}\nnote: {note}", {**structure, "note": told}
+
+
 def receipt(ctx: ToolContext, done: Receipt) -> types.CallToolResult:
     """The result of any command."""
+    shown = receipt_of(done)
+    return result(ctx, views_text.receipt(shown), shown)
+
+
+def receipt_of(done: Receipt) -> shapes.Receipt:
+    """A receipt as it is shown."""
     shown: shapes.Receipt = {
         "chat_id": done.chat_id,
         "command": done.command,
         "seq": done.seq,
         "status": _status(done),
-        "cursor": desk_of(ctx).cursors.at(done.cursor_seq, done.chat_id),
+        "cursor": current_desk().cursors.at(done.cursor_seq, done.chat_id),
     }
     if done.confirmed_by is not None:
         shown["confirmed_by"] = done.confirmed_by
@@ -121,7 +141,7 @@ def receipt(ctx: ToolContext, done: Receipt) -> types.CallToolResult:
         shown["resumes_at"] = iso(done.resumes_at)
     if done.warning is not None:
         shown["warning"] = done.warning
-    return result(ctx, views_text.receipt(shown), shown)
+    return shown
 
 
 def _status(done: Receipt) -> str:

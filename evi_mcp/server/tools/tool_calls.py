@@ -6,7 +6,6 @@ import mcp_types as types
 from pydantic import Field
 
 from evi_mcp.access.callers import Access
-from evi_mcp.quoting import meant
 from evi_mcp.server.tools.spec import (
     ChatId,
     ToolContext,
@@ -16,6 +15,7 @@ from evi_mcp.server.tools.spec import (
     receipt,
     result,
 )
+from evi_mcp.server.tools.written import Written
 from evi_mcp.views import shapes, structure, text
 
 
@@ -23,13 +23,16 @@ async def list_tool_calls(
     ctx: ToolContext,
     chat_id: Annotated[str, Field(description="EVI chat id, from `list_chats`; omit for all attached chats.")] = "",
     status: Annotated[
-        Literal["pending", "running", "answered", "failed", "superseded", "all"],
-        Field(description="Which ones; `pending` wait for an answer, `running` are EVI's own tools at work."),
+        Literal["pending", "running", "answered", "failed", "superseded", "unanswered", "all"],
+        Field(
+            description="Which ones; `pending` wait for an answer, `running` are EVI's own tools at work, `unanswered`"
+            " were open when the chat ended."
+        ),
     ] = "pending",
 ) -> Annotated[types.CallToolResult, shapes.ToolCallList]:
     """List the tool calls that EVI made in a chat, oldest first."""
     desk = desk_of(ctx)
-    chats = [desk.chat(chat_id)] if chat_id else desk.chats()
+    chats = [await desk.reach(chat_id)] if chat_id else desk.chats()
     calls = [call for chat in chats for call in chat.record.tool_calls if status in ("all", call.status.value)]
     calls.sort(key=lambda call: call.number)
     shown = structure.tool_calls(calls, desk.clock.elapsed(), with_chat_id=not chat_id)
@@ -41,9 +44,10 @@ async def answer_tool_call(
     chat_id: ChatId,
     tool_call_id: Annotated[str, Field(description="From the `tool_call` event or `list_tool_calls`.")],
     content: Annotated[
-        str,
+        Written,
         Field(
-            description="The result for the assistant, as text (serialise objects); on an error, what it gets instead."
+            description="The result, which EVI's LLM puts into words: text, or an object or a list, sent as JSON; a bot"
+            " without an LLM would speak the JSON. With is_error: what it gets instead."
         ),
     ],
     is_error: Annotated[bool, Field(description="Whether the tool failed.")] = False,
@@ -52,11 +56,9 @@ async def answer_tool_call(
     wait_for_effect_s: WaitForEffect = 2,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
     """Answer a pending tool call of the chat; the first answer wins, a later one is refused."""
-    desk = desk_of(ctx)
-    known = (call.tool_call_id for call in desk.chat(chat_id).record.tool_calls)
-    done = await desk.answer_tool_call(
+    done = await desk_of(ctx).answer_tool_call(
         chat_id,
-        meant(tool_call_id, known),
+        tool_call_id,
         content,
         is_error=is_error,
         error=error or None,

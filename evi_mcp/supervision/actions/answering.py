@@ -9,7 +9,7 @@ from evi_mcp.errors import InvalidArgument, ToolCallAnswered, UnknownToolCall
 from evi_mcp.protocol.commands import ToolError, ToolResponse
 from evi_mcp.protocol.cutting import MAX_NAME, was_cut
 from evi_mcp.quoting import quote
-from evi_mcp.supervision.actions.pausing import warn_if_paused
+from evi_mcp.supervision.actions.cautions import warn_if_paused
 from evi_mcp.supervision.effects import TakenByEvi
 from evi_mcp.supervision.intents import Always, Intent, Receipt
 from evi_mcp.supervision.live_chat import LiveChat
