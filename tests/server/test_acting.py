@@ -207,7 +207,7 @@ async def test_a_late_effect_is_no_proof_of_the_next_equal_command(evi: FakeEvi,
 async def test_a_condition_is_read_before_the_chat_is_waited_for(
     evi: FakeEvi, agent: Agent, live: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A mistake in a cursor is told at once; and `latest` means the time of the call, not that of the write."""
+    """A mistake in a cursor is told at once; what was said while nobody listened counts."""
     evi.refuse[CHAT] = 503
     evi.cut(CHAT)
     await agent.until_state("reconnecting")
@@ -217,7 +217,7 @@ async def test_a_condition_is_read_before_the_chat_is_waited_for(
     async with anyio.create_task_group() as group:
 
         async def send() -> None:
-            text = await agent.error("send_user_input", chat_id=CHAT, text="x", unless_user_spoke_after="latest")
+            text = await agent.error("send_user_input", chat_id=CHAT, text="x", unless_user_spoke_after=live)
             assert "No, stop!" in text
 
         group.start_soon(send)

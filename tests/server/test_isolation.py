@@ -92,10 +92,12 @@ async def test_a_wait_on_all_chats_is_not_woken_by_it(both: Both) -> None:
 
 
 async def test_no_error_tells_which_other_chats_are_attached(both: Both) -> None:
-    """An id that is not attached is answered with those that are: with those that may be seen."""
-    both.service.registry._max_chats = 2
-    clean({"said": await both.limited.error("get_chat", chat_id=MINE[:-1])})
-    assert MINE in await both.all_seeing.error("get_chat", chat_id="charlie")
+    """The beginning of an id is completed among those that may be seen, and a list of them names no other."""
+    clean(await both.limited.client.call_tool("get_chat", {"chat_id": MINE[:9]}))
+    for start in (THEIRS[:8], THEIRS[:-1]):
+        assert "is not among the chats that you may touch" in await both.limited.error("get_chat", chat_id=start)
+    clean(await both.limited.client.call_tool("attach_chat", {"chat_id": "active"}))
+    assert "may mean several" not in await both.limited.error("detach_chat", chat_id="bravo-chat")
 
 
 async def test_no_resource_list_template_or_read_shows_it(both: Both) -> None:

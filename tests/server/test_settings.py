@@ -9,7 +9,7 @@ from pydantic import SecretStr, ValidationError
 from evi_mcp.config import Settings
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.harness import CHAT, Agent, agent_on, supervising
+from tests.harness import CHAT, Agent, agent_on, answering, supervising
 
 pytestmark = pytest.mark.anyio
 
@@ -18,8 +18,6 @@ SECRET = "sk-live/0123456789"
 
 EVERY_FIELD: dict[str, Any] = {
     "system_prompt": "You help {{customer}}.",
-    "context": "The parcel left at 09:40.",
-    "context_type": "persistent",
     "variables": {"customer": "Ines", "tier": 2, "vip": False, "share": 0.5},
     "voice_id": "voice-1",
     "tools": [
@@ -28,12 +26,10 @@ EVERY_FIELD: dict[str, Any] = {
     ],
     "builtin_tools": [{"name": "web_search"}, {"name": "hang_up", "fallback_content": "Say goodbye."}],
     "metadata": {"desk": ["returns", 3]},
-    "custom_session_id": "mine-1",
 }
 AS_A_FRAME: dict[str, Any] = {
     "type": "session_settings",
     "system_prompt": "You help {{customer}}.",
-    "context": {"text": "The parcel left at 09:40.", "type": "persistent"},
     "variables": {"customer": "Ines", "tier": 2, "vip": False, "share": 0.5},
     "voice_id": "voice-1",
     "tools": [
@@ -48,7 +44,6 @@ AS_A_FRAME: dict[str, Any] = {
     ],
     "builtin_tools": [{"name": "web_search"}, {"name": "hang_up", "fallback_content": "Say goodbye."}],
     "metadata": {"desk": ["returns", 3]},
-    "custom_session_id": "mine-1",
 }
 
 
@@ -64,22 +59,64 @@ async def test_every_field_goes_out_as_hume_documents_it(evi: FakeEvi, agent: Ag
     await evi.until(lambda: evi.received[CHAT])
     assert evi.received[CHAT] == [AS_A_FRAME]
     [event] = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"]))["events"]
-    left_out = ("type", "custom_session_id")
-    assert event["settings"] == {name: value for name, value in AS_A_FRAME.items() if name not in left_out}
+    assert event["settings"] == {name: value for name, value in AS_A_FRAME.items() if name != "type"}
     assert event["by"] == "mcp"
 
 
-async def test_only_what_is_given_is_sent(evi: FakeEvi, agent: Agent, live: str) -> None:
-    """Hume: fields left out keep their value, and a null context clears; an empty list is a list."""
-    await agent.call("update_session_settings", chat_id=CHAT, clear_context=True)
-    await agent.call("update_session_settings", chat_id=CHAT, context="One remark.")
-    await agent.call("update_session_settings", chat_id=CHAT, tools=[], builtin_tools=[])
-    await evi.until(lambda: len(evi.received[CHAT]) == 3)
+EMPTY: dict[str, Any] = {
+    "system_prompt": "",
+    "variables": {},
+    "tools": [],
+    "builtin_tools": [],
+    "metadata": {},
+    "language_model_api_key_name": "",
+    "clear": [],
+}
+
+
+async def test_an_empty_value_takes_nothing_away_and_clear_does(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """Many clients fill in empty values for what a model leaves out: a live call must not lose its tools by that."""
+    await agent.call("update_session_settings", chat_id=CHAT, **{**EMPTY, "voice_id": "v"})
+    everything = ["context", "variables", "tools", "builtin_tools", "metadata"]
+    await agent.call("update_session_settings", chat_id=CHAT, clear=everything)
+    assert "nothing to change" in await agent.error("update_session_settings", chat_id=CHAT, **EMPTY)
+    await evi.until(lambda: len(evi.received[CHAT]) == 2)
     assert evi.received[CHAT] == [
-        {"type": "session_settings", "context": None},
-        {"type": "session_settings", "context": {"text": "One remark."}},
-        {"type": "session_settings", "tools": [], "builtin_tools": []},
+        {"type": "session_settings", "voice_id": "v"},
+        {
+            "type": "session_settings",
+            "context": None,
+            "variables": {},
+            "tools": [],
+            "builtin_tools": [],
+            "metadata": {},
+        },
     ]
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({"text": "She is a regular."}, {"text": "She is a regular."}),
+        ({"text": "She is a regular.", "persistent": True}, {"text": "She is a regular.", "type": "persistent"}),
+        ({"text": {"refund": 12.5, "an": ["ü", None]}}, {"text": '{"refund":12.5,"an":["ü",null]}'}),
+        ({"text": '{"as": "written"}'}, {"text": '{"as": "written"}'}),
+    ],
+)
+async def test_a_whisper_is_context_without_a_reply(
+    evi: FakeEvi, agent: Agent, live: str, given: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    """Hume: context is added to the user's messages for the LLM; temporary, the default, holds for the next one."""
+    answering(evi, frames.settings(context={"type": "temporary", **sent}))
+    receipt = await agent.call("whisper", chat_id=CHAT, **given)
+    assert (receipt["command"], receipt["status"]) == ("session_settings", "confirmed")
+    assert evi.received[CHAT] == [{"type": "session_settings", "context": sent}]
+
+
+async def test_there_is_no_empty_whisper(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """It would take the place of a remark that holds."""
+    assert "nothing to whisper" in await agent.error("whisper", chat_id=CHAT, text=" ", persistent=True)
+    assert not evi.received[CHAT]
 
 
 async def test_settings_are_confirmed_by_those_that_come_back(evi: FakeEvi, agent: Agent, live: str) -> None:
@@ -102,9 +139,8 @@ async def test_settings_are_confirmed_by_those_that_come_back(evi: FakeEvi, agen
     ("arguments", "said"),
     [
         ({}, "nothing to change"),
-        ({"context": "x", "clear_context": True}, "contradict each other"),
-        ({"context_type": "persistent"}, "without a context"),
-        ({"context": "x", "context_type": "editable"}, "context_type"),
+        ({"tools": [{"name": "t", "parameters": "{}"}], "clear": ["tools"]}, 'given beside it ("tools")'),
+        ({"clear": ["voice_id"]}, "clear.0"),
         ({"tools": [{"name": "t", "parameters": {"type": "objekt"}}]}, "tools.0.parameters: is no JSON Schema"),
         ({"tools": [{"name": "t", "parameters": "{'type': 'object'}"}]}, "tools.0.parameters: is not JSON"),
         ({"tools": [{"name": "t", "parameters": "[]"}]}, "which is a JSON object"),
@@ -180,10 +216,9 @@ async def test_a_named_secret_reaches_the_service_and_nobody_else(
 @pytest.mark.parametrize(
     ("sent", "shown"),
     [
-        ({"custom_session_id": "x"}, {"voice_id": "v"}),
-        ({"clear_context": True}, {"voice_id": "v"}),
+        ({"clear": ["context"]}, {"voice_id": "v"}),
         ({"metadata": {"a": None}}, {"metadata": {}}),
-        ({"variables": {}}, {"variables": {"z": 1}}),
+        ({"clear": ["variables"]}, {"variables": {"z": 1}}),
         ({"variables": {"n": 1}}, {"variables": {"n": True}}),
         ({"voice_id": "v", "system_prompt": "p"}, {"voice_id": "v"}),
         ({"tools": [{"name": "t", "parameters": {}}]}, {"tools": []}),

@@ -37,7 +37,9 @@ def arguments_of(schema: dict[str, Any], chat_id: str) -> dict[str, Any]:
     if "chat_id" in properties:
         arguments["chat_id"] = chat_id
     if "chat_ids" in properties:
-        arguments |= {"chat_ids": [chat_id], "timeout_s": 0}
+        arguments["chat_ids"] = [chat_id]
+    if "timeout_s" in properties:
+        arguments["timeout_s"] = 0
     if "wait_for_effect_s" in properties:
         arguments["wait_for_effect_s"] = 0
     return arguments
@@ -106,15 +108,18 @@ async def test_reading_tools_say_that_they_only_read_and_loud_ones_that_they_are
         "attach_chat",
         "detach_chat",
         "answer_tool_call",
+        "whisper",
         "update_session_settings",
         "send_user_input",
         "send_assistant_input",
+        "barge_in",
         "pause",
         "resume",
         "end_chat",
         "transfer_chat",
     }
-    loud = {"send_user_input", "send_assistant_input", "pause", "update_session_settings", "end_chat", "transfer_chat"}
+    loud = {"send_user_input", "send_assistant_input", "barge_in", "pause", "end_chat", "transfer_chat"}
+    loud.add("update_session_settings")
     assert {spec.name for spec in ALL_TOOLS if not spec.read_only} == acting
     assert {spec.name for spec in ALL_TOOLS if spec.destructive} == loud
     idempotent = {spec.name for spec in ALL_TOOLS if not spec.read_only and spec.idempotent}

@@ -1,6 +1,5 @@
 """Coaching the assistant: a whisper to its LLM, and the settings of the running chat."""
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -14,6 +13,7 @@ from pydantic import (
     FiniteFloat,
     ValidationError,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     WrapValidator,
     model_validator,
 )
@@ -34,9 +34,7 @@ class FunctionTool(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(description="Name that the `tool_call` will carry.")]
-    parameters: Annotated[
-        str | dict[str, Any], Field(description="JSON Schema of the arguments, as an object or as its JSON text.")
-    ]
+    parameters: Annotated[Written, Field(description="JSON Schema of the arguments, as its JSON text or an object.")]
     description: Annotated[str, Field(description="Tells the LLM when to call it.")] = ""
     fallback_content: Annotated[str, Field(description="What the LLM is told if the tool fails.")] = ""
 
@@ -102,7 +100,8 @@ async def update_session_settings(
     system_prompt: Annotated[str, Field(description="Replaces the system prompt from now on.")] = "",
     variables: Annotated[
         dict[str, Annotated[str | bool | int | FiniteFloat, WrapValidator(_in_one_sentence)]],
-        Field(description="Values for {{name}} in the prompt."),
+        WithJsonSchema({"type": "object"}),
+        Field(description="Values for {{name}} in the prompt: texts, numbers, true or false."),
     ] = {},  # noqa: B006  # an empty default is a plain schema, and nobody changes it
     voice_id: Annotated[str, Field(description="Switches EVI's voice, which the person on the line hears.")] = "",
     tools: Annotated[list[FunctionTool], Field(description="Functions that EVI may ask for, in place of all.")] = [],  # noqa: B006
@@ -144,10 +143,7 @@ async def update_session_settings(
 
 
 def _wire_tool(tool: FunctionTool) -> dict[str, Any]:
-    fields = tool.model_dump(exclude_defaults=True) | {"type": "function"}
-    if not isinstance(tool.parameters, str):
-        fields["parameters"] = json.dumps(tool.parameters, ensure_ascii=False, separators=(",", ":"))
-    return fields
+    return tool.model_dump(exclude_defaults=True) | {"type": "function"}
 
 
 def _secret(ctx: ToolContext, name: str) -> Any:
