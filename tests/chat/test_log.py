@@ -38,6 +38,7 @@ class Chat:
     chat_id: str
     log: EventLog
     unknown_before: int = 0
+    forgotten_to: int = 0
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["shown", "audio_output"]))), st.integers(1, 7))

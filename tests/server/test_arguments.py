@@ -25,6 +25,7 @@ ONE_OF_EACH: dict[str, Any] = {
     "metadata": {"a": {"b": None}},
     "tools": [{"name": "f", "parameters": "{}"}],
     "builtin_tools": [{"name": "web_search"}],
+    "clear": ["context"],
 }
 """For each parameter of the table that takes a list or an object, what may be given."""
 STRUCTURED = [(tool, name) for tool, schema in TOOLS.items() for name in schema["properties"] if name in ONE_OF_EACH]

@@ -16,21 +16,21 @@ pytestmark = pytest.mark.anyio
     [
         ("attach_chat", {"chat_id": "../../etc"}, "is not a chat id"),
         ("attach_chat", {"chat_id": ".."}, "is not a chat id"),
-        ("attach_chat", {"chat_id": ""}, "is not a chat id"),
+        ("attach_chat", {"chat_id": ""}, "name a chat in chat_id"),
         ("attach_chat", {"chat_id": "x" * 129}, "is not a chat id"),
         ("attach_chat", {"chat_id": "a?b=c#d"}, "is not a chat id"),
         ("attach_chat", {"chat_id": "chat\n1"}, "is not a chat id"),
         ("attach_chat", {"chat_id": "é"}, "is not a chat id"),
-        ("attach_chat", {}, "chat_id is required"),
+        ("attach_chat", {}, "name a chat in chat_id"),
         ("attach_chat", {"chat_id": 7}, "chat_id: input should be a valid string"),
         ("attach_chat", {"chatId": "x"}, 'attach_chat has no parameter "chatId"'),
-        ("get_chat", {"chat_id": "nobody"}, "call attach_chat first"),
+        ("get_chat", {"chat_id": "nobody"}, 'cannot attach to chat "nobody"'),
         ("read_events", {"chat_id": CHAT, "after": "yesterday"}, "is not a cursor"),
         ("read_events", {"chat_id": CHAT, "limit": 0}, "limit: input should be greater than or equal to 1"),
         ("read_events", {"chat_id": CHAT, "limit": 201}, "limit: input should be less than or equal to 200"),
         ("read_events", {"chat_id": CHAT, "max_chars": 499}, "max_chars: input should be greater"),
         ("wait_for_events", {"timeout_s": 51}, "timeout_s: input should be less than or equal to 50"),
-        ("wait_for_events", {"chat_ids": ["nobody"]}, "is not attached"),
+        ("wait_for_events", {"chat_ids": [CHAT, "nobody"]}, 'cannot attach to chat "nobody"'),
         (
             "wait_for_events",
             {"until": [{"kind": "expression", "score": "Rage", "at_least": 0.5}]},
@@ -48,6 +48,14 @@ pytestmark = pytest.mark.anyio
         ("send_user_input", {"chat_id": CHAT, "text": ""}, "text: must not be empty"),
         ("send_user_input", {"chat_id": CHAT, "text": " \n"}, "text: must not be empty"),
         ("send_user_input", {"chat_id": CHAT, "text": "x", "unless_user_spoke_after": "?"}, "is not a cursor"),
+        *(
+            (tool, {"chat_id": CHAT, "text": "x", "unless_user_spoke_after": word}, "guards nothing")
+            for tool in ("send_user_input", "send_assistant_input", "barge_in")
+            for word in ("latest", "earliest")
+        ),
+        ("barge_in", {"chat_id": CHAT, "text": " "}, "text: must not be empty"),
+        ("answer_tool_call", {"chat_id": CHAT, "tool_call_id": "c", "content": " "}, "content is empty"),
+        ("answer_tool_call", {"chat_id": CHAT, "tool_call_id": "c", "content": None}, "content"),
         ("send_user_input", {"chat_id": CHAT, "text": "x", "wait_for_effect_s": 31}, "less than or equal to 30"),
         ("answer_tool_call", {"chat_id": CHAT, "tool_call_id": "", "content": "x"}, "no tool call"),
         ("answer_tool_call", {"chat_id": CHAT, "tool_call_id": "c", "content": "x", "error": "e"}, "is_error=true"),
@@ -59,7 +67,7 @@ async def test_it_is_refused_with_a_sentence(
     evi: FakeEvi, agent: Agent, tool: str, arguments: dict[str, Any], said: str
 ) -> None:
     """Our contract (section 5): the sentence is all that many clients show, so it needs nothing beside it."""
-    evi.history[CHAT] = [frames.metadata()]
+    evi.history[CHAT], evi.refuse["nobody"] = [frames.metadata()], 404
     await agent.call("attach_chat", chat_id=CHAT)
     text = await agent.error(tool, **arguments)
     assert said in text
@@ -83,7 +91,7 @@ async def test_what_is_left_out_may_be_null_too(evi: FakeEvi, agent: Agent) -> N
 
 async def test_a_command_larger_than_a_frame_never_reaches_the_network(evi: FakeEvi, agent: Agent) -> None:
     """Hume's FAQ: 16 MB; a larger frame would cost the connection."""
-    evi.history[CHAT] = [frames.metadata()]
+    evi.history[CHAT], evi.refuse["nobody"] = [frames.metadata()], 404
     await agent.call("attach_chat", chat_id=CHAT)
     text = await agent.error("send_user_input", chat_id=CHAT, text="x" * (17 * 2**20))
     assert "EVI accepts 16777216" in text

@@ -218,7 +218,7 @@ async def test_detaching_closes_with_1000_and_wakes_every_wait(evi: FakeEvi, age
     assert (pages[0]["woken_by"], pages[0]["reason"]) == ("chat_ended", "detached")
     await evi.until(lambda: evi.closes[CHAT])
     assert evi.closes[CHAT] == [1000]
-    assert "is not attached" in await agent.error("get_chat", chat_id=CHAT)
+    assert "no chat is attached" in await agent.error("wait_for_events")
 
 
 async def test_a_fault_in_one_chats_task_ends_no_other_chat(

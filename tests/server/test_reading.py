@@ -166,7 +166,7 @@ async def test_what_is_older_than_the_log_is_a_gap_and_never_an_error(evi: FakeE
         async with supervising(evi, log_events=10) as server, agent_on(server) as agent:
             await agent.call("attach_chat", chat_id=CHAT)
             page = await agent.call("read_events", chat_id=CHAT, after=f"{await epoch(agent)}-3")
-            assert page["gap"] == {"reason": "expired", "oldest_seq": page["events"][0]["seq"]}
+            assert page["gap"] == {"reason": "detached", "oldest_seq": page["events"][0]["seq"]}
             assert len(page["events"]) == 10
             assert "gap: expired" in await agent.text("read_events", chat_id=CHAT, after=f"{await epoch(agent)}-3")
             other = await agent.call("read_events", chat_id=CHAT, after="ffffff-3")
@@ -347,15 +347,17 @@ async def test_nothing_that_a_service_says_looks_like_a_line_of_ours(evi: FakeEv
 async def test_detaching_and_attaching_again_tells_an_old_cursor_that_it_missed_nothing_but_the_old_log(
     evi: FakeEvi, agent: Agent
 ) -> None:
-    """The log starts anew: a reader who was not at its end is told so."""
+    """The log starts anew: a reader who was not at its end is told so, and one who reads all of it has no gap."""
     evi.history[CHAT] = [frames.metadata(), frames.user("one", 1)]
     await agent.call("attach_chat", chat_id=CHAT)
     early = (await agent.call("read_events", chat_id=CHAT, limit=1))["cursor"]
     await agent.call("detach_chat", chat_id=CHAT)
     await agent.call("attach_chat", chat_id=CHAT)
     page = await agent.call("read_events", chat_id=CHAT, after=early)
-    assert page["gap"] == {"reason": "expired", "oldest_seq": page["events"][0]["seq"]}
+    assert page["gap"] == {"reason": "detached", "oldest_seq": page["events"][0]["seq"]}
     assert [event["type"] for event in page["events"]] == ["chat_metadata", "user_message", "chat_state"]
+    assert "gap" not in await agent.call("read_events", chat_id=CHAT)
+    assert "the log was full" not in await agent.text("read_events", chat_id=CHAT, after=early)
 
 
 async def test_a_type_that_nobody_knows_is_pointed_out(evi: FakeEvi, agent: Agent) -> None:

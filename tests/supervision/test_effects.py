@@ -97,7 +97,7 @@ class NeverShown:
 def test_a_command_whose_effect_never_shows_is_given_up_in_time() -> None:
     """It would claim the effect of an equal command for ever, and the list of those looked for would only grow."""
     proofs = Proofs()
-    proofs.add(Proof(NeverShown(), UserInput.of(text="hi"), 10.0))
+    proofs.add(Proof(NeverShown(), UserInput.of(text="hi"), 10.0, lambda _: None))
     event = Event(chat_id="c", at=0.0, type="user_message")
     proofs.see(event, 10.0)
     assert len(proofs) == 1

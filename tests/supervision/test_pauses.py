@@ -217,7 +217,7 @@ async def test_a_command_that_waits_is_not_written_on_a_log_that_has_not_caught_
     async with following(connector) as registry:
         chat = await registry.attach("c")
         cursors = registry.house.ledger.cursors
-        guarded = saying("hi", condition=UnlessUserSpoke(cursors, cursors.read("latest")), patience_s=0.05)
+        guarded = saying("hi", condition=UnlessUserSpoke(cursors, cursors.read("latest"), "latest"), patience_s=0.05)
         chat.record.catching_up = True
         with pytest.raises(NotSent, match="nobody can tell yet"):
             await chat.send(guarded)
