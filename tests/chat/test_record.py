@@ -5,12 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evi_mcp.chat import tool_calls
+from evi_mcp.chat.events import CHAT_STATE, Draft, Event
 from evi_mcp.chat.flooding import BURST, PER_S
 from evi_mcp.chat.memory import CHAT_BYTES, Memory
 from evi_mcp.chat.tool_calls import Answerer, Status, answer_key
 from evi_mcp.chat.turns import Turn
 from evi_mcp.protocol.cutting import MAX_TEXT
 from evi_mcp.protocol.redaction import Mask
+from evi_mcp.views import structure
 from tests import frames
 from tests.folding import FoldedChat
 
@@ -273,3 +275,50 @@ def test_a_turn_that_ends_without_a_word_supersedes_no_call() -> None:
     for frame in (frames.assistant("It is in Lyon.", "m-1"), frames.end()):
         chat.receive(frame)
     assert chat.record.tool_calls.pending() == []
+
+
+def stands(chat: FoldedChat, state: str, reason: str | None = None, at: float = 9.0) -> None:
+    chat.append([Draft(Event(chat_id="chat-1", at=at, type=CHAT_STATE, state=state, reason=reason))], at)
+
+
+def test_a_duration_that_was_not_seen_is_unknown_and_not_zero() -> None:
+    """What comes with a history comes all at once: "answered, 0 s by someone else" was said of a call of half a
+    minute."""
+    replayed = record(frames.tool_call("a"), frames.tool_response("a"), frames.tool_call("b"), live=False)
+    assert statuses(replayed) == {"a": "answered", "b": "pending"}
+    assert [call.waiting_s(99.0) for call in replayed.tool_calls] == [None, 97.0]
+    assert structure.tool_call(next(iter(replayed.tool_calls)), 99.0, with_chat_id=False) == {
+        "tool_call_id": "a",
+        "status": "answered",
+        "replayed": True,
+        "name": "parcel_status",
+        "parameters": {"number": "LY-4471"},
+        "answered_by": "someone else",
+    }
+    away = record(frames.tool_call("a"))
+    away.connect_again()
+    away.receive(frames.tool_call("a"), 30.0)
+    away.receive(frames.tool_response("a"), 30.0)
+    assert [call.waiting_s(99.0) for call in away.tool_calls] == [None], "it was answered while nobody listened"
+
+
+def test_no_call_goes_on_after_its_chat_has_ended() -> None:
+    """A built-in tool was shown as running for ever, and a call as waiting for an answer that nobody can give."""
+    chat = record(frames.tool_call("a"), frames.tool_call("web", response_required=False), frames.tool_call("c"))
+    chat.receive(frames.tool_response("c"), 3.0)
+    stands(chat, "ended", "EVI closed the chat", at=9.0)
+    assert statuses(chat) == {"a": "unanswered", "web": "unanswered", "c": "answered"}
+    assert chat.tool_calls.pending() == []
+    assert [call.waiting_s(99.0) for call in chat.tool_calls] == [9.0, 8.0, 1.0]
+    stands(chat, "reconnecting", "attached again", at=20.0)
+    stands(chat, "live", at=21.0)
+    assert statuses(chat) == {"a": "pending", "web": "running", "c": "answered"}, "the chat was resumed"
+    assert [call.tool_call_id for call in chat.tool_calls.pending()] == ["a"]
+
+
+@pytest.mark.parametrize(("state", "reason"), [("failed", "gave up"), ("ended", "detached")])
+def test_a_chat_that_goes_on_elsewhere_still_waits(state: str, reason: str) -> None:
+    """That this server is away from it does not end a chat, and the call in it waits."""
+    chat = record(frames.tool_call("a"))
+    stands(chat, state, reason)
+    assert statuses(chat) == {"a": "pending"}

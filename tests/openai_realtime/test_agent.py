@@ -34,8 +34,7 @@ async def test_an_agent_supervises_a_call_with_its_id_alone() -> None:
             )
             assert page["woken_by"] == "trigger" or "in transit" in json.dumps(page["events"])
 
-            settings = {"context": "The caller is a VIP.", "context_type": "persistent"}
-            receipt = await agent.call("update_session_settings", chat_id=call_id, **settings)
+            receipt = await agent.call("whisper", chat_id=call_id, text="The caller is a VIP.", persistent=True)
             assert receipt["status"] in ("sent", "confirmed")
             for tool, told in (("pause", "emulated"), ("resume", None)):
                 receipt = await agent.call(tool, chat_id=call_id)

@@ -84,22 +84,28 @@ async def _act(agent: Agent, evi: FakeEvi) -> None:
     evi.on_command = answer
     done = [
         await agent.call("answer_tool_call", **chat_id, tool_call_id="call_1", content='{"place": "Lyon"}'),
-        await agent.call("update_session_settings", **chat_id, context="Be brief.", voice_id="v-1"),
+        await agent.call("whisper", **chat_id, text="Be brief."),
+        await agent.call("update_session_settings", **chat_id, voice_id="v-1"),
         await agent.call("send_user_input", **chat_id, text="Is it here?"),
         await agent.call("send_assistant_input", **chat_id, text="One moment."),
         await agent.call("pause", **chat_id, resume_after_s=60),
         await agent.call("resume", **chat_id),
+        await agent.call("barge_in", **chat_id, text="One moment, please."),
     ]
     types = [
         "tool_response",
+        "session_settings",
         "session_settings",
         "user_input",
         "assistant_input",
         "pause_assistant_message",
         "resume_assistant_message",
+        "pause_assistant_message",
+        "assistant_input",
+        "resume_assistant_message",
     ]
-    assert [receipt["command"] for receipt in done] == types
-    assert [receipt["status"] for receipt in done] == ["confirmed"] * 4 + ["sent"] * 2
+    assert [receipt["command"] for receipt in done] == [*types[:-3], "assistant_input"]
+    assert [receipt["status"] for receipt in done] == [*["confirmed"] * 5, "sent", "sent", "confirmed"]
     evi.on_command = None
     secret = await agent.call("update_session_settings", **chat_id, language_model_api_key_name="LLM")
     assert secret["status"] == "sent", "of two secrets nobody can say that they are the same"

@@ -51,7 +51,7 @@ async def test_the_cursor_of_the_second_attach_shows_what_waits_in_the_first(cal
 async def test_several_chats_are_attached_with_one_cursor_for_all(
     calls: FakeEvi, agent: Agent, named: dict[str, Any]
 ) -> None:
-    """The cursor is a place in everything: a wait on all wakes for whichever goes on, and for nothing that was shown."""
+    """The cursor is a place in everything: a wait wakes for whichever goes on, and for nothing that was shown."""
     shown = await agent.call("attach_chat", **named)
     assert {chat["chat_id"] for chat in shown["chats"]} == {ONE, TWO}
     pending = {call["tool_call_id"] for chat in shown["chats"] for call in chat["pending_tool_calls"]}

@@ -136,7 +136,7 @@ async def test_a_line_that_is_never_seen_ends_with_the_limit() -> None:
 
 async def test_the_guard_is_asked_before_the_pause() -> None:
     """What was said since must not be answered by silence."""
-    async with calling() as (call, start):
+    async with calling() as (call, _):
         cursors = call.registry.house.ledger.cursors
         guard = UnlessUserSpoke(cursors, cursors.read(cursors.at(cursors.last_seq)), "here")
         await call.says(frames.user("No, stop!", 5000))

@@ -106,7 +106,7 @@ async def test_an_agent_supervises_a_call(kind: str, bots_python: Path) -> None:
         assert receipt["status"] == "confirmed"
         await call.hears("One moment. A colleague joins.")
 
-        await agent.use("update_session_settings", context="be brief", context_type="temporary")
+        await agent.use("whisper", text="be brief")
         await call.say("one")
         await call.hears("You said: one. I was told: Context: be brief.")
 
