@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from evi_mcp.openai_realtime.calls import CallsConnector, RealtimeCalls
 from evi_mcp.openai_realtime.endpoints import Endpoint
 from evi_mcp.openai_realtime.refusals import CallNotAttached
-from evi_mcp.upstream.transport import NotTaken, Refused
+from evi_mcp.upstream.transport import Refused
 from tests.clocks import HandClock
 from tests.hub.wire import consumer, eventually, until
 from tests.openai_realtime.rig import KEY, rig
@@ -301,15 +301,3 @@ async def test_a_call_that_was_lost_and_goes_on_can_be_attached_again() -> None:
         made.service.refuse.clear()
         transport = await connector.connect(call_id)
         assert json.loads(str(await transport.receive()))["chat_id"] == call_id
-
-
-async def test_a_command_that_is_posted_to_a_call_which_is_not_attached_attaches_it() -> None:
-    """A pause whose chat was left is ended by a post: it came to nothing, and the caller had a mute assistant."""
-    async with rig() as made:
-        connector = CallsConnector(made.hub.connector, made.calls, made.hub)
-        call_id = made.service.start_call(None)
-        await connector.post(call_id, '{"type":"resume_assistant_message"}', 5.0)
-        assert made.hub.chats.live(call_id) is not None
-        made.service.refuse["rtc_nobody"] = [(401, {})]
-        with pytest.raises(NotTaken, match="refuses the key"):
-            await connector.post("rtc_nobody", '{"type":"resume_assistant_message"}', 5.0)

@@ -9,7 +9,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests import frames
 from tests.fake_evi import KEY, FakeEvi
-from tests.harness import CHAT, Agent, text_of
+from tests.harness import CHAT, text_of
 from tests.process.conftest import SCRIPT
 
 pytestmark = pytest.mark.anyio
