@@ -41,7 +41,7 @@ def supervise(desk: Desk, chat_id: str, goal: str) -> str:
         )
     if desk.allows(Access.BARGE):
         steps.append(
-            "Step in only if the goal needs it, for a person hears it: send_assistant_input with"
+            "Step in only if the goal needs it, for a person hears it: barge_in with"
             " unless_user_spoke_after=<your cursor>; pause and resume for longer."
         )
     steps.append("When woken_by is chat_ended, sum up what happened and what you did.")

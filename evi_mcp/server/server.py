@@ -44,10 +44,11 @@ CUED = """
 A channel cue only says that something happened in a chat: read it with wait_for_events.\
 """
 ANSWERING = """
-A tool_call that needs an answer keeps the caller waiting: answer_tool_call once, promptly.\
+A tool_call that needs an answer keeps the caller waiting: answer_tool_call once, promptly. whisper tells EVI what the \
+person on the line does not hear.\
 """
 SPEAKING = """
-send_user_input, send_assistant_input and pause are heard by the person on the line. A receipt says `confirmed` if \
+barge_in, send_user_input, send_assistant_input and pause are heard by the person on the line. A receipt says `confirmed` if \
 the effect was seen, `sent` if not yet; after an error read the events before you send again. Use \
 unless_user_spoke_after with your last cursor, so as not to talk over what was said meanwhile.\
 """

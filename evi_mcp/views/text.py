@@ -205,8 +205,7 @@ def attached(shown: shapes.Attached) -> str:
     """Chats that were attached at the same time."""
     lines = []
     for item in shown.get("chats", []):
-        block = chat(item).splitlines()
-        lines += block[:-1] if item["state"] not in OVER else block  # one next call for all of them
+        lines += [line for line in chat(item).splitlines() if not line.startswith("next: ")]  # one for all of them
     lines += [f"not attached: {name(item['chat_id'], 128)}: {item['reason']}" for item in shown.get("failed", [])]
     if "note" in shown:
         lines.append(f"note: {shown['note']}")
