@@ -152,10 +152,12 @@ class Reader:
             "update_session_settings",
             chat_id=CHAT,
             system_prompt=next(word),
-            context=next(word),
             variables={next(word): next(word)},
             metadata={next(word): next(word)},
         )
+        await self.tool("whisper", chat_id=CHAT, text={"remark": next(word)})
+        await self.tool("barge_in", chat_id=CHAT, text="barged " + next(word), resume_after_s=1)
+        await self.tool("attach_chat", chat_ids=[CHAT, next(word)])
         for view in ("", uris.EVENTS, uris.TRANSCRIPT, uris.TOOL_CALLS):
             await self.resource(uris.chat(CHAT, view))
         await self.resource(uris.CHATS)
@@ -216,7 +218,13 @@ async def walk(pool: list[str], era: str) -> None:
         async with fake_evi() as evi:
             evi.history[CHAT] = list(happened(source))
             evi.chats = {
-                CHAT: {"id": CHAT, "status": next(source), "chat_group_id": next(source), "start_timestamp": 1}
+                CHAT: {"id": CHAT, "status": next(source), "chat_group_id": next(source), "start_timestamp": 1},
+                "chat-2": {
+                    "id": "chat-2",
+                    "status": "ACTIVE",
+                    "config": {"name": next(source)},
+                    "metadata": next(source),
+                },
             }
             evi.on_command = back
             async with (

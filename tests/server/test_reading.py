@@ -166,7 +166,7 @@ async def test_what_is_older_than_the_log_is_a_gap_and_never_an_error(evi: FakeE
         async with supervising(evi, log_events=10) as server, agent_on(server) as agent:
             await agent.call("attach_chat", chat_id=CHAT)
             page = await agent.call("read_events", chat_id=CHAT, after=f"{await epoch(agent)}-3")
-            assert page["gap"] == {"reason": "detached", "oldest_seq": page["events"][0]["seq"]}
+            assert page["gap"] == {"reason": "expired", "oldest_seq": page["events"][0]["seq"]}
             assert len(page["events"]) == 10
             assert "gap: expired" in await agent.text("read_events", chat_id=CHAT, after=f"{await epoch(agent)}-3")
             other = await agent.call("read_events", chat_id=CHAT, after="ffffff-3")
