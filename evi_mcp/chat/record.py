@@ -4,6 +4,7 @@ Whoever folds the same events knows the same. It does no I/O and never awaits, s
 Times are `Moment`s: silences and waiting are reckoned by a clock that nobody can set back.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -81,6 +82,16 @@ class ChatRecord:
     def over(self) -> bool:
         """Whether the chat is ended or failed; nothing leaves these states."""
         return self.state in OVER
+
+    @property
+    def source_name(self) -> str | None:
+        """The first word of the source, such as `pipecat`: without the versions that may stand beside it."""
+        source = self.source or ""
+        try:
+            named = json.loads(source).get("name") if source.startswith("{") else source
+        except (ValueError, AttributeError, RecursionError):
+            named = source
+        return named.partition(" ")[0] or None if isinstance(named, str) else None
 
     @property
     def read_to(self) -> int:

@@ -18,9 +18,10 @@ def meant(given: str, chat_ids: Iterable[str]) -> str:
         AmbiguousChatId: Several begin with it.
     """
     known = list(chat_ids)
-    if given in known or len(given) < SHORTEST:
+    start = given.removesuffix("…")  # as pages print it
+    if given in known or len(start) < SHORTEST:
         return given
-    found = [chat_id for chat_id in known if chat_id.startswith(given)]
+    found = [chat_id for chat_id in known if chat_id.startswith(start)]
     if len(found) > 1:
         raise AmbiguousChatId(given, found)
     return found[0] if found else given

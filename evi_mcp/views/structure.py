@@ -243,8 +243,8 @@ def summary(record: ChatRecord, cursors: Cursors, elapsed: float) -> shapes.Chat
         shown["catching_up"] = True
     if record.chat_group_id is not None:
         shown["chat_group_id"] = record.chat_group_id
-    if record.source is not None:
-        shown["source"] = record.source
+    if record.source_name is not None:
+        shown["source"] = record.source_name
     if (first := record.turns.first("user")) is not None:
         shown["first_words"] = first.text[:MAX_FIRST_WORDS]
     if record.last_event_at is not None:

@@ -322,3 +322,18 @@ def test_a_chat_that_goes_on_elsewhere_still_waits(state: str, reason: str) -> N
     chat = record(frames.tool_call("a"))
     stands(chat, state, reason)
     assert statuses(chat) == {"a": "pending"}
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("pipecat 1.2", "pipecat"),
+        ({"name": "openai_realtime", "evi-mcp": "1"}, "openai_realtime"),
+        ({"evi-mcp": "1"}, None),
+        ("{broken", "{broken"),
+    ],
+)
+def test_a_source_is_known_by_its_name(source: object, named: str | None) -> None:
+    """Versions stand beside it, in whatever form its maker likes."""
+    assert record(frames.metadata(source=source)).record.source_name == named
+    assert record(frames.metadata()).record.source_name is None

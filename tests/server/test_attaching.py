@@ -144,7 +144,8 @@ async def named(calls: FakeEvi, agent: Agent) -> AsyncIterator[Agent]:
 async def test_the_beginning_of_an_id_will_do_wherever_a_chat_is_named(calls: FakeEvi, named: Agent) -> None:
     """Results print eight characters of an id, and that is what a model copies."""
     short = ONE[:8]
-    assert (await named.call("get_chat", chat_id=short))["chat_id"] == ONE
+    for printed in (short, f"{short}…", ONE[:20]):
+        assert (await named.call("get_chat", chat_id=printed))["chat_id"] == ONE
     for tool in ("get_transcript", "get_expression", "list_tool_calls", "read_events"):
         assert "attached for this call" not in await named.text(tool, chat_id=short), tool
     page = await named.call("wait_for_events", after="earliest", chat_ids=[short, ONE], timeout_s=0)

@@ -72,21 +72,14 @@ async def whisper(
     chat_id: ChatId,
     text: Annotated[
         Written,
-        Field(
-            description="What EVI's LLM is to know, with the user's words, never spoken: text, or an object or a list,"
-            " sent as JSON."
-        ),
+        Field(description="What EVI's LLM is to know: text, or an object or a list, sent as JSON; not to be spoken."),
     ],
     persistent: Annotated[
         bool,
-        Field(
-            description="For all answers from now on, in place of an earlier one, until update_session_settings clears"
-            " `context`; else for the next user message only."
-        ),
+        Field(description="Until another one, or clear=['context'] of update_session_settings; else for one answer."),
     ] = False,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Tell EVI's LLM something that the person on the line does not hear; it is no reply, and EVI does not speak for
-    it."""
+    """Tell EVI's LLM something that the person on the line does not hear; EVI does not speak because of it."""
     if not text.strip():
         raise InvalidArgument("text is empty, so there is nothing to whisper and nothing was sent.")
     kind = {"type": "persistent"} if persistent else {}  # the other one is EVI's default

@@ -46,8 +46,8 @@ async def answer_tool_call(
     content: Annotated[
         Written,
         Field(
-            description="The result, which EVI's LLM puts into words: text, or an object or a list, sent as JSON; a bot"
-            " without an LLM would speak the JSON. With is_error: what it gets instead."
+            description="The result for EVI's LLM, or with is_error what it gets instead: text, or an object or a list,"
+            " sent as JSON, which a bot without an LLM would speak."
         ),
     ],
     is_error: Annotated[bool, Field(description="Whether the tool failed.")] = False,

@@ -136,5 +136,5 @@ async def resume(chat: LiveChat, *, by: Caller, only: float | None = None) -> Re
 
 def _patience(chat: LiveChat) -> float:
     """Seconds to wait for the word of the chat's source."""
-    source = (chat.record.source or "").split(" ")[0]
-    return min(REFUSAL_S, WAIT_FOR_EFFECT_S) if source in _NEVER_CONFIRM else WAIT_FOR_EFFECT_S
+    never = chat.record.source_name in _NEVER_CONFIRM
+    return min(REFUSAL_S, WAIT_FOR_EFFECT_S) if never else WAIT_FOR_EFFECT_S
