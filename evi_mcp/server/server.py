@@ -48,8 +48,8 @@ A tool_call that needs an answer keeps the caller waiting: answer_tool_call once
 person on the line does not hear.\
 """
 SPEAKING = """
-barge_in, send_user_input, send_assistant_input and pause are heard by the person on the line. A receipt says `confirmed` if \
-the effect was seen, `sent` if not yet; after an error read the events before you send again. Use \
+barge_in, send_user_input, send_assistant_input and pause are heard by the person on the line. A receipt says \
+`confirmed` if the effect was seen, `sent` if not yet; after an error read the events before you send again. Use \
 unless_user_spoke_after with your last cursor, so as not to talk over what was said meanwhile.\
 """
 
