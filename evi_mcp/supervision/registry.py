@@ -60,6 +60,7 @@ class ChatRegistry:
         self.waits = waits or Waits()
         self._on_chats_changed: list[Callable[[], None]] = []
         self._group: TaskGroup | None = None
+        self._ending = False
         self._auto_resume = AutoResume(house.clock, self._pace.delays)
 
     def __repr__(self) -> str:
@@ -137,13 +138,15 @@ class ChatRegistry:
 
     def follow(self, chat_id: str) -> LiveChat:
         """The chat, made and started if it is new. Plain code: two agents cannot both make it. Raises as `attach`, but
-        for `AttachRefused`."""
+        `AttachRefused` only at the end of the process."""
         chat = self._chats.get(check_chat_id(chat_id))
         if chat is not None and chat.never_was:
             self._drop(chat)  # there is nothing in it to read: who asks again wants a new attempt
             chat.leave()
             chat = None
         if chat is None:
+            if self._ending:
+                raise AttachRefused(chat_id, "this server is ending")
             if len(self._chats) >= self._max_chats:
                 raise TooManyChats(len(self._chats), sum(chat.over for chat in self._chats.values()))
             chat = self._chats[chat_id] = LiveChat(chat_id, self.house, self._auto_resume.watch)
@@ -207,7 +210,8 @@ class ChatRegistry:
 
     async def stop(self) -> None:
         """Lets every paused chat speak again and closes every socket with 1000, in less than 2 s whatever the other
-        side does."""
+        side does. Nothing is attached any more."""
+        self._ending = True
         chats = list(self._chats.values())
         self._chats.clear()
         for chat in chats:

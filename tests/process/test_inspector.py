@@ -131,7 +131,7 @@ async def test_it_supervises_a_simulated_call(supervisor: Inspector, era: str) -
     assert (await supervisor.call("get_transcript", chat_id=chat_id))["turns"]
 
     refused = await supervisor.ask("tools/call", "get_chat", json.dumps({"chat_id": "nobody"}), status=5)
-    assert refused["isError"] and "attach_chat" in refused["content"][0]["text"]
+    assert refused["isError"] and "cannot attach to chat" in refused["content"][0]["text"]
 
 
 @eras

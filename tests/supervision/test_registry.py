@@ -330,3 +330,15 @@ async def test_a_chat_that_is_attached_while_its_detach_goes_on_is_followed() ->
         connector.connections["c"][-1].push(frames.user("Are you there?", 5000))
         await happens(lambda: [event.text for event in chat.record.log][-1] == "Are you there?")
         await chat.send(saying("Yes."))
+
+
+async def test_nothing_is_attached_once_the_process_is_ending() -> None:
+    """A call that was on its way would open a socket that nobody closes, and hold the end up."""
+    connector = MemoryConnector((frames.metadata(),))
+    async with following(connector) as registry:
+        await registry.attach("c")
+        await registry.stop()
+        for chat_id in ("c", "another"):
+            with pytest.raises(AttachRefused, match="this server is ending"):
+                await registry.attach(chat_id)
+    assert connector.attempts == 1
