@@ -28,12 +28,14 @@ def snippets() -> dict[str, Snippet]:
 
 
 def program(folder: Path, base_url: str, *, slow_s: float = 0) -> Path:
-    """A folder with an `evi-mcp` whose chats are those at this address. It takes so long to start.
+    """A folder with an `evi-mcp` whose chats are those at this address, in the mode of the page. It takes so long to
+    start.
 
     Frameworks pass on `PATH`, and hardly anything else.
     """
     script = folder / "evi-mcp"
     waiting = f"sleep {slow_s}\n" if slow_s else ""
-    script.write_text(f'#!/bin/sh\n{waiting}EVI_MCP_BASE_URL={base_url} exec {shlex.quote(SCRIPT)} "$@"\n')
+    settings = f"EVI_MCP_BASE_URL={base_url} EVI_MCP_RESULTS=text"
+    script.write_text(f'#!/bin/sh\n{waiting}{settings} exec {shlex.quote(SCRIPT)} "$@"\n')
     script.chmod(0o755)
     return folder
