@@ -77,6 +77,11 @@ async def at_the_desk(ctx: Any, call_next: Any) -> Any:
         _desk.reset(token)
 
 
+def is_one_client(request: Any) -> bool:
+    """Whether all requests of the caller of this one come from one client; `None` is no HTTP request."""
+    return request is None or "mcp-session-id" in request.headers
+
+
 def current_desk() -> Desk:
     """The desk at which the running request is handled."""
     return _desk.get()

@@ -58,8 +58,17 @@ class Desk(CallersChats):
         """Events as they come, of these chats or of all that the caller may see."""
         return Feed(self.scope(only), None if types is None else frozenset(types), after=after)
 
-    def wait(self, only: Sequence[LiveChat] | None, start: Start, wanted: Filter, until: Sequence[Trigger]) -> Wait:
-        """A sleeper over these chats, or (`None`) over all that the caller may see."""
+    def wait(
+        self,
+        only: Sequence[LiveChat] | None,
+        start: Start,
+        wanted: Filter,
+        until: Sequence[Trigger],
+        *,
+        shared: bool = False,
+    ) -> Wait:
+        """A sleeper over these chats, or (`None`) over all that the caller may see. `shared`: several programs may be
+        behind the caller, which are told apart by what they claim to be."""
         return Wait(
             self.scope(only),
             wanted,
@@ -70,6 +79,7 @@ class Desk(CallersChats):
             clock=self.clock,
             waits=self._registry.waits,
             account=self.caller.principal.key if self.caller.principal is not None else None,
+            client=f"{self.caller.id}/{self.caller.claimed}" if shared else self.caller.id,
         )
 
     def no_longer_awaited(self, request: str, *, timed_out: bool) -> None:

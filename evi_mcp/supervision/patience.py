@@ -30,7 +30,7 @@ class Call:
     """A call that waits, or has waited.
 
     Attributes:
-        question: All its arguments: who asks the same again asks again.
+        question: All its arguments: who asks the same again asks again. `None` where others may ask the same.
         request: Its id on the connection, as text.
         began, ended: By `Clock.elapsed`; `ended` is `None` while it waits.
         moved: Whether its answer had another cursor than the call.
@@ -38,7 +38,7 @@ class Call:
         take_back: What it has told counts as not told.
     """
 
-    question: Hashable
+    question: Hashable | None
     request: str
     began: float
     dismiss: Callable[[], None]
@@ -55,7 +55,8 @@ class _Known:
 
 
 class Patience:
-    """What is known of the clients of all callers."""
+    """What is known of all clients. Each is named by who calls, and where several programs may call as one, by what it
+    claims to be as well: programs of one kind give up after the same time."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -69,7 +70,8 @@ class Patience:
         """A call begins to wait. One that asked the same, and of whose answer nothing was seen, was given up."""
         known = self._known.setdefault(caller, _Known())
         self._known.move_to_end(caller)
-        for former in [former for former in known.calls if former.question == call.question]:
+        same = [former for former in known.calls if call.question is not None and former.question == call.question]
+        for former in same:
             waited = (former.ended or call.began) - former.began
             if (former.ended is None or former.moved) and waited >= SHORTEST_S:
                 self._gave_up(known, max((usual for usual in USUAL_S if usual <= waited), default=waited), call.began)

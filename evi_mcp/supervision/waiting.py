@@ -129,6 +129,7 @@ class Wait:
         wanted: Which events wake it, without triggers.
         until: The triggers.
         caller: Who sleeps, by id: what is told to each caller once is told by it.
+        client: What it sleeps for, as `Patience` knows it; `None` if the caller has one client.
         account: The holder of the token that it has shown, for whose waits there is a limit; `None` for none.
         read_to: The number up to which the caller has read in a chat.
         reserve: Uses up a number, for a page that shows nothing new and yet tells something.
@@ -148,7 +149,9 @@ class Wait:
         clock: Clock,
         waits: Waits,
         account: str | None = None,
+        client: str | None = None,
     ) -> None:
+        self._client = client or caller
         self.account = account
         self.dismissed = False
         """Whether it was told to return before anything has woken it."""
@@ -211,13 +214,13 @@ class Wait:
     def at_most(self, seconds: float) -> tuple[float, float | None]:
         """How long it may last if so many are asked for, and after how many its client gives up if that is why it is
         less; `None` if the reason is `Waits.longest`, or there is none."""
-        gives_up_after = self._waits.patience.of(self._caller, self._clock.elapsed())
+        gives_up_after = self._waits.patience.of(self._client, self._clock.elapsed())
         allowed = min(seconds, self._waits.longest)
         patient = SHARE * gives_up_after
         return (patient, gives_up_after) if patient < allowed else (allowed, None)
 
     @contextmanager
-    def asked(self, question: Hashable, request: str) -> Iterator[Call]:
+    def asked(self, question: Hashable | None, request: str) -> Iterator[Call]:
         """While the answer is waited for: what the client shows of its patience is noted.
 
         Args:
@@ -226,11 +229,11 @@ class Wait:
         """
         patience = self._waits.patience
         call = Call(question, request, self._clock.elapsed(), self.dismiss, self._take_back)
-        patience.begin(self._caller, call)
+        patience.begin(self._client, call)
         try:
             yield call
         except BaseException:
-            patience.abandoned(self._caller, call, self._clock.elapsed())
+            patience.abandoned(self._client, call, self._clock.elapsed())
             raise
         call.ended = self._clock.elapsed()
 

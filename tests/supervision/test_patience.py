@@ -47,6 +47,13 @@ def test_who_asks_again_while_the_same_call_waits_has_given_it_up(
     assert client.dismissed == ([] if learned == NOBODY else ["first"])
 
 
+def test_where_others_may_ask_the_same_nothing_follows_from_it(client: Client) -> None:
+    """Over HTTP without a session two agents with one token wait for the same, each with a client of its own."""
+    client.asks(None, at=0.0)
+    client.asks(None, at=20.0)
+    assert client.patient_for(20.0) == NOBODY and client.dismissed == []
+
+
 def test_who_asks_something_else_meanwhile_has_not(client: Client) -> None:
     """An agent may wait in two ways at once."""
     client.asks("after 1", at=0.0)

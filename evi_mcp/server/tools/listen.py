@@ -15,6 +15,7 @@ from evi_mcp.chat.triggers import AnyTrigger, OnEvent, OnExpression
 from evi_mcp.clock import Clock
 from evi_mcp.errors import InvalidArgument
 from evi_mcp.ledger.cursors import EARLIEST, LATEST, Position
+from evi_mcp.server.callers import is_one_client
 from evi_mcp.server.tools.spec import (
     ChatId,
     Limit,
@@ -89,9 +90,10 @@ async def wait_for_events(
     named = _types_of(until or [])
     reading = _Reading(desk, chats, chat_ids or [], position, types or [], limit, max_chars, named)
     start = reading.start()
-    asked = after, repr((chat_ids, types, until, timeout_s, limit, max_chars))
+    shared = not is_one_client(ctx.request_context.request)
+    asked = None if shared else (after, repr((chat_ids, types, until, timeout_s, limit, max_chars)))
     with (
-        desk.wait(chats if chat_ids else None, start, reading.wanted, until or ()) as wait,
+        desk.wait(chats if chat_ids else None, start, reading.wanted, until or (), shared=shared) as wait,
         wait.asked(asked, str(ctx.request_id)) as call,
     ):
         # A chat that ended since the cursor ends the wait, whatever it waits for.
