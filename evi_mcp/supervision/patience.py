@@ -25,6 +25,10 @@ MAX_CALLS = 16
 """Calls of one caller that are remembered; likewise."""
 
 
+def nothing() -> None:
+    """Does nothing."""
+
+
 @dataclass(eq=False)
 class Call:
     """A call that waits, or has waited.
@@ -42,9 +46,13 @@ class Call:
     request: str
     began: float
     dismiss: Callable[[], None]
-    take_back: Callable[[], None]
+    take_back: Callable[[], None] = nothing
     ended: float | None = None
     moved: bool = False
+
+    def end(self, now: float, take_back: Callable[[], None]) -> None:
+        """It waits no more. What has waited is let go: it holds chats, which may be detached."""
+        self.ended, self.dismiss, self.take_back = now, nothing, take_back
 
 
 @dataclass
@@ -84,7 +92,6 @@ class Patience:
 
     def abandoned(self, caller: str, call: Call, now: float) -> None:
         """It was cancelled while it waited, or its client has gone."""
-        call.ended = now
         if now - call.began >= SHORTEST_S:
             self._gave_up(self._known.setdefault(caller, _Known()), now - call.began, now)
 

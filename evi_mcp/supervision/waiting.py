@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -17,7 +18,7 @@ from evi_mcp.errors import CallerLimit, EviMcpError, TokenEnded, TooManyWaits
 from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.supervision.feed import Scope, Subscription
 from evi_mcp.supervision.live_chat import LiveChat
-from evi_mcp.supervision.patience import SHARE, Call, Patience
+from evi_mcp.supervision.patience import SHARE, Call, Patience, nothing
 from evi_mcp.wakeups import Bell, Signal
 
 _MOVES_TIMERS = CUTS_SHORT | {"tool_call"}
@@ -171,7 +172,7 @@ class Wait:
         self.by = WokenBy.TIMEOUT
         self.reason: str | None = None
         self.met: Met | None = None
-        self._told: tuple[LiveChat, Timer, int] | None = None
+        self._take_back: Callable[[], None] = nothing
         self.ended: str | None = None
         """The chat whose end has woken it."""
 
@@ -228,20 +229,15 @@ class Wait:
             request: Likewise.
         """
         patience = self._waits.patience
-        call = Call(question, request, self._clock.elapsed(), self.dismiss, self._take_back)
+        call = Call(question, request, self._clock.elapsed(), self.dismiss)
         patience.begin(self._client, call)
         try:
             yield call
         except BaseException:
             patience.abandoned(self._client, call, self._clock.elapsed())
             raise
-        call.ended = self._clock.elapsed()
-
-    def _take_back(self) -> None:
-        """The timer that has woken it wakes its caller again: what it said was never received."""
-        if self._told is not None:
-            chat, timer, page = self._told
-            chat.reminders.take_back(timer, self._caller, page)
+        finally:
+            call.end(self._clock.elapsed(), self._take_back)
 
     def dismiss(self, refusal: EviMcpError | None = None) -> None:
         """It returns now; with `refusal`, it raises that."""
@@ -263,8 +259,9 @@ class Wait:
             due, elapsed = min(self._due(), default=None, key=lambda due: due.at), self._clock.elapsed()
             if due is not None and due.at <= elapsed:
                 read_to = self._read_to(due.chat)
-                self._told = due.chat, due.timer, self._reserve()
-                due.chat.reminders.tell(due.timer, self._caller, elapsed, read_to=read_to, page=self._told[2])
+                page, reminders = self._reserve(), due.chat.reminders
+                reminders.tell(due.timer, self._caller, elapsed, read_to=read_to, page=page)
+                self._take_back = partial(reminders.take_back, due.timer, self._caller, page)
                 self._meet(due.met)
                 return
             if ends <= elapsed:

@@ -1,11 +1,14 @@
 """Clients that give up without a word, which most do: what their next call shows, and what comes of it."""
 
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import pytest
 
+from evi_mcp.supervision.registry import ChatRegistry
 from evi_mcp.upstream.memory import MemoryConnector
 from tests import frames
 from tests.clocks import HandClock, settle
@@ -22,6 +25,7 @@ class Waiting:
     def __init__(self, agent: Agent, clock: HandClock, connector: MemoryConnector, group: anyio.abc.TaskGroup) -> None:
         self.agent, self.clock, self._connector, self._group = agent, clock, connector, group
         self.cursor = ""
+        self.registry: ChatRegistry
 
     async def asks(self, **arguments: Any) -> list[str]:
         """Calls `wait_for_events`; the text of its answer is in the list when there is one."""
@@ -58,6 +62,7 @@ async def waiting() -> AsyncIterator[Waiting]:
         group.start_soon(attach)
         await clock.advance(10)
         cursors = service_behind(server).registry.house.ledger.cursors
+        here.registry = service_behind(server).registry
         here.cursor = cursors.at(cursors.last_seq)
         yield here
         group.cancel_scope.cancel()
@@ -103,3 +108,15 @@ async def test_an_agent_that_waits_in_two_ways_at_once_is_not_thought_impatient(
     assert (one, other) == ([], [])
     await waiting.clock.advance(21)
     assert GIVEN_UP not in one[0] and GIVEN_UP not in other[0]
+
+
+async def test_what_has_waited_keeps_no_chat_that_is_gone(waiting: Waiting) -> None:
+    """A chat keeps up to 64 MiB. What is known of its callers must not keep it after it was detached."""
+    await waiting.asks(until=[{"kind": "silence", "seconds": 5}])
+    await waiting.clock.advance(6)
+    chat = weakref.ref(waiting.registry.find(CHAT) or object())
+    assert chat() is not None
+    await waiting.agent.text("detach_chat", chat_id=CHAT)
+    await waiting.clock.advance(60)
+    gc.collect()
+    assert chat() is None

@@ -18,9 +18,8 @@ class Client:
         self.taken_back: list[str] = []
 
     def asks(self, question: Hashable, at: float, request: str = "1") -> Call:
-        call = Call(
-            question, request, at, lambda: self.dismissed.append(request), lambda: self.taken_back.append(request)
-        )
+        call = Call(question, request, at, lambda: self.dismissed.append(request))
+        call.take_back = lambda: self.taken_back.append(request)
         self.patience.begin(self.name, call)
         return call
 
