@@ -81,11 +81,14 @@ class Agent:
             if reply.refused:
                 return "refused"
             messages += [tool_message(call, await self._run(call, names)) for call in reply.calls]
-            nudges = 0 if reply.calls else nudges + 1
-            if nudges > MOST_NUDGES:
+            if reply.calls:
+                nudges = 0
+                continue
+            await self._call.look(self._record)  # these may be its last words, at the end of the call
+            if nudges == MOST_NUDGES and not self._record.call_ended:
                 return "gave up"
-            if not reply.calls:
-                messages.append({"role": "user", "content": GO_ON})
+            nudges += 1
+            messages.append({"role": "user", "content": GO_ON})
         return "call ended"
 
     def _limit_reached(self) -> str | None:

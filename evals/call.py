@@ -38,6 +38,7 @@ class Call:
         self.chat_id = chat_id
         self._clock = clock
         self._cursor = "earliest"
+        self._looking = anyio.Lock()
         self._asked_at: dict[str, datetime] = {}
 
     async def watch(self, record: Record) -> None:
@@ -47,9 +48,14 @@ class Call:
             CallLost: The server does not show it any more.
         """
         while not record.call_ended:
-            await self._look(record)
+            await self.look(record)
             if not record.call_ended:
                 await sleep(self._clock, _LOOK_EVERY_S)
+
+    async def look(self, record: Record) -> None:
+        """Notes what is new, once. Raises as `watch`."""
+        async with self._looking:
+            await self._look(record)
 
     async def _look(self, record: Record) -> None:
         page = await self._page()

@@ -84,7 +84,7 @@ async def test_a_bad_supervisor_scores_badly_and_each_mistake_is_seen() -> None:
 
 async def test_a_supervisor_who_does_nothing_misses_every_tool_call() -> None:
     """It is told to go on, some times; then the agent is over, and the call is not."""
-    record, served = await played(lambda messages, tools: "I am watching.", limits=Limits(seconds=8))
+    record, served = await played(lambda messages, tools: "I am watching.", limits=Limits(seconds=4))
     result = score(record)
     assert record.ended == "gave up" and record.turns == 4 and not record.call_ended
     assert "still going on" in served.requests[-1]["messages"][-1]["content"]
@@ -101,16 +101,16 @@ async def test_a_call_is_watched_to_its_end_whatever_becomes_of_the_agent() -> N
 @pytest.mark.parametrize(
     ("limits", "ended"),
     [
-        (Limits(turns=3, seconds=4), "turn limit"),
-        (Limits(tokens=250, seconds=4), "token limit"),
-        (Limits(seconds=3), "time limit"),
+        (Limits(turns=3, seconds=2), "turn limit"),
+        (Limits(tokens=250, seconds=2), "token limit"),
+        (Limits(seconds=1), "time limit"),
     ],
 )
 async def test_an_agent_is_stopped_at_its_limits(limits: Limits, ended: str) -> None:
     """Whoever pays for a model has a bound on it."""
 
     def patient(messages: Sequence[Message], tools: set[str]) -> Any:
-        return [("wait_for_events", {"after": "latest", "timeout_s": 0.5})]
+        return [("wait_for_events", {"after": "latest", "timeout_s": 0.2})]
 
     record, _ = await played(patient, limits=limits, speed=1)
     assert record.ended == ended and record.seconds < 20
@@ -122,7 +122,7 @@ async def test_a_refusal_ends_the_agent() -> None:
     async with scripted(good) as served, httpx.AsyncClient(trust_env=False) as client:
         served.first = [lambda: JSONResponse(completion("I cannot help with that.", refusal="No."))]
         endpoint = Endpoint(client, served.base_url, KEY, "scripted", SystemClock(), delays_s=())
-        record = await play(endpoint, "quiet", Limits(seconds=3), SPEED, SystemClock())
+        record = await play(endpoint, "quiet", Limits(seconds=1), SPEED, SystemClock())
     assert record.ended == "refused" and record.turns == 1
 
 
@@ -178,5 +178,16 @@ async def test_a_run_whose_endpoint_failed_is_no_success() -> None:
     """A table of zeros for a wrong key would be believed."""
     async with scripted(good) as served:
         served.first = [lambda: JSONResponse({"error": {"message": "no such model"}}, 404)]
-        status, out, _ = await run(*("quiet", "--seconds", "3"), OPENAI_BASE_URL=served.base_url, EVALS_MODEL="nobody")
+        status, out, _ = await run(*("quiet", "--seconds", "1"), OPENAI_BASE_URL=served.base_url, EVALS_MODEL="nobody")
     assert status == 1 and "endpoint failed: it answered 404" in out and "no such model" in out
+
+
+async def test_last_words_at_the_end_of_a_call_are_no_giving_up() -> None:
+    """A model that has nothing left to do says so."""
+
+    def concludes(messages: Sequence[Message], tools: set[str]) -> Any:
+        seen = Reading(messages)
+        return "The call is over." if "chat_ended" in seen.text else [seen.wait()]
+
+    record, _ = await played(concludes, "quiet", speed=20)
+    assert record.ended == "call ended", record.messages[-3:]
