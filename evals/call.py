@@ -90,7 +90,8 @@ class Call:
 
     def _note(self, event: Any, record: Record) -> None:
         kind, call_id = event["type"], event.get("tool_call_id")
-        at = datetime.fromisoformat(event["at"])
+        # What came before the attach has no time but that of its arrival.
+        at = datetime.fromisoformat(event["at"] if "at" in event else event["arrived_at"])
         if kind == "tool_call" and event.get("response_required") and call_id not in self._asked_at:
             self._asked_at[call_id] = at
             record.asked.append(Asked(call_id, event.get("name", "")))
