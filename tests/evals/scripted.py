@@ -21,7 +21,8 @@ Say = Callable[[Sequence[Message], set[str]], Any]
 """The messages and the names of the tools; what the model does: a list of (tool, arguments), or its words."""
 
 _CURSOR = re.compile(r"\b[0-9a-f]{8}-\d+(?:@[0-9a-f]{8})?(?![\w@-])")
-_ASKED = re.compile(r"tool.call.*?\b(call_\w{6,})", re.IGNORECASE)
+_ASKED = re.compile(r"tool.call(?! (?:web_search|hang_up)\b).*?\b(call_\w{6,})", re.IGNORECASE)
+"""A function that EVI asks for, and no tool of its own."""
 _ids = itertools.count(1)
 
 

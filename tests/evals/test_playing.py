@@ -153,7 +153,7 @@ async def test_the_command_plays_calls_and_prints_a_table(tmp_path: Path) -> Non
         assert set(served.keys) == {f"Bearer {KEY}"}
     lines = out.splitlines()
     assert [line.split(" | ")[0].strip("| ") for line in lines[:4]] == ["call", "-" * 7, "support", "booking"]
-    assert lines[-1].endswith("points of 100 on average") and int(lines[-1].split()[0]) >= 80
+    assert lines[-1].endswith("points of 100 on average") and int(lines[-1].split()[0]) >= 90
     found = json.loads(details.read_text())
     assert [one["call"] for one in found] == ["support", "booking"]
     assert found[1]["score"]["in_time"] == 2 and found[0]["messages"][0]["role"] == "system"
