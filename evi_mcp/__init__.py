@@ -6,7 +6,7 @@ __all__ = ["__version__"]
 
 
 def __getattr__(name: str) -> str:
-    """The version, looked up when it is asked for: that takes a while, and the start is short of time."""
+    """Looks the version up only when it is asked for: the look-up is slow, and start-up has to be fast."""
     if name != "__version__":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib.metadata import version

@@ -1,9 +1,9 @@
-"""The console script `evi-mcp`, and `python -m evi_mcp`: makes the process quiet before anything else is loaded."""
+"""The console script `evi-mcp`, and `python -m evi_mcp`: sets up signals and streams before it loads the rest."""
 
 import gc
 import signal
 
-# Loading takes half a second. A Ctrl-C in it ends the process as any signal does, without a traceback.
+# Loading takes half a second. A Ctrl-C during it ends the process like any signal, without a traceback.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -13,7 +13,7 @@ def main() -> None:
     from evi_mcp.ending import open_standard_streams
 
     stdout_was_open = open_standard_streams()
-    gc.disable()  # what loading makes stays, and looking through it takes a tenth of the start
+    gc.disable()  # what loading creates stays alive, and searching it takes a tenth of the start
     from evi_mcp.cli.main import main
 
     gc.enable()

@@ -1,4 +1,4 @@
-"""Base URLs: which of them can be used, and whether one names this machine. Nothing is looked up."""
+"""Checks base URLs: whether one can be used, and whether it names this machine. It asks no name server."""
 
 import ipaddress
 import re
@@ -12,11 +12,11 @@ _DOTS = re.compile(r"/\.{1,2}(/|$)")
 def usable_base_url(text: str) -> str:
     """The base URL in one form: the scheme in lower case, no slash at the end.
 
-    Only characters are taken that every library reads in the same way: where two differ about which host a URL names,
-    the key goes to the wrong one.
+    It accepts only characters that every library reads in the same way. If two libraries disagree about the host of a
+    URL, the key may go to the wrong one.
 
     Raises:
-        ValueError: It cannot be used; the text says why, without repeating it.
+        ValueError: The URL cannot be used; the text says why and does not repeat the URL.
     """
     text = text.strip(" ")
     if not text.isascii() or not text.isprintable() or " " in text:
@@ -46,8 +46,8 @@ def is_host(text: str) -> bool:
 def is_this_machine(base_url: str) -> bool:
     """Whether the host can only be this machine: an address of the loopback, or `localhost`.
 
-    `0.0.0.0` is, too: a system that can be connected to by it takes it for itself. Names below `localhost` are not:
-    not every resolver keeps them from the network.
+    `0.0.0.0` counts: a system that connects to it connects to itself. Names such as `x.localhost` do not count: some
+    resolvers ask the network for them.
     """
     host = (urlsplit(base_url).hostname or "").removesuffix(".")
     if host == "localhost":
@@ -62,7 +62,7 @@ def is_this_machine(base_url: str) -> bool:
 
 
 def is_encrypted(base_url: str) -> bool:
-    """Whether TLS stands between: else whoever is on the way reads the key."""
+    """Whether the connection uses TLS. Without it, anybody on the network path can read the key."""
     return base_url[:6].lower() == "https:"
 
 

@@ -1,8 +1,8 @@
-"""Time, injected everywhere: two clocks, and timers that keep to the second of them.
+"""Time, injected everywhere: a wall clock to show, a monotonic clock to measure, and timers on the monotonic clock.
 
-The wall clock (`now`) is for showing: somebody may set it back. Whatever is reckoned (silences, pauses, patience) uses
-`elapsed`, which nobody can set and which goes on while the machine sleeps, where the system has such a clock. The
-event loop's own timers stand still in a sleep, so `SystemClock` moves them up once it is over.
+Use the wall clock (`now`) only to show a time: somebody may set it back. Measure silences, pauses and timeouts with
+`elapsed`: nobody can set it, and it counts while the machine sleeps, if the system has such a clock. The event loop's
+own timers stop while the machine sleeps, so `SystemClock` corrects them afterwards.
 
 Sources: clock_gettime(2) on CLOCK_BOOTTIME; Apple's clock_gettime(3), whose CLOCK_MONOTONIC counts sleep; PEP 418.
 """
@@ -19,23 +19,23 @@ import anyio
 from evi_mcp.times import Moment
 
 CHECK_S = 1.0
-"""How soon a sleep of the machine is noticed, in seconds."""
+"""How often `SystemClock.run` checks whether the machine has slept, in seconds."""
 _JUMP_S = 0.5
 
 
 class Clock(Protocol):
-    """What everything that reckons with time is given."""
+    """The clock that is injected into all code that shows or measures time."""
 
     def now(self) -> float:
         """The wall clock, in Unix seconds; for showing only."""
         ...
 
     def elapsed(self) -> float:
-        """Seconds since a moment of the clock's choice, a sleep of the machine included."""
+        """Seconds since an arbitrary moment, including the time in which the machine slept."""
         ...
 
     def timeout_at(self, at: float) -> AbstractContextManager[anyio.CancelScope]:
-        """A block that is left once `elapsed()` reaches `at`; `math.inf` for never. As `anyio.move_on_at`."""
+        """A block that is cancelled once `elapsed()` reaches `at`; `math.inf` for never. As `anyio.move_on_at`."""
         ...
 
 
@@ -45,7 +45,7 @@ def moment(clock: Clock) -> Moment:
 
 
 def timeout(clock: Clock, seconds: float) -> AbstractContextManager[anyio.CancelScope]:
-    """A block that is left after so many seconds, as `anyio.move_on_after`."""
+    """A block that is cancelled after this many seconds, as `anyio.move_on_after`."""
     return clock.timeout_at(clock.elapsed() + seconds)
 
 
@@ -56,12 +56,12 @@ async def sleep_until(clock: Clock, at: float) -> None:
 
 
 async def sleep(clock: Clock, seconds: float) -> None:
-    """Returns after so many seconds."""
+    """Returns after this many seconds."""
     await sleep_until(clock, clock.elapsed() + seconds)
 
 
 def _sleepless_clock() -> Callable[[], float]:
-    """The system's clock that goes on while the machine sleeps; the monotonic one where there is none."""
+    """The system's clock that counts while the machine sleeps; `time.monotonic` if there is none."""
     if sys.platform == "linux" and hasattr(time, "CLOCK_BOOTTIME"):
         return lambda: time.clock_gettime(time.CLOCK_BOOTTIME)
     if sys.platform == "darwin":
@@ -70,7 +70,7 @@ def _sleepless_clock() -> Callable[[], float]:
 
 
 class SystemClock:
-    """The clocks of this machine. `run` has to be running for a sleep of the machine to be noticed."""
+    """The clocks of this machine. Keep `run` running: it notices that the machine has slept."""
 
     def __init__(self, elapsed: Callable[[], float] | None = None) -> None:
         self._elapsed = elapsed or _sleepless_clock()
@@ -94,7 +94,7 @@ class SystemClock:
             self._timers.pop(scope, None)
 
     async def run(self) -> NoReturn:
-        """Moves the timers up whenever the machine has slept; for ever."""
+        """Corrects the timers after each sleep of the machine; never returns."""
         ahead = self._elapsed() - time.monotonic()
         while True:
             await anyio.sleep(CHECK_S)

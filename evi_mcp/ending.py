@@ -1,8 +1,8 @@
-"""How the process ends: in time, whatever hangs.
+"""Ends the process within a time limit, even if something hangs.
 
-Whoever has started it waits for about 2 s after it has closed stdin or sent a signal, and then kills (the MCP Python
-SDK does). By then every paused chat is to be resumed and every socket closed. So the first reason to end starts a
-clock that nothing can hold up: neither an event loop that is stuck, nor a thread that sits on a pipe.
+A client closes stdin or sends a signal, waits for about 2 s, and then kills the process (the MCP Python SDK does). By
+then every paused chat must be resumed and every socket closed. So the first reason to end starts a timer that neither
+a stuck event loop nor a thread blocked on a pipe can delay.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from evi_mcp import logs
 from evi_mcp.errors import EviMcpError
 
 LIMIT_S = 1.9
-"""From the first reason to end until the process is gone, in seconds."""
+"""How long the process may live after the first reason to end, in seconds."""
 LAST_LINES_S = 0.05
-"""What of it is kept for the last lines of the log."""
+"""The part of `LIMIT_S` that is reserved for the last lines of the log, in seconds."""
 
 _LEFT_ALONE = {
     *("SIGKILL", "SIGSTOP"),  # cannot be caught
@@ -34,18 +34,18 @@ _LEFT_ALONE = {
     *("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS"),  # a fault, after which nothing can go on
 }
 SIGNALS = signal.valid_signals() - {getattr(signal, name) for name in _LEFT_ALONE if hasattr(signal, name)}
-"""Signals that would end the process at once, and need not."""
+"""Signals that end the process at once unless it catches them."""
 
 _log = logging.getLogger(__name__)
 
 
 class Ending:
-    """The end of this process. Make it in the event loop and in the main thread.
+    """The end of this process. Create it in the main thread, inside the event loop.
 
     Args:
         on_begin: Called in the event loop when the end begins.
-        notice_s: How long after the first signal that is; a second signal begins it at once.
-        on_notice: Called in the event loop with the reason at the first signal, if there is a notice.
+        notice_s: Seconds from the first signal until the end begins; a second signal begins it at once.
+        on_notice: Called in the event loop at the first signal, with the reason, if `notice_s` is not 0.
     """
 
     def __init__(
@@ -65,18 +65,19 @@ class Ending:
         self.status: int | None = None
         """The exit status, once the end has begun: that of the first reason."""
         self.reason = ""
-        """In words, for the log."""
+        """The first reason to end, in words, for the log."""
 
     def catch_signals(self) -> None:
-        """From now on a signal begins the end; the status is 128 and its number.
+        """Makes each signal begin the end; the exit status is 128 plus the signal's number.
 
-        SIGHUP stays ignored where it was (`nohup`), and one that somebody else handles stays theirs. Nothing ever
-        gives the signals back: one that comes while all is being closed must not interrupt that.
+        An ignored SIGHUP stays ignored (`nohup`), and a signal with another handler keeps it. The handlers are never
+        restored: a signal must not interrupt the closing.
         """
         for signum in SIGNALS:
-            now = signal.getsignal(signum)
+            handler = signal.getsignal(signum)
             is_hangup = signum == getattr(signal, "SIGHUP", None)
-            if now in (signal.SIG_DFL, signal.default_int_handler) or (now is signal.SIG_IGN and not is_hangup):
+            is_ignored = handler is signal.SIG_IGN
+            if handler in (signal.SIG_DFL, signal.default_int_handler) or (is_ignored and not is_hangup):
                 signal.signal(signum, self._receive)
 
     def _receive(self, signum: int, frame: FrameType | None) -> None:
@@ -93,7 +94,7 @@ class Ending:
         self._loop.call_later(notice_s, self.begin, status, reason)
 
     def begin(self, status: int, reason: str) -> None:
-        """Begins the end, if it has not begun. Any thread may call it, and a signal handler too."""
+        """Begins the end, unless it has begun. Any thread and any signal handler may call it."""
         if self.status is None:
             self.status, self.reason = status, reason
             self._statuses.put(status)
@@ -110,7 +111,7 @@ def now(status: int, patience_s: float = logs.FLUSH_S) -> NoReturn:
     """Ends the process, whatever its threads do.
 
     Args:
-        patience_s: What the last lines of the log may take where nobody reads them.
+        patience_s: How long to wait until somebody has read the last lines of the log, in seconds.
     """
     logs.flush(patience_s)
     os._exit(status)
@@ -148,10 +149,10 @@ def _name(signum: int) -> str:
 
 
 def open_standard_streams() -> bool:
-    """Opens the standard streams that were closed before the process began; whether stdout was open.
+    """Opens the standard streams that were closed before the process began. Returns whether stdout was open.
 
-    Else the next file or socket would be taken for one of them. A closed stdin is at its end, a closed stderr takes
-    everything.
+    Otherwise the next file or socket would get the descriptor of one of them. A closed stdin then reads as empty, and
+    a closed stderr discards everything.
     """
     was_open = [_is_open(descriptor) for descriptor in range(3)]
     for descriptor, found in enumerate(was_open):

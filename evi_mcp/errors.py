@@ -12,23 +12,23 @@
     ├── TooManyWaits          the limit of calls that wait is reached
     ├── CallerLimit           the caller has reached a limit of its own
     ├── TokenEnded            the caller's token ended while its call was waiting
-    ├── TokenRefused, NoScope, TokenUnverified   a token that does not open the door (access/refusals.py)
+    ├── TokenRefused, NoScope, TokenUnverified   a token that is not accepted (access/refusals.py)
     ├── AttachRefused         the service will never accept this attach
     ├── ServiceUnavailable    a REST call failed
     │   ├── SendRefused       the service did not take the message
-    │   ├── SendNotReached    nothing of it was written
-    │   └── SendUnknown       it was written, and may have been taken
-    ├── InvalidCursor         not a cursor of this server's making
-    ├── InvalidArgument       an argument that no schema can catch
+    │   ├── SendNotReached    nothing of the message was written
+    │   └── SendUnknown       the message was written, and may have been taken
+    ├── InvalidCursor         not a cursor that this server made
+    ├── InvalidArgument       an argument that its schema accepts and that is still wrong
     ├── InvalidCommand        EVI would not understand this message
     ├── UnknownToolCall       no such tool call is waiting
     ├── ToolCallAnswered      somebody answered first
     ├── UserSpoke             the conversation moved on
-    ├── NoAudio               nothing is kept of what is to be heard
-    ├── UnusableAudio         what came cannot be made one WAV
+    ├── NoAudio               no audio of this message is kept
+    ├── UnusableAudio         the chunks cannot be joined to one WAV
     ├── NotSupported          the chat does not take such a command
     ├── NotSent               the command was not written to the socket
-    │   └── Unrecorded        since it could not be recorded in the audit log
+    │   └── Unrecorded        because the audit log could not record it
     └── MaybeSent             the connection broke while it was being written
 
 The text of each is one sentence that says what is wrong and what to do next: it is
@@ -44,7 +44,7 @@ class EviMcpError(Exception):
     """The base of all of them; `str()` is meant for an agent."""
 
     audited = False
-    """Whether the audit log is done with it."""
+    """Whether the audit log has a record of it already, or cannot have one."""
 
 
 class InvalidSetting(EviMcpError):
@@ -52,7 +52,7 @@ class InvalidSetting(EviMcpError):
 
 
 class CannotListen(EviMcpError):
-    """There is no listening on an address; `why` is what the system says."""
+    """The server cannot listen on an address; `why` is the system's reason."""
 
     def __init__(self, host: str, port: int, why: str) -> None:
         super().__init__(host, port)
@@ -118,7 +118,7 @@ class ChatNotAllowed(EviMcpError):
 
 
 class ToolNotAllowed(EviMcpError):
-    """The tool needs a higher access level than the caller has. `by_token`: a token with another scope would do."""
+    """The tool needs a higher access level than the caller has. `by_token`: another token could allow it."""
 
     def __init__(self, tool: str, needs: str, level: str, *, by_token: bool = False) -> None:
         super().__init__(tool)
@@ -165,7 +165,7 @@ class TooManyWaits(EviMcpError):
 
 
 class CallerLimit(EviMcpError):
-    """A caller has reached a limit of its own: `what` it has too many of, `setting` that says so, `then` what to do."""
+    """A caller has reached a limit of its own. `what` it has too many of; the limit's `setting`; `then`: what to do."""
 
     def __init__(self, what: str, setting: str, then: str) -> None:
         super().__init__(what)
@@ -183,7 +183,7 @@ class TokenEnded(EviMcpError):
 
 
 class AttachRefused(EviMcpError):
-    """The service refused in a way that no waiting heals; nothing is left of the attempt."""
+    """The service will never accept this attach; the attempt leaves nothing behind."""
 
     def __init__(self, chat_id: str, cause: str) -> None:
         super().__init__(chat_id)
@@ -198,7 +198,7 @@ class ServiceUnavailable(EviMcpError):
 
 
 class SendRefused(ServiceUnavailable):
-    """A message was posted to a chat and answered with this status: the service did not take it."""
+    """The service answered a posted message with this status: it did not take the message."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -209,7 +209,7 @@ class SendRefused(ServiceUnavailable):
 
 
 class SendNotReached(ServiceUnavailable):
-    """A message was to be posted to a chat, and nothing of it was written; `why` says what came in between."""
+    """A message could not be posted to a chat, and nothing of it was written; `why` says what failed."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -220,7 +220,7 @@ class SendNotReached(ServiceUnavailable):
 
 
 class SendUnknown(ServiceUnavailable):
-    """A message was posted to a chat, and no answer says whether it was taken; `why` says what came instead."""
+    """A message was posted to a chat, and no answer says whether the service took it; `why` says what came instead."""
 
     def __init__(self, why: str) -> None:
         super().__init__(why)
@@ -246,7 +246,7 @@ class InvalidCursor(EviMcpError):
 
 
 class InvalidArgument(EviMcpError):
-    """An argument is wrong in a way that its schema does not say."""
+    """An argument is wrong in a way that its schema cannot express."""
 
 
 class InvalidCommand(EviMcpError):
@@ -350,7 +350,7 @@ class NotSupported(EviMcpError):
 
 
 class Unrecorded(NotSent):
-    """The audit log cannot be written, and what is not on record is not sent; `cause` is what the system says."""
+    """The audit log cannot be written, so the command was not sent; `cause` is the system's reason."""
 
     audited = True
 
@@ -358,7 +358,7 @@ class Unrecorded(NotSent):
         super().__init__(
             command,
             f"it could not be recorded in the audit log ({cause}), and nothing is sent unrecorded; whoever runs this"
-            " server has to see to that, then try again",
+            " server has to fix that, then try again",
         )
         self.cause = cause
 
@@ -373,7 +373,7 @@ class MaybeSent(EviMcpError):
     def __str__(self) -> str:
         return (
             f"the connection broke while {self.command} was being written, so it may or may not have reached the chat;"
-            " read_events tells what happened, do so before you send it again."
+            " see with read_events what happened before you send it again."
         )
 
 

@@ -2,10 +2,10 @@
 
     time=2026-11-22T14:03:07.123Z level=INFO logger=evi_mcp.supervision msg="chat state" chat_id=c-1 state=live
 
-Nothing that is said in a chat goes into it, at any level; what a service says stands in quotes.
+No level logs what is said in a chat. What a service says stands in quotes.
 
-stderr belongs to whoever started the process, and many never read it. So nothing here waits for it: all that goes to
-stderr is posted to one `Writer`. Also what others print, once `take_strays` was called.
+The process that started this one owns stderr and may never read it. So nothing here waits for stderr: one `Writer`
+writes everything in a thread of its own. After `take_strays`, it also writes what other code prints.
 """
 
 import logging
@@ -22,13 +22,13 @@ from evi_mcp.writer import Writer
 
 STDOUT, STDERR = 1, 2
 FLUSH_S = 1.0
-"""How long the end of the process waits for whoever reads the last lines."""
+"""How long the ending process waits until somebody has read the last lines, in seconds."""
 REPEAT_S = 60.0
-"""How often a line that a client can cause is logged; what comes between is counted."""
+"""A line that a client can cause is logged once in so many seconds; repeats are counted."""
 MAX_REPEATED = 256
-"""Different lines that are counted; beyond, the oldest is forgotten with its count."""
+"""How many different lines are counted; one more drops the oldest with its count."""
 MAX_STRAY = 64 * 1024
-"""Bytes of a line that somebody else printed; a longer one is broken."""
+"""Bytes of one line that other code printed; a longer line is split."""
 
 _FIELDS = "evi_mcp_fields"
 _CHATTY = ("mcp", "httpx", "httpcore", "websockets")
@@ -44,7 +44,7 @@ class KeyValueFormatter(logging.Formatter):
     """Records as `key=value` pairs; a traceback follows on lines of its own.
 
     Args:
-        mask: Takes secrets out of all of it: the text of somebody's exception may repeat one.
+        mask: Removes secrets from the whole line: the text of a foreign exception may repeat one.
     """
 
     def __init__(self, mask: Callable[[str], str] = str) -> None:
@@ -59,12 +59,12 @@ class KeyValueFormatter(logging.Formatter):
 
 
 class Repeats(logging.Filter):
-    """Lets a line that a client can cause pass once in `REPEAT_S`, with `repeated`: how many were left out before it.
+    """Passes a line that a client can cause once in `REPEAT_S`, with `repeated`: how many were left out before it.
 
-    Two records are of one kind if logger, level and message are the same but for their arguments and fields.
+    Two records are of one kind if they have the same logger, level and message; arguments and fields do not count.
 
     Args:
-        elapsed: Seconds since some moment.
+        elapsed: Returns seconds since an arbitrary moment.
     """
 
     def __init__(self, elapsed: Callable[[], float] = time.monotonic) -> None:
@@ -88,7 +88,7 @@ class Repeats(logging.Filter):
         return True
 
     def left_out(self) -> list[logging.LogRecord]:
-        """A record for each kind of which some were left out since; they count as said."""
+        """A record for each kind of line that was left out since it was last logged; resets the counts."""
         told = []
         for (logger, level, message), kind in self._kinds.items():
             if kind.left_out:
@@ -126,20 +126,20 @@ class _Handler(logging.Handler):
 
 
 def configure(level: str, mask: Callable[[str], str] = str) -> None:
-    """Logs to stderr from this level on, without what `mask` takes out; before the SDK would set up a handler."""
+    """Logs to stderr from this level on, after `mask`. Call it before the SDK sets up a handler of its own."""
     logging.basicConfig(level=level, handlers=[_Handler(KeyValueFormatter(mask))], force=True)
-    # These repeat requests, and so what callers said, at INFO.
+    # At INFO these log requests, and so what callers said.
     for library in _CHATTY:
         logging.getLogger(library).setLevel(max(logging.WARNING, logging.getLogger().level))
 
 
 def say(text: str) -> None:
-    """Writes a line to stderr, after all that was logged before."""
+    """Writes a line to stderr, after everything that was logged before."""
     _stderr.post(text.encode("utf-8", "backslashreplace") + b"\n")
 
 
 def flush(seconds: float = FLUSH_S) -> None:
-    """Waits until stderr has taken all, at most so long."""
+    """Waits until stderr has taken everything, at most this long."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _Handler):
             for record in handler.repeats.left_out():
@@ -148,10 +148,10 @@ def flush(seconds: float = FLUSH_S) -> None:
 
 
 def take_strays(mask: Callable[[str], str] = str) -> None:
-    """From now on what anybody prints goes the way of the log: neither into stdout, nor where it could block.
+    """From now on everything that other code prints goes to the log: never to stdout, and never where it could block.
 
     File descriptor 1, `sys.stdout` and `sys.stderr` become a pipe that this module reads. File descriptor 2 stays as it
-    is, so that the last words of an interpreter that crashes get out.
+    is, so that a crashing interpreter can still print why.
     """
     read, write = os.pipe()
     os.dup2(write, STDOUT)

@@ -1,12 +1,12 @@
-"""How words that came from outside are shown, so that they can neither act nor hide.
+"""Shows text from outside so that it can neither act nor hide.
 
 A caller can say, and a service can send, anything: a line break followed by something that looks like an event line, a
-right-to-left override, invisible tag characters that a model reads and a person does not. `quote()` makes one printable
-line in double quotes of it, for the server's own text. `visible()` shows what is invisible in structured data.
+right-to-left override, invisible tag characters that a model reads and a person does not. `quote()` turns it into
+one printable line in double quotes, for the server's own text. `visible()` does it for structured data.
 
-The rule is the same in both. Escaped are control and format characters (bidirectional marks, zero-width characters,
-tags), surrogates, private use, unassigned code points, line and paragraph separators, and the few other characters that
-are drawn as nothing. Ordinary spaces, accents, other scripts and emoji stay.
+Both escape the same characters: control and format characters (bidirectional marks, zero-width characters, tags),
+surrogates, private use, unassigned code points, line and paragraph separators, and the few others that show nothing.
+Ordinary spaces, accents, other scripts and emoji stay.
 """
 
 import json
@@ -20,8 +20,8 @@ from typing import Any
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\-]{1,64}")
 # Cc control, Cf format, Cs surrogates, Co private use, Cn unassigned, Zl and Zp line and paragraph separators.
 _ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-# Letters, marks and symbols that are drawn as nothing: fillers, blanks, and variation selectors, which can carry hidden
-# bytes as tags do. Source: Default_Ignorable_Code_Point of the Unicode Character Database, and its blank glyphs.
+# Letters, marks and symbols that show nothing: fillers, blanks, and variation selectors, which can carry hidden bytes
+# as tags do. Source: Default_Ignorable_Code_Point of the Unicode Character Database, and its blank glyphs.
 _DRAWN_AS_NOTHING = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
@@ -29,20 +29,20 @@ _DRAWN_AS_NOTHING = re.compile(
 _BREAKS = re.compile(r"[\t\n\r]+")
 _BEGINS_AS_JSON = re.compile(r'\s*[\[{"]')
 _MOST_KNOWN = 8192
-"""Characters whose form a table remembers; it begins anew when it is full, since a hostile text has all there are."""
+"""How many characters a table remembers. A full table is cleared: a hostile text may use every character there is."""
 
 
 def is_invisible(character: str) -> bool:
-    """Whether a character is drawn as nothing, or acts instead of being drawn. Line feeds and tabs are such too."""
+    """Whether a character shows nothing, or acts instead of showing something. Line feeds and tabs count."""
     return unicodedata.category(character) in _ESCAPED_CATEGORIES or bool(_DRAWN_AS_NOTHING.match(character))
 
 
 class _Forms(dict[int, str]):
-    """For `str.translate`: code points to the form in which they are shown, found out when one is met first.
+    """For `str.translate`: maps each code point to the form that is shown. A form is computed at its first use.
 
     Args:
         given: The forms of characters that need one of their own.
-        as_json: Whether invisible characters are escaped as JSON does it, else as `\\u{202e}`.
+        as_json: Whether to escape invisible characters as JSON does; otherwise as `\\u{202e}`.
     """
 
     def __init__(self, given: dict[str, str], *, as_json: bool = False) -> None:
@@ -88,12 +88,12 @@ def quote(text: str, most: int | None = None) -> str:
 
 
 def beginning(text: str, room: int) -> str:
-    """The longest beginning of the text that takes at most `room` characters in quotes, the quotes not counted."""
+    """The longest beginning of the text that takes at most `room` characters in quotes, not counting the quotes."""
     return text[: _how_many(text[: max(0, room)], room)]
 
 
 def ending(text: str, room: int) -> str:
-    """The longest ending of the text that takes at most `room` characters in quotes, the quotes not counted."""
+    """The longest ending of the text that takes at most `room` characters in quotes, not counting the quotes."""
     last = text[max(0, len(text) - max(0, room)) :]
     return last[len(last) - _how_many(reversed(last), room) :]
 
@@ -106,8 +106,8 @@ def _how_many(characters: Iterable[str], room: int) -> int:
 def plain(text: str, most: int | None = None) -> str:
     """The text as one printable line for a person: as `quote`, without the noise of quotes and backslashes.
 
-    White space that would break the line becomes a blank. Nothing in it acts on a terminal, but where it ends cannot
-    be told from it: it is for a line of which it is the last part, or for what cannot be mistaken.
+    White space that would break the line becomes a blank. Nothing in the result acts on a terminal, but a reader
+    cannot see where it ends: use it at the end of a line, or where nobody can mistake it.
 
     Args:
         text: Anything, lone surrogates included.
@@ -127,11 +127,11 @@ def name(text: str, most: int | None = None) -> str:
 
 
 def visible(value: Any) -> Any:
-    """A copy of plain data (as JSON has it) in which no text, and no key, holds anything invisible.
+    """A copy of plain JSON data in which no text and no key holds an invisible character.
 
-    Invisible characters stand as `\\u{202e}`; in a text that begins as JSON does (`{`, `[` or `"`: the parameters of a
-    tool call, an unknown message) as JSON writes them, `\\u202e`, so that whoever parses it still can. Tabs and line
-    feeds stay as they are, and every other end of a line becomes a line feed.
+    An invisible character becomes `\\u{202e}`. In a text that begins like JSON (`{`, `[` or `"`: the parameters of a
+    tool call, an unknown message) it becomes JSON's `\\u202e`, so that the text still parses. Tabs and line feeds stay,
+    and every other line end becomes a line feed.
     """
     if isinstance(value, str):
         return value if value.isascii() and value.isprintable() else _visible_text(value)
@@ -143,7 +143,7 @@ def visible(value: Any) -> Any:
 
 
 def meant(shown: str, ids: Iterable[str]) -> str:
-    """The id that is meant by one as `visible` shows it, which is all that a reader can copy; `shown` if it is none."""
+    """The id that `visible` shows as `shown`, which is all that a reader can copy; `shown` if there is none."""
     if "\\u" not in shown:
         return shown
     known = dict.fromkeys(ids)

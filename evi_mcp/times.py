@@ -1,4 +1,4 @@
-"""Moments, and times as everybody shows them: in events, in the audit log and in the log on stderr."""
+"""Moments, and the one format in which times are shown: in events, in the audit log and in the log on stderr."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Moment(NamedTuple):
-    """One moment on both clocks (`evi_mcp.clock`): `now` in Unix seconds, for showing; `elapsed` to reckon with."""
+    """One moment on both clocks (`evi_mcp.clock`): `now` in Unix seconds, to show; `elapsed` in seconds, to measure."""
 
     now: float
     elapsed: float

@@ -1,4 +1,4 @@
-"""The `evi://` addresses of resources: how they are made, and which there are. They are ASCII, whatever an id is of."""
+"""The `evi://` addresses of resources: which there are, and how they are made. They are always ASCII."""
 
 import re
 from urllib.parse import quote, unquote
@@ -6,7 +6,7 @@ from urllib.parse import quote, unquote
 CHATS = "evi://chats"
 """The list of attached chats."""
 EVENTS, TRANSCRIPT, TOOL_CALLS = "events", "transcript", "tool-calls"
-"""The views of a chat, as they stand in its addresses."""
+"""The names of a chat's views in its addresses."""
 
 CHAT_TEMPLATE = f"{CHATS}/{{chat_id}}"
 EVENTS_TEMPLATE = f"{CHAT_TEMPLATE}/{EVENTS}{{?after,limit}}"
@@ -29,15 +29,15 @@ def chat(chat_id: str, view: str = "") -> str:
 
 
 def audio(chat_id: str, message_id: str) -> str:
-    """The address of the audio of a message, whatever characters its id is made of."""
+    """The address of the audio of a message; its id may hold any characters."""
     return chat(chat_id, f"audio/{quote(message_id.encode('utf-8', 'replace'), safe='')}")
 
 
 def can_change(uri: str) -> bool:
-    """Whether a client may subscribe to this address: one of ours without a query, written as it is made here.
+    """Whether a client may subscribe to this address: one of ours, without a query, spelled as it is here.
 
-    One of another scheme is taken too, although nothing here ever changes it: the protocol's conformance suite
-    subscribes to such.
+    Addresses of other schemes are accepted too, although they never change: the protocol's conformance suite
+    subscribes to some.
     """
     if len(uri) > LONGEST:
         return False
@@ -46,4 +46,4 @@ def can_change(uri: str) -> bool:
     ours = _OURS.fullmatch(uri)
     if ours is None or ours["message"] is None:
         return ours is not None
-    return audio(ours["chat"], unquote(ours["message"])) == uri  # else it would be another one that changes
+    return audio(ours["chat"], unquote(ours["message"])) == uri  # updates name only our own spelling

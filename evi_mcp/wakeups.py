@@ -1,10 +1,10 @@
-"""Waking who sleeps: once, for all who wait now (`Signal`), or until it is noticed, for one (`Bell`)."""
+"""Wakes tasks: `Signal` wakes all that wait now; `Bell` wakes one, and keeps the ring until that one waits."""
 
 import anyio
 
 
 class Signal:
-    """Something that happens again and again. Who waits returns when it happens next."""
+    """Something that happens again and again. `wait` returns when it happens next."""
 
     def __init__(self) -> None:
         self._next = anyio.Event()
@@ -20,7 +20,7 @@ class Signal:
 
 
 class Bell:
-    """A note to one sleeper that there is something to do. Ringing it often is as good as once."""
+    """Tells one task that there is something to do. Ringing twice is the same as once."""
 
     def __init__(self) -> None:
         self._rung = anyio.Event()
@@ -30,6 +30,6 @@ class Bell:
         self._rung.set()
 
     async def wait(self) -> None:
-        """Returns once it was rung, at once if it was since the last time; then it is silent again."""
+        """Returns once the bell has rung since the last `wait`, and resets it."""
         await self._rung.wait()
         self._rung = anyio.Event()

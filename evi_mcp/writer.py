@@ -1,8 +1,8 @@
-"""Bytes for a file descriptor that nobody may be reading: whoever posts them never waits.
+"""Writes bytes to a file descriptor that perhaps nobody reads; posting them never blocks.
 
-A pipe that is not read takes 64 KiB and then blocks its writer for good, and so does a terminal that was stopped. A
-descriptor that is shared with other processes must not be made non-blocking for them. So a thread of its own writes;
-it is a daemon, and a process may end while it is stuck.
+A pipe that nobody reads takes 64 KiB and then blocks its writer for good; so does a stopped terminal. Making a shared
+descriptor non-blocking would change it for other processes too. So a thread of its own writes. It is a daemon: the
+process may end while it is stuck.
 """
 
 import os
@@ -14,9 +14,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 MOST = 2**20
-"""Bytes that wait to be written; what comes beyond is dropped and counted."""
+"""The most bytes that wait to be written; a post beyond that is dropped and counted."""
 STUCK_S = 0.1
-"""A reader that has taken nothing for so long is taken for one that does not read."""
+"""`flush` gives up when the reader has taken nothing for this many seconds."""
 _AT_ONCE = 4 * 1024
 
 
@@ -24,8 +24,8 @@ class Writer:
     """Writes to one file descriptor, in the order of posting.
 
     Args:
-        descriptor: It stays open.
-        dropped: Makes the text that says how many posts were dropped; it is written where they would have been.
+        descriptor: The writer never closes it.
+        dropped: Makes the text that says how many posts were dropped; it is written in their place.
         most: Bytes that may wait.
     """
 
@@ -42,7 +42,7 @@ class Writer:
         """Why the last write failed; `None` if it did not."""
 
     def post(self, data: bytes) -> None:
-        """Has the bytes written after all that were posted before, or drops them all if too many wait."""
+        """Queues the bytes to be written, or drops them all if too many wait."""
         with self._changed:
             if self._waiting + len(data) > self._most:
                 self._dropped += 1
@@ -51,8 +51,8 @@ class Writer:
             self._append(data)
 
     def flush(self, seconds: float) -> bool:
-        """Waits until all is written, at most so long, and no longer than `STUCK_S` for the next bit of it; whether it
-        is."""
+        """Waits until everything is written, at most this long, and at most `STUCK_S` without progress. Returns whether
+        it is."""
         with self._changed:
             self._account_for_dropped()
             ends = time.monotonic() + seconds
@@ -98,10 +98,10 @@ class Writer:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Writes all of it, however long that takes, also where another process has made the descriptor non-blocking.
+    """Writes everything, however long that takes, even if another process has made the descriptor non-blocking.
 
     Raises:
-        OSError: It takes no more.
+        OSError: The descriptor takes no more.
     """
     rest = memoryview(data)
     while rest:
@@ -112,7 +112,7 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def discard(descriptor: int) -> None:
-    """What is written to it from now on goes nowhere. What is left in a buffer would be tried again at the end of the
-    process, and fail with a traceback."""
+    """Discards what is written to the descriptor from now on. Otherwise Python would flush the rest of a buffer at the
+    end of the process, and fail with a traceback."""
     with suppress(OSError), open(os.devnull, "wb") as null:
         os.dup2(null.fileno(), descriptor)
