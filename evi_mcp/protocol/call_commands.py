@@ -1,4 +1,4 @@
-"""Commands that EVI has not, for chats whose `supports` names them: ending a call, handing it on, and a recap."""
+"""Commands that EVI does not have, for chats whose `supports` names them: ending a call, handing it on, a recap."""
 
 from typing import Annotated, Literal
 

@@ -1,13 +1,13 @@
-"""When the replay of a connection has ended: EVI marks no end of it, so it is worked out from what came, and when.
+"""Decides when the replay of a connection has ended. EVI marks no end, so the decision rests on what came, and when.
 
-The evidence, in the order in which it counts; `docs/replay.md` gives the reasons and the limits.
+The rules, the first that applies counts; `docs/replay.md` gives the reasons and the limits.
 
-1. Nothing of the conversation has come: `chat_metadata` opens every connection and says nothing of a history.
-2. Something of the conversation was known, and what was known has not come again: the replay goes on.
-3. The newest is an error that ends a chat: the service closes next, or the chat goes on.
-4. Otherwise a quiet period ends the replay. It may be short where nothing was known and EVI's turn is complete.
+1. If nothing of the conversation has come, the replay goes on: `chat_metadata` opens every connection.
+2. If known events of the conversation have not come again, the replay goes on.
+3. If the newest event is an error that ends a chat, the replay goes on: the service closes next, or the chat goes on.
+4. Otherwise a quiet period ends the replay. It may be short if nothing was known and EVI's turn is complete.
 
-Each has a time limit, for a service that replays nothing, or a chat that is never quiet. Pure: times are arguments.
+Each rule has a time limit, for services that replay nothing and chats that are never quiet. Pure: times are arguments.
 """
 
 import math
@@ -19,28 +19,28 @@ from evi_mcp.protocol.lifecycle import Lifecycle
 
 @dataclass(frozen=True)
 class ReplayPace:
-    """How long the parts of a replay may take, in seconds."""
+    """The time limits of a replay, in seconds."""
 
     first_frame: float = 2.5
-    """If nothing of a conversation was known, and nothing of one arrives for so long, there is none."""
+    """If no conversation was known, and nothing of one arrives for this long, there is nothing to replay."""
     quiet: float = 0.25
-    """A quiet period that ends a replay of which nothing was known, after a complete turn of EVI's."""
+    """This quiet period ends a replay if nothing was known before and EVI's turn is complete."""
     long_quiet: float = 1.0
-    """And one that ends any other."""
+    """This quiet period ends any other replay."""
     lacking: float = 4.0
-    """And one that ends a replay which lacks all the known events of a type: it leaves the type out."""
+    """This quiet period ends a replay that has brought no known event of some type: the service leaves the type out."""
     speaks_on: float = 5.0
-    """A chat that is never quiet: its replay has ended so long after all that was known has come again."""
+    """If a chat is never quiet, its replay ends this long after all known events have come again."""
     at_most: float = 20.0
-    """Or so long after the connection was made, or a known event has come again, whatever is missing."""
+    """Whatever is missing, the replay ends this long after the connection was made or a known event last came again."""
     replay: float = 4.5
-    """A chat is `live` so long after its connection was made, be it still catching up. A command waits for 5 s."""
+    """A chat is `live` this long after its connection was made, even if still catching up: commands wait only 5 s."""
     after_error: float = 10.0
-    """If the replay ends with an error that ends a chat, the service has so long to close, or the chat to go on."""
+    """After a replayed error that ends a chat, the service has this long to close, or the chat to go on."""
 
 
 class CatchingUp:
-    """The end of one connection's replay. Times are those of one clock.
+    """Finds the end of one connection's replay. All times come from one clock.
 
     Args:
         opened: When the connection was made.
@@ -53,11 +53,11 @@ class CatchingUp:
         self._complete_since = math.inf
 
     def heard(self, now: float) -> None:
-        """Bytes have arrived. They count, not frames: a large one on a slow line takes longer than a quiet period."""
+        """Bytes have arrived. Bytes count, not frames: a large frame may take longer than a quiet period to arrive."""
         self._heard = now
 
     def took_in(self, now: float) -> None:
-        """A frame has arrived, and the history knows it."""
+        """A frame has arrived, and the history has taken it in."""
         self._heard = now
         came_again = self._history.replay.came_again
         if came_again > self._came_again:
@@ -74,13 +74,13 @@ class CatchingUp:
 
     @property
     def _nothing_is_missing(self) -> bool:
-        """Whether all that was known of the types that the replay has shown so far has come again."""
+        """Whether all known events of the types that this replay has shown so far have come again."""
         replay = self._history.replay
         return replay.knows_talk and replay.came_again > 0 and not replay.misses_known
 
     @property
     def ends_at(self) -> float:
-        """When the replay has ended, if nothing more arrives until then."""
+        """When the replay ends if nothing more arrives."""
         pace = self._pace
         if self._lifecycle.may_have_ended:
             return self._heard + pace.after_error
@@ -89,7 +89,7 @@ class CatchingUp:
 
     @property
     def _quiet(self) -> float:
-        """How long a quiet period has to be to end the replay."""
+        """How long a quiet period must be to end the replay, in seconds."""
         pace, replay = self._pace, self._history.replay
         if self._known_is_back:
             return pace.long_quiet
@@ -101,7 +101,7 @@ class CatchingUp:
 
     @property
     def live_at(self) -> float:
-        """When commands can go out, though the replay may still be running."""
+        """When commands can go out, even if the replay is still running."""
         pace, replay = self._pace, self._history.replay
         ends_soon = self._nothing_is_missing and not self._known_is_back
         knows_little = not replay.has_talk or self._lifecycle.may_have_ended or ends_soon

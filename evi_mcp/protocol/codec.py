@@ -1,8 +1,8 @@
 """Frames to messages. Decoding never raises.
 
-A frame that is a JSON object with a string `type` is a message, be it text or binary, with a byte order mark or
-without; all else in it is optional. A frame that is none becomes a `ProtocolFault`. A value of a wrong type is read as
-what it can stand for, or left out; the rest is read.
+A message is a JSON object with a string `type`, in a text or a binary frame, with or without a byte order mark; all
+other fields are optional. Any other frame becomes a `ProtocolFault`. A value of a wrong type is converted if that is
+possible, and left out if not; the rest of the message is read.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ MAX_FRAME_BYTES = 16 * 2**20
 """The largest frame accepted or sent, in bytes. Hume's FAQ states 16 MB."""
 
 MAX_DIGITS = 400
-"""Integers with more digits are read as text where JSON is not exactly as it should be, and in very large frames: their
-digits take time that grows with the square, and Python reads no more than 4,300."""
+"""An integer with more digits is read as text if the JSON is imperfect or the frame is very large: reading digits takes
+quadratic time, and Python refuses more than 4,300."""
 
 _BYTE_ORDER_MARK = "\ufeff"
 _known: TypeAdapter[Message] = TypeAdapter(SubscribeMessage, config=ConfigDict(defer_build=True))
@@ -58,7 +58,7 @@ def text_of(frame: str | bytes) -> str | None:
 
 
 def message_of(value: Any) -> Message | None:
-    """The message that a JSON value is; `None` if it is none."""
+    """The message in a JSON value; `None` if the value is no message."""
     kind = value.get("type") if isinstance(value, dict) else None
     if not isinstance(kind, str) or not kind:
         return None
@@ -99,7 +99,7 @@ def load_json(text: str) -> Any:
 
 
 def short_integer(digits: str) -> int | str:
-    """The integer, or its text if it is too long to be one."""
+    """The integer, or its text if it has too many digits."""
     return int(digits) if len(digits) <= MAX_DIGITS else digits
 
 
@@ -123,7 +123,7 @@ def _scrub(value: Any) -> Any:
 
 
 def _fit(model: type[Message], value: dict[str, Any]) -> Message:
-    """The model from all values that have the right form; `type` is known to."""
+    """The model, from all values of the right form. The caller has checked `type`."""
     if "models" in value:
         value["models"] = _numeric_scores(value["models"])
     try:
@@ -135,7 +135,7 @@ def _fit(model: type[Message], value: dict[str, Any]) -> Message:
 
 
 def _without(value: dict[str, Any], place: tuple[str | int, ...]) -> dict[str, Any]:
-    """The object without the innermost value on the way to a place, which may go on with what a schema calls it."""
+    """The object without the innermost value that `place` leads to. `place` may end with names of pydantic's own."""
     name = str(place[0])
     inner = value.get(name)
     if len(place) > 1 and isinstance(inner, dict) and place[1] in inner:
@@ -144,7 +144,7 @@ def _without(value: dict[str, Any], place: tuple[str | int, ...]) -> dict[str, A
 
 
 def _numeric_scores(models: Any) -> Any:
-    """The inference with only those scores that can be some: a thousand errors would be slow to tell."""
+    """The inference without impossible scores: pydantic is slow when it has to report a thousand of them."""
     try:
         scores = models["prosody"]["scores"]
         # `true` is 1, as the schema takes it too

@@ -1,7 +1,7 @@
 """The seven messages that a control-plane client may send, checked before they reach the network.
 
 Fields: Hume's `ControlPlanePublishEvent` (AsyncAPI reference of `/connect`, OpenAPI reference of `/send`).
-`audio_input` belongs to the chat's own socket and is refused here, as EVI refuses it there. Fields left
+`audio_input` belongs to the chat's own socket and is refused here, as EVI's control plane does. Fields left
 unset are not sent; `context=None`, set on purpose, is sent as `null`, which clears the context.
 """
 
@@ -28,7 +28,7 @@ from evi_mcp.protocol.redaction import REDACTED, redact
 from evi_mcp.quoting import name
 
 MAX_PROBLEMS = 5
-"""Wrong fields told of at once."""
+"""How many wrong fields one error names."""
 
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 Id = Annotated[str, Field(min_length=1)]
@@ -62,7 +62,7 @@ class Command(BaseModel):
         """
         kind = self.type
         try:
-            # `type` counts as unset while it is its default; a copy that is told of it has it set.
+            # pydantic leaves a default `type` out as unset; in this copy it is set.
             text = self.model_copy(update={"type": kind}).model_dump_json(exclude_unset=True)
             size = len(text.encode())
         except (UnicodeEncodeError, ValueError):
@@ -75,14 +75,14 @@ class Command(BaseModel):
 
     @property
     def disclosed(self) -> dict[str, Any]:
-        """The fields that were set, besides `type`, as plain data without secrets; `None` stands for one that is
+        """The fields that were set, except `type`, as plain data without secrets; `None` means that the field is
         cleared."""
         fields = self.model_dump(exclude_unset=True, exclude={"type"})
         return {name: REDACTED if isinstance(value, SecretStr) else redact(value) for name, value in fields.items()}
 
 
 class Context(BaseModel):
-    """Text for the LLM. `temporary` (the default) holds for the next user message, `persistent` until replaced."""
+    """Text for the LLM. `temporary` (the default) is used for the next user message, `persistent` until replaced."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -110,7 +110,7 @@ class Tool(BaseModel):
 
 
 class BuiltinTool(BaseModel):
-    """A tool that EVI brings along; `fallback_content` is what the LLM gets if it fails."""
+    """A tool of EVI's own; `fallback_content` is what the LLM gets if it fails."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -119,7 +119,7 @@ class BuiltinTool(BaseModel):
 
 
 class AudioConfiguration(BaseModel):
-    """The form of the primary's raw audio. Of no use to an observer, but part of the message."""
+    """The format of the raw audio on the chat's own socket. Of no use to an observer, but part of the message."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -149,7 +149,7 @@ class SessionSettings(Command):
         try:
             json.dumps(value, allow_nan=False)
         except (ValueError, RecursionError):
-            raise ValueError("holds a number or a depth that JSON cannot have") from None
+            raise ValueError("holds a number that JSON does not have, or nests too deeply") from None
         return value
 
     @field_serializer("language_model_api_key", when_used="json-unless-none")
@@ -163,14 +163,14 @@ class SessionSettings(Command):
 
 
 class UserInput(Command):
-    """Taken as if the user had said it: EVI answers. Comes back as a `user_message` with `from_text`."""
+    """EVI answers this text as if the user had said it. It comes back as a `user_message` with `from_text`."""
 
     type: Literal["user_input"] = "user_input"
     text: Text
 
 
 class AssistantInput(Command):
-    """Spoken by EVI as written, without the LLM. Comes back as an `assistant_message` with `from_text`."""
+    """EVI speaks this text as written, without the LLM. It comes back as an `assistant_message` with `from_text`."""
 
     type: Literal["assistant_input"] = "assistant_input"
     text: Text
@@ -205,7 +205,7 @@ class PauseAssistantMessage(Command):
 
 
 class ResumeAssistantMessage(Command):
-    """Lets EVI speak again; it answers to the last thing the user said. Not acknowledged."""
+    """Lets EVI speak again; it answers the last thing the user said. Not acknowledged."""
 
     type: Literal["resume_assistant_message"] = "resume_assistant_message"
 
@@ -221,6 +221,7 @@ PublishMessage = Annotated[
     Discriminator("type"),
 ]
 publish_adapter: TypeAdapter[Command] = TypeAdapter(PublishMessage, config=ConfigDict(defer_build=True))
+"""Reads any of the seven from JSON, for those who serve EVI's control plane: the hub, and the simulator on it."""
 EVI_COMMANDS = (
     "session_settings",
     "user_input",
@@ -230,8 +231,7 @@ EVI_COMMANDS = (
     "pause_assistant_message",
     "resume_assistant_message",
 )
-"""Their types: what a chat takes that does not say what it takes."""
-"""Reads any of the seven from JSON, for those who serve EVI's control plane: the hub, and the simulator on it."""
+"""The types of the seven. A chat without `supports` takes exactly these."""
 
 
 def _sentence(kind: str, error: ValidationError) -> str:

@@ -1,12 +1,12 @@
-"""How much is kept of a long text or name: what is over is cut, and the cut is said or shown."""
+"""Cuts long texts and names to what is kept of them, and marks each cut."""
 
 import hashlib
 import re
 
 MAX_TEXT = 256 * 1024
-"""The longest text of one field that is kept, in characters, its note about a cut not counted."""
+"""The longest text of one field that is kept, in characters, not counting the note about a cut."""
 MAX_NAME = 256
-"""The longest id, name, code or type that is kept, in characters; EVI's have some forty at most."""
+"""The longest id, name, code or type that is kept, in characters; EVI's have about forty at most."""
 
 _DIGEST_BYTES = 8
 
@@ -24,8 +24,8 @@ def with_note(kept: str, left_out: int) -> str:
 
 
 def cut_name(name: str, most: int = MAX_NAME) -> str:
-    """A name of at most `most` characters. A longer one ends with a digest of the whole, so that two names that only
-    begin alike stay two."""
+    """A name of at most `most` characters. A longer one ends with a digest of the whole, so that two long names with
+    the same beginning stay different."""
     if len(name) <= most:
         return name
     digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).hexdigest()
@@ -33,7 +33,7 @@ def cut_name(name: str, most: int = MAX_NAME) -> str:
 
 
 def was_cut(name: str) -> bool:
-    """Whether a name is what `cut_name` has left of a longer one."""
+    """Whether `cut_name` has shortened this name."""
     return len(name) == MAX_NAME and _CUT.search(name) is not None
 
 

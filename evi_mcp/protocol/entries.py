@@ -1,4 +1,4 @@
-"""What is stored of an event so that another process, or this one after a restart, knows it again: 12 to 30 bytes."""
+"""The stored identity of an event, 12 to 30 bytes: by it, another process or a restarted one recognises the event."""
 
 import struct
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ _OWN, _PLACED = 1, 2
 class Entry(NamedTuple):
     """An event that `History` has taken in: its identity, and whether it has a place in the chat.
 
-    `placed`: it came at the end of all that was known. Else it came in the middle of a replay, and is only counted.
+    `placed`: it came after all known events. Otherwise it came in the middle of a replay; it has no place, and is only
+    counted.
     """
 
     type: str
@@ -29,7 +30,7 @@ def unpack(packed: bytes) -> Iterator[Entry]:
     """The entries in joined bytes.
 
     Raises:
-        ValueError: These are no entries, or the last one is cut off.
+        ValueError: The bytes are no entries, or the last entry is cut off.
     """
     at = 0
     while at < len(packed):

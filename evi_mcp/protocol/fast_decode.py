@@ -1,7 +1,7 @@
-"""The frequent messages, decoded fast: most of what a chat sends is audio, transcripts and scores.
+"""Decodes the frequent messages fast: most of what a chat sends is audio, transcripts and scores.
 
-What is not exactly as documented is left to `codec.decode`, which reads whatever comes. So fast decoding gives what
-decoding would have given, or nothing; `tests/protocol/test_fast_decode.py` holds the two together.
+A message that is not exactly as documented is left to `codec.decode`, which reads anything. So fast decoding gives the
+same result as `codec.decode`, or none; `tests/protocol/test_fast_decode.py` compares the two.
 """
 
 from operator import attrgetter
@@ -18,14 +18,14 @@ from evi_mcp.protocol.redaction import Mask
 from evi_mcp.protocol.scores import Scores
 
 LARGE_AUDIO = 256 * 1024
-"""The longest frame in which audio is read with all else that is there; of longer ones only the audio is, so that
-nothing beside it can take long. In characters."""
+"""The longest audio frame that is parsed as a whole, in characters. From a longer one only the fields of audio are
+read, so that no other field can take long."""
 
 
 class FastMessage(NamedTuple):
     """A message of one of five types; fields that it does not have are `None` or `False`.
 
-    `number` is the `index` of audio; `scores` have EVI's own names only: there is nothing of an outsider in them.
+    `number` is the `index` of audio; `scores` have EVI's own names only, so they hold no text from outside.
     """
 
     type: str
@@ -41,7 +41,7 @@ class FastMessage(NamedTuple):
     quick: bool = False
 
     def masked(self, mask: Mask) -> "FastMessage":
-        """The same without secrets. Audio is not searched for them: it is large, and nobody reads it as text."""
+        """The same message without secrets. Audio is not searched: it is large, and nobody reads it as text."""
         if not mask.has_secrets:
             return self
         begin, end = (None if mask.hides(place) else place for place in (self.begin, self.end))
@@ -52,7 +52,7 @@ def decode_fast(frame: str) -> FastMessage | None:
     """What a text frame says, if it is speech, expression or the end of a turn, in the documented form."""
     try:
         found = _speech.decode(frame)
-    except _NOT_SO:
+    except _DECODE_ERRORS:
         return None
     match found:
         case _UserMessage(said, models, time, from_text, interim, _):
@@ -71,12 +71,12 @@ def decode_fast(frame: str) -> FastMessage | None:
 
 
 def decode_audio(frame: str) -> FastMessage | None:
-    """The same for EVI's voice."""
+    """As `decode_fast`, for a chunk of EVI's voice."""
     if '"audio_output"' not in frame[:100] or not frame.isascii():
         return None
     try:
         found = _audio.decode(frame) if len(frame) > LARGE_AUDIO else _voice(from_json(frame))
-    except (*_NOT_SO, TypeError, KeyError):
+    except (*_DECODE_ERRORS, TypeError, KeyError):
         return None
     if found is None or len(found.id) > MAX_NAME:
         return None
@@ -84,7 +84,7 @@ def decode_audio(frame: str) -> FastMessage | None:
 
 
 def _voice(value: Any) -> "_AudioOutput | None":
-    """By hand: `from_json` reads a long text four times as fast as `msgspec`."""
+    """Picks the fields by hand, because `from_json` reads a long text four times as fast as `msgspec`."""
     name, index, data = value["id"], value["index"], value["data"]
     if value["type"] == "audio_output" and type(name) is str and type(index) is int and type(data) is str:
         return _AudioOutput(name, index, data)
@@ -92,10 +92,10 @@ def _voice(value: Any) -> "_AudioOutput | None":
 
 
 _END = FastMessage("assistant_end")
-_NOT_SO = (msgspec.MsgspecError, ValueError, RecursionError)
+_DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
-class _Said(Struct, gc=False, forbid_unknown_fields=True):  # else tools' words are in it, or something new
+class _Said(Struct, gc=False, forbid_unknown_fields=True):  # others: tools' words, or new fields
     role: str
     content: str
 
@@ -112,7 +112,7 @@ _FIELDS = [f"score_{number}" for number in range(len(SCORE_NAMES))]
 _scores_of = attrgetter(*_FIELDS)
 _NamedScores = msgspec.defstruct(
     "_NamedScores",
-    # JSON has no NaN, so it is that of a score that did not come.
+    # NaN, which JSON does not have, marks a score that did not come.
     [(field, Annotated[float, Meta(ge=-MAX_SCORE, le=MAX_SCORE)], float("nan")) for field in _FIELDS],
     rename=dict(zip(_FIELDS, SCORE_NAMES, strict=True)),
     forbid_unknown_fields=True,

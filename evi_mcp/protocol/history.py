@@ -4,12 +4,12 @@
 replay has ended (`catching_up` works that out) and when it was lost. Outside a replay every message is new. In a replay
 it decides by two rules; `docs/replay.md` says why, and where their limits are.
 
-1. An event with an identity of its own is known if the chat has had it more often than this replay has brought it: an
-   id that the service uses twice names two events.
-2. An event without one is known if the chat has had one just like it behind the last event of rule 1 that came again,
-   unless the replay leaves its type out, or is past all that was known.
+1. An event with an identity of its own is known if the chat has had it more often than this replay has brought it so
+   far: an id that the service uses twice names two events.
+2. An event without one is known if the chat has had an equal event after the last event of rule 1 that came again. It
+   is new if the replay leaves its type out, or has passed all known events.
 
-Where a stream of frames has two readings, the rules prefer to log an event twice over losing it.
+If the frames can be read in two ways, the rules rather log an event twice than lose it.
 Memory: 64 bits and a place for each event, for the life of the chat, which EVI limits to 30 minutes.
 """
 
@@ -23,20 +23,20 @@ from evi_mcp.protocol.identity import INTERIM, Identity
 from evi_mcp.protocol.replay import ASIDE, GREETING, MAIN, NOWHERE, UNREADABLE, Replay
 
 _UNEXPECTED = frozenset({GREETING, INTERIM})
-"""Types whose newest event a replay need not bring: a cut in mid-sentence leaves an interim transcript, for example."""
+"""Types whose newest event a replay may lack: a connection lost in mid-sentence leaves an interim transcript behind."""
 
 
 class History:
-    """All that one chat has been heard to say, as identities; see the module's text for the rules."""
+    """The identities of all events of one chat; the module's docstring gives the rules."""
 
     def __init__(self) -> None:
         self._length = 0  # how many events there are
-        self._places = 0  # and how many of them have a place
+        self._places = 0  # how many of them have a place
         self._first: dict[int, int] = {}  # by digest, the first place
-        self._all: dict[int, list[int]] = {}  # and all of them, where there are several
-        self._unplaced: defaultdict[int, int] = defaultdict(int)  # how many more there are, without a place
+        self._all: dict[int, list[int]] = {}  # by digest, all places, if there are several
+        self._unplaced: defaultdict[int, int] = defaultdict(int)  # by digest, how many have no place
         self._own: defaultdict[str, list[int]] = defaultdict(list)  # by type, the places of those with an identity
-        self._alike: defaultdict[str, list[int]] = defaultdict(list)  # and of those without one
+        self._alike: defaultdict[str, list[int]] = defaultdict(list)  # by type, the places of the others
         self._left_out: frozenset[str] = frozenset()  # types that this service does not replay
         self._knows_talk = False
         self._unread = 0
@@ -50,7 +50,7 @@ class History:
 
     @classmethod
     def restore(cls, entries: Iterable[Entry]) -> Self:
-        """The history that took in the events of these entries, in this order; no connection stands."""
+        """The history of the events of these entries, in this order; it has no connection yet."""
         history = cls()
         for entry in entries:
             history._take_in(Identity(entry.type, entry.digest, entry.own), entry.placed)
@@ -69,7 +69,7 @@ class History:
 
     @property
     def catching_up(self) -> bool:
-        """Whether something may have been said that has not arrived: a replay runs, or no connection stands."""
+        """Whether something may have been said that has not arrived: a replay runs, or there is no connection."""
         return not self._caught_up
 
     def begin_replay(self) -> None:
@@ -85,7 +85,7 @@ class History:
         self._replaying, self._caught_up = False, True
 
     def lose_connection(self) -> None:
-        """Nothing comes any more, whatever is said."""
+        """The connection was lost: what is said from here on does not arrive."""
         self._replaying = self._caught_up = False
 
     def is_new(self, event: Identity) -> bool:
@@ -130,7 +130,7 @@ class History:
         if place is None and not self._unplaced_left(replay, event.digest):
             return False
         if not event.own and self._is_live(replay, event.type, place):
-            replay.taken_for_live.add(event.type)
+            replay.judged_live.add(event.type)
             return False
         if place is not None:
             replay.saw_again(event, place, self._is_anchor(event))
@@ -140,23 +140,23 @@ class History:
         if not event.own:
             replay.held.add(event.type)
         if event.type == UNREADABLE:
-            replay.unread -= 1  # the service itself has it so
+            replay.unread -= 1  # it came again in the same form, so it hides no other event
         return True
 
     def _is_anchor(self, event: Identity) -> bool:
-        """Whether there is only one such event, which comes in order."""
+        """Whether this event is the only one of its digest, and of a type that comes in order."""
         is_single = event.digest not in self._all and event.digest not in self._unplaced
         return event.own and event.type not in ASIDE and is_single
 
     def _greets_again(self, replay: Replay, event: Identity) -> bool:
-        """The greeting of a connection, and the one that the history begins with, are one event."""
+        """Whether this greeting is known. A connection's greeting and the first event of the history are one event."""
         place = self._first.get(event.digest)
         if place is not None and place < replay.known and event.digest not in replay.taken:
             replay.saw_again(event, place, is_anchor=False)
         return place is not None or event.digest in self._unplaced
 
     def _next_place(self, replay: Replay, event: Identity) -> int | None:
-        """The known place of which this would be the event; `None` if none is left."""
+        """The next place of a known event equal to this one; `None` if none is left."""
         digest = event.digest
         taken = replay.taken.get(digest, NOWHERE)
         places = self._all.get(digest)
@@ -168,13 +168,13 @@ class History:
         return places[index] if index < len(places) and places[index] < replay.known else None
 
     def _unplaced_left(self, replay: Replay, digest: int) -> bool:
-        """Whether one that is only counted has yet to come."""
+        """Whether a known event with this digest and without a place has yet to come again."""
         known = self._unplaced.get(digest, 0) - replay.unplaced_new.get(digest, 0)
         return replay.unplaced_taken.get(digest, 0) < known
 
     def _is_live(self, replay: Replay, kind: str, place: int | None) -> bool:
-        """Whether an event without an identity is a live one, although it looks like the known one of this place
-        (`None` for one without): the replay leaves its type out, or is past the place."""
+        """Whether an event without an identity is live, although it equals the known one at this place (`None`: a known
+        one without a place): the replay leaves its type out, or has passed the place."""
         if kind not in replay.held and replay.start is not None and self._is_left_out(replay, kind, replay.start):
             return True
         if place is None:
@@ -184,6 +184,6 @@ class History:
         return replay.has_passed and (kind not in replay.held or replay.unreadable > 0)
 
     def _is_left_out(self, replay: Replay, kind: str, start: int) -> bool:
-        """Whether more of this type should have come by now than can be hidden in frames that could not be read."""
+        """Whether more events of this type are missing by now than unreadable frames can explain."""
         places = self._alike.get(kind, [])
         return bisect_right(places, replay.place) - bisect_right(places, start) > replay.unreadable

@@ -1,9 +1,9 @@
 """What makes two received messages the same event.
 
-EVI gives events no common id and no sequence number, and replays the whole chat on every connection, so identity has to
-be read off the content. Some events have one of their own: an id, or a time in the chat's audio. The others are only
-alike, and `replay` tells them apart by their places. Scores and request ids are never part of it: whether a replay
-repeats them exactly is not documented. An id that is empty or missing, and a time of zero, identify nothing.
+EVI gives events no common id and no sequence number, and replays the whole chat on every connection, so an
+event is identified by its content. Some events have an identity of their own: an id, or a time in the chat's audio.
+Others can be equal, and `history` tells them apart by their places. Scores and request ids never count: EVI does not
+document that a replay repeats them exactly. An id that is empty or missing, and a time of zero, identify nothing.
 """
 
 import json
@@ -29,14 +29,14 @@ from evi_mcp.protocol.messages import (
 )
 
 INTERIM = "interim user_message"
-"""The type that interim transcripts have here: a replay may leave them out and hold the final ones."""
+"""The type of interim transcripts in an identity: a replay may leave them out and still hold the final ones."""
 MAX_TYPE = 60
 """The longest type that an identity keeps as it is, in characters; a longer one is kept as its digest."""
 
 
 class Identity(NamedTuple):
-    """`digest` is equal for equal events. `own`: it names one event, unless the service uses an id twice; else it is
-    that of all events that look alike.
+    """`digest` is equal for equal events. `own`: only one event has this digest, unless the service uses an id twice;
+    otherwise all events that look alike share it.
 
     `type` is what a replay may leave out as a whole: EVI's type, or `INTERIM`.
     """
@@ -50,12 +50,12 @@ class Identities:
     """Makes identities. With the same salt they are the same in every process, so that they can be stored.
 
     Args:
-        salt: Up to 64 bytes that whoever speaks in a chat does not know: with a known one, somebody could make two
-            messages with one digest, and so hide one of them from a replay.
+        salt: Up to 64 bytes that the speakers of a chat do not know: with a known salt, somebody could make two
+            messages with one digest, and so hide one of them in a replay.
     """
 
     def __init__(self, salt: bytes = b"") -> None:
-        self._keyed = blake2b(digest_size=8, key=salt)  # copied for each message: half the price of keying anew
+        self._keyed = blake2b(digest_size=8, key=salt)  # copied for each message: half the cost of a new one
 
     def of(self, message: Message) -> Identity:
         """The identity of a message as received."""
@@ -64,7 +64,7 @@ class Identities:
         return Identity(INTERIM if interim else self._bounded(message.type), self._digest(text), own)
 
     def of_fast(self, message: FastMessage) -> Identity:
-        """The same for a message that was decoded fast: it may come back in a form that cannot be."""
+        """The same for a message that was decoded fast: a replay may bring it in a form that needs the slow decoder."""
         kind = message.type
         if kind == "user_message":
             text, own = _utterance(message.interim, message.from_text, message.begin, message.end, message.content)
@@ -89,8 +89,8 @@ class Identities:
         return kind if len(kind) <= MAX_TYPE else f"{self._digest(kind):x}"
 
 
-# Each of these texts begins with the type, and no two messages that differ in what identifies them have the same:
-# only the last part may hold anything, the others are numbers, or say how long they are.
+# Each of these texts begins with the type, and two different events never have the same text: only the last part is
+# free text, the others are numbers, or state their length.
 
 
 def _utterance(
@@ -128,13 +128,13 @@ def _identifying(message: Message) -> tuple[str, bool]:
         case AssistantProsody():
             return _prosody(message.id), bool(message.id)
         case ToolCall():
-            # Some providers number the calls of each turn from 0: what is asked for tells most of these apart.
+            # Some providers number the calls of each turn from 0: name and parameters tell most of these apart.
             asked = _part(message.name) + _canonical(message.parameters)
             return f"tool_call {_part(message.tool_call_id)}{asked}", bool(message.tool_call_id)
         case ToolResponse():
             return f"tool_response {_part(message.tool_call_id)}{_last(message.content)}", bool(message.tool_call_id)
         case ToolError():
-            # One call can fail twice: by a client's answer, and by EVI's word that another one was late.
+            # One call can fail twice: by a client's answer, and by EVI's error that another answer was late.
             failure = _part(message.error) + _last(message.content)
             return f"tool_error {_part(message.tool_call_id)}{failure}", bool(message.tool_call_id)
         case UserInterruption():
@@ -156,12 +156,12 @@ def _identifying(message: Message) -> tuple[str, bool]:
 
 
 def _part(text: str | None) -> str:
-    """A text that others follow."""
+    """A text with others after it."""
     return "-" if text is None else f"{len(text)}:{text}"
 
 
 def _last(text: str | None) -> str:
-    """A text that ends the whole."""
+    """The last text."""
     return "" if text is None else f"={text}"
 
 

@@ -9,13 +9,13 @@ MAX_SCHEMA = 64 * 1024
 
 
 def schema_problem(text: str) -> str | None:
-    """What is wrong with the text as a JSON Schema of an object's form; `None` if nothing is.
+    """Why the text is no JSON Schema that is an object; `None` if it is one.
 
     The dialect is the one that `$schema` names, 2020-12 if it names none or an unknown one. Nothing is fetched.
     """
     if len(text) > MAX_SCHEMA:
         return f"is longer than {MAX_SCHEMA} characters, too long to be checked"
-    # Here, since it takes a tenth of a second to load and most processes never need it.
+    # Imported here: it takes a tenth of a second to load, and most processes never need it.
     from jsonschema.exceptions import SchemaError
     from jsonschema.validators import Draft202012Validator, validator_for
 
@@ -25,7 +25,7 @@ def schema_problem(text: str) -> str | None:
     try:
         schema = json.loads(text, parse_constant=refuse)
         if not isinstance(schema, dict):
-            return "is to be a JSON Schema, which is a JSON object"
+            return "must be a JSON Schema, which is a JSON object"
         validator_for(schema, default=Draft202012Validator).check_schema(schema)
     except SchemaError as error:
         where = ".".join(map(str, error.path)) or "the schema"

@@ -3,8 +3,8 @@
     connecting -> live <-> reconnecting -> ended | failed
 
 Rules: docs/contract.md, section 3, on top of what Hume documents: a close with 1000 is a normal end (user left,
-timeout, `hang_up`), and the errors below end the chat. Everything undocumented is treated as passing trouble,
-except refusals that no waiting heals.
+timeout, `hang_up`), and the errors below end the chat. Everything undocumented counts as temporary trouble,
+except refusals that would not change by waiting.
 """
 
 import math
@@ -16,7 +16,7 @@ from evi_mcp.quoting import name, quote
 
 
 class State(StrEnum):
-    """Where a chat stands. `ENDED` is the chat's own end, `FAILED` is ours: we cannot follow it any more."""
+    """The state of a chat. `ENDED`: the chat itself is over. `FAILED`: this server cannot follow it any more."""
 
     CONNECTING = "connecting"
     LIVE = "live"
@@ -52,24 +52,24 @@ POLICY_VIOLATION = 1008
 DATA_REFUSED = frozenset({1002, 1003, 1007})
 """Closes that say that the other side's frames were wrong (RFC 6455, 7.4.1); EVI documents none."""
 ANSWER_WITHIN_S = 2.0
-"""A refusing close so soon after the accept is the answer to the handshake."""
+"""A refusing close within so many seconds after the accept counts as the answer to the handshake."""
 MAX_REFUSING_CLOSES = 3
-"""So many connections in a row that are closed with a refusing code are an answer, too."""
+"""After so many refusing closes in a row, the chat has failed."""
 FORGIVEN_AFTER_S = 60.0
-"""A connection that stood for so long begins a new count of these."""
+"""A connection that lasted for so many seconds restarts that count."""
 
 DETACHED = "detached"
 """The reason of a chat that is over here only because an agent asked to stop following it."""
 
 _SAYS_NOTHING = frozenset({"chat_metadata", "error", "protocol_fault"})
-"""Types of events that do not show that a chat goes on."""
+"""Types of events that do not prove that a chat goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """A change of state, or of the reason for staying in one.
 
-    A reason is in our own words, one line; what the service said stands in quotes in it.
+    The reason is one line in our own words, with the service's words in quotes.
     """
 
     state: State
@@ -80,7 +80,7 @@ class Lifecycle:
     """Owns the state of one chat. Every method returns the change it made, or `None`.
 
     Args:
-        mask: Takes secrets out of what the service says; by default there are none.
+        mask: Removes secrets from what the service says; by default there are none.
     """
 
     def __init__(self, mask: Mask | None = None) -> None:
@@ -99,7 +99,7 @@ class Lifecycle:
 
     @property
     def may_have_ended(self) -> bool:
-        """Whether the newest that the replay has brought is an error that ends a chat."""
+        """Whether the newest event of the replay is an error that ends a chat."""
         return self._replayed_end is not None
 
     def catching_up(self) -> Change | None:
@@ -107,22 +107,22 @@ class Lifecycle:
         return self._live(CATCHING_UP)
 
     def caught_up(self) -> Change | None:
-        """The connection stands and its replay has arrived. If an error that ends a chat came last in it, nothing has
-        come after it: it did end the chat."""
+        """The connection stands and its replay has arrived. If its last event is an error that ends a chat, the chat
+        has ended."""
         if self._replayed_end is not None:
             return self._go(State.ENDED, self._replayed_end)
         return self._live(None)
 
     def heard(self, kind: str) -> None:
-        """A new event of this type came: a chat that speaks has not been ended by the errors of its history."""
+        """A new event of this type came: a chat that goes on was not ended by an error in its history."""
         if kind not in _SAYS_NOTHING:
             self._replayed_end = None
 
     def heard_error(self, code: str | None, slug: str | None, *, replayed: bool = False) -> Change | None:
         """An `error` event came; most of them leave the chat alive.
 
-        One that ends a chat, in a replay, has not ended this one if anything comes after it: the chat may have been
-        resumed, and the connection was accepted. It is settled by `heard`, `caught_up` and `closed`.
+        A replayed error that ends a chat did not end this one if anything comes after it: the chat may have been
+        resumed. So `heard`, `caught_up` and `closed` decide.
         """
         said = self._mask.said(slug or code or "without a code")
         self._last_error = name(said[:80])
@@ -136,8 +136,8 @@ class Lifecycle:
     def closed(self, code: int | None, reason: str, stood_s: float = math.inf) -> Change | None:
         """The connection was closed by the service `stood_s` seconds after it was accepted.
 
-        A refusing close (1008, or 4000 to 4999) right after the accept is an answer, as a 4xx of the handshake is. So
-        is the third in a row of these, and of closes that say that frames were wrong.
+        A refusing close (1008, or 4000 to 4999) right after the accept means `failed`, like a 4xx of the handshake. So
+        does the third close in a row that refuses, or says that frames were wrong (1002, 1003, 1007).
 
         Args:
             code: That of the close frame; `None` if the connection broke without one.
@@ -170,7 +170,7 @@ class Lifecycle:
         return self._trouble(self._mask.said(cause))
 
     def unreachable(self, why: str) -> Change | None:
-        """No answer at all: network, TLS, time-out."""
+        """There was no answer at all: network, TLS, timeout."""
         return self._trouble(self._mask(why))
 
     def gave_up(self, after_s: float) -> Change | None:
@@ -178,7 +178,7 @@ class Lifecycle:
         return self._go(State.FAILED, f"gave up after {after_s:g} s without a connection; last: {self.reason}")
 
     def reopened(self) -> Change | None:
-        """Somebody attached anew to a chat that was over, and was let in: it may have been resumed."""
+        """Somebody attached again to a chat that was over, and the service accepted: it may have been resumed."""
         if not self.over:
             return None
         self._replayed_end = self._last_error = None

@@ -2,7 +2,7 @@
 
 Fields and meanings: the AsyncAPI reference of `/v0/evi/chat/{chat_id}/connect` (its `SubscribeEvent`)
 and Hume's Python and TypeScript SDKs, which are generated from it. All fields but `type` are optional
-here, also those that the schema requires: a frame with a hole in it still happened in a live chat.
+here, also those that the schema requires: an incomplete frame still happened in a live chat.
 A text field that holds JSON of another type is read as its JSON text. Fields that no schema names are
 kept (`model_extra`).
 """
@@ -22,7 +22,7 @@ BUILTIN = "builtin"
 
 
 def shown_type(kind: str) -> str:
-    """The name of a type that no schema knows: one of ours, sent by the service, is never shown as ours."""
+    """The name under which an unknown type is shown: if it is the name of a type of ours, it gets a prefix."""
     return f"{RESERVED_MARK}{kind}" if kind in RESERVED_TYPES else kind
 
 
@@ -33,15 +33,15 @@ class Message(Shape):
     custom_session_id: Text = None
 
     def _masked(self, name: str, value: Any, mask: Mask) -> Any:
-        # A type that a schema names is structure; any other is the service's word.
+        # A known type is structure and stays; any other is text of the service's.
         return value if name == "type" and value in KNOWN_TYPES else super()._masked(name, value, mask)
 
 
 class ChatMetadata(Message):
-    """The ids of the chat; expected first on a connection, which is not promised.
+    """The ids of the chat. Usually the first message of a connection, but EVI does not promise that.
 
-    `source` and `supports` are a hub's: what the chat comes from, and the types of the commands that it takes; without
-    `supports` it takes all of EVI's.
+    Only a hub sends `source`, which is what the chat comes from, and `supports`, the types of the commands that it
+    takes; without `supports` it takes all of EVI's.
     """
 
     type: Literal["chat_metadata"]
@@ -73,8 +73,8 @@ class AssistantMessage(Message):
     """A sentence or chunk of EVI's turn; `id` is what its audio and prosody refer to.
 
     `from_text` means that it was given as `assistant_input`; `is_quick_response` marks the short
-    first reply of EVI 3. `asked_text` and `reworded` are an adapter's, for services that say a line in their own way:
-    what was given, and whether other words were said. So are `heard` (`none`, or `part` of it) and `late`.
+    first reply of EVI 3. Only adapters send `asked_text` (a given line that the service may reword), `reworded` (whether
+    it did), `heard` (`none`, or `part` of it) and `late` (docs/services.md).
     """
 
     type: Literal["assistant_message"]
@@ -108,8 +108,8 @@ class AudioOutput(Message):
 
 
 class AssistantEnd(Message):
-    """EVI's turn is complete. Interruptions and tool calls may leave it out. `heard` and `heard_ms` are an adapter's,
-    as in `UserInterruption`, where somebody else than the user has cut it."""
+    """EVI's turn is complete. It may be missing after an interruption or a tool call. Only adapters send `heard` and
+    `heard_ms`, as in `UserInterruption`, if somebody other than the user has cut the turn."""
 
     type: Literal["assistant_end"]
     heard: Text = None
@@ -119,7 +119,7 @@ class AssistantEnd(Message):
 class UserInterruption(Message):
     """The user spoke over EVI. `time` is Unix time; its unit is not stated.
 
-    `heard` (`none`, or `part` of it) and `heard_ms` are an adapter's: how much of what was cut the user has heard.
+    Only adapters send `heard` (`none`, or `part` of it) and `heard_ms`: how much of the cut turn the user has heard.
     """
 
     type: Literal["user_interruption"]
@@ -136,7 +136,7 @@ class ToolCall(Message):
     """EVI wants a function called. `parameters` is JSON text, perhaps empty or malformed.
 
     `tool_type` is `function` or `builtin` (a tool of EVI's own, which it answers itself). `response_required` says
-    whether a client has to answer; without it, a client has to unless the tool is built in.
+    whether a client has to answer; if it is absent, a client has to, unless the tool is built in.
     """
 
     type: Literal["tool_call"]
@@ -174,7 +174,7 @@ class ToolError(Message):
 class SessionSettings(Message):
     """Settings that someone gave to the running chat, as the JSON values that came.
 
-    Its secrets are gone before anything is kept.
+    Secrets are removed before anything is kept.
     """
 
     type: Literal["session_settings"]
@@ -195,7 +195,7 @@ class SessionSettings(Message):
 
     @property
     def shown(self) -> dict[str, Any]:
-        """The fields that were set, those that no schema names too, as plain data."""
+        """The fields that were set, including unknown ones, as plain data."""
         fields = {**self.__dict__, **(self.model_extra or {})}
         return {
             name: REDACTED if isinstance(value, SecretStr) else value
@@ -207,7 +207,7 @@ class SessionSettings(Message):
 class ErrorMessage(Message):
     """Something went wrong in the chat. `code` starts with E (use), I (service) or W (warning).
 
-    `command` and `tool_call_id` are a hub's: the command of ours that came to nothing (docs/hub.md).
+    Only a hub sends `command` and `tool_call_id`: they name the command of ours that failed (docs/hub.md).
     """
 
     sentences: ClassVar[frozenset[str]] = frozenset({"code", "slug", "message"})
@@ -222,9 +222,9 @@ class ErrorMessage(Message):
 
 
 class UnknownMessage(Message):
-    """A type that no schema names yet, kept as it came but for secrets; `payload` is the whole object.
+    """A message of an unknown type, kept as it came, but without secrets; `payload` is the whole object.
 
-    `type` is as `shown_type` has it.
+    `type` is the name that `shown_type` gives it.
     """
 
     type: str
@@ -234,8 +234,8 @@ class UnknownMessage(Message):
 class ProtocolFault(Message):
     """A frame that is no message: not UTF-8, not a JSON object, without a type, or too long.
 
-    The frame itself is not kept, for it could hold anything, a secret too: `reason` says in words what
-    was wrong, `size` is its length in bytes, `binary` how it came, `digest` tells equal ones.
+    The frame itself is not kept, because it may hold a secret. `reason` says in words what was wrong, `size` is its
+    length in bytes, `binary` says whether the frame was a binary one, and equal frames have equal `digest`s.
     """
 
     type: Literal["protocol_fault"] = "protocol_fault"
@@ -245,7 +245,7 @@ class ProtocolFault(Message):
     digest: int = 0
 
     def masked(self, mask: Mask) -> Self:
-        """Itself: there is nothing of the service's in it."""
+        """Itself: it holds nothing of the service's."""
         return self
 
 

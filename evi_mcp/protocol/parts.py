@@ -1,4 +1,4 @@
-"""What messages are made of: the shapes inside them, and fields that take what should not be there."""
+"""The parts of messages: shapes inside them, and tolerant fields that accept values of a wrong type."""
 
 import json
 import math
@@ -25,11 +25,11 @@ def _text(value: Any) -> str | None:
 
 
 Text = Annotated[str | None, BeforeValidator(_text)]
-"""A text, or whatever stands in its place, as JSON text; `None` if it is absent or `null`."""
+"""A text; any other value becomes its JSON text; `None` if it is absent or `null`."""
 
 
 MAX_SUPPORTS = 50
-"""Types of commands that a chat may name; EVI has 7."""
+"""The most types of commands that a chat may name; EVI has 7."""
 
 
 def _names(value: Any) -> list[str] | None:
@@ -37,7 +37,7 @@ def _names(value: Any) -> list[str] | None:
 
 
 Names = Annotated[list[str] | None, BeforeValidator(_names)]
-"""Types of commands; what is no text among them is left out."""
+"""Types of commands; values that are no text are left out."""
 
 
 class Shape(BaseModel):
@@ -49,13 +49,12 @@ class Shape(BaseModel):
     """The fields that hold sentences of the service's own."""
 
     def masked(self, mask: Mask) -> Self:
-        """The same without secrets. The names of fields that a schema names are structure and stay; a number that shows
-        a secret becomes `None`."""
+        """A copy without secrets. The names of known fields stay; a number that shows a secret becomes `None`."""
         copied = self.model_copy(
             update={name: self._masked(name, value, mask) for name, value in self.__dict__.items()}
         )
         if copied.__pydantic_extra__:
-            # Names that no schema names are the service's words. A frozen model has no other way to lose one.
+            # Names of unknown fields are text of the service's. A frozen model allows no other way to change them.
             object.__setattr__(copied, "__pydantic_extra__", mask(copied.__pydantic_extra__))
         return copied
 
@@ -68,7 +67,7 @@ class Shape(BaseModel):
 
 
 MAX_SCORE = 1000.0
-"""No score is so far from 0; sums of much larger ones would not be numbers any more."""
+"""No real score is so far from 0, and sums of huge ones would not be finite."""
 
 
 class Prosody(Shape):
@@ -89,7 +88,7 @@ class Inference(Shape):
 
 
 MAX_MILLISECONDS = 2**53
-"""No time is so far away, and readers of JSON agree on no larger numbers (RFC 8259, section 6)."""
+"""No real time is so far away, and JSON readers do not agree on larger integers (RFC 8259, section 6)."""
 
 
 def _rounded(value: Any) -> Any:
@@ -100,7 +99,7 @@ Milliseconds = Annotated[int, Field(ge=-MAX_MILLISECONDS, le=MAX_MILLISECONDS), 
 
 
 class Interval(Shape):
-    """Where an utterance lies, in milliseconds. Inferred: since the start of the chat's audio."""
+    """When an utterance began and ended, in milliseconds. Inferred: since the start of the chat's audio."""
 
     begin: Milliseconds | None = None
     end: Milliseconds | None = None
@@ -120,4 +119,4 @@ def _said(value: Any) -> Any:
 
 
 Said = Annotated[ChatMessage | None, BeforeValidator(_said)]
-"""A transcript; words without a role around them are its content."""
+"""A transcript; a value that is no object becomes its `content`."""

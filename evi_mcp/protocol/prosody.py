@@ -1,4 +1,4 @@
-"""The 48 expressions that EVI scores in a voice, and how a few of them stand for all.
+"""The 48 expressions that EVI scores in a voice, and the choice of the strongest.
 
 They describe how a voice sounds and not what a person feels (Hume's documentation).
 """
@@ -17,6 +17,6 @@ SCORE_NAMES = (
 
 def strongest(scores: Mapping[str, float], count: int = 3) -> dict[str, float]:
     """The `count` highest scores, highest first, to two decimals; equal ones by name."""
-    highest = sorted(scores.values(), reverse=True)[:count]  # first the numbers alone: that is three times as fast
+    highest = sorted(scores.values(), reverse=True)[:count]  # sorting the numbers first is three times as fast
     top = sorted((-score, name) for name, score in scores.items() if score >= highest[-1])
     return {name: round(-score, 2) for score, name in top[:count]}

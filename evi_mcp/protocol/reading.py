@@ -1,9 +1,8 @@
-"""From a frame as it came to a message of which everything is kept, be it small or large.
+"""Reads a frame of any size into a message that is small enough to be kept whole.
 
-Reading a large frame takes many steps, and no step takes long, whatever is in there: a thread that reads it lets go of
-the interpreter between them. What would take long is not done: of a very large frame no value is made but of the fields
-that are kept, and of those only as much as is kept. A step over 16 MiB takes some 30 ms at most; millions of small
-values, made at once, would take seconds.
+Reading a large frame takes many short steps, whatever it holds: between them the reading thread lets others have the
+interpreter. From a very large frame only the fields that are kept become Python values, and of those only the part that
+is kept. A step over 16 MiB takes about 30 ms at most; creating millions of small values at once would take seconds.
 """
 
 import json
@@ -30,32 +29,32 @@ from evi_mcp.protocol.parts import ChatMessage, json_text
 from evi_mcp.protocol.redaction import MAX_DEPTH, TOO_DEEP, Mask, redact
 
 LARGE_FRAME = 32 * 1024
-"""A longer frame, unless it is audio, is better read in a thread; in characters, or bytes of a binary frame."""
+"""A longer frame, unless it is audio, should be read in a thread; in characters, or bytes of a binary frame."""
 VERY_LARGE_FRAME = MAX_TEXT
-"""Of a longer one only the fields that are kept are read."""
+"""From a longer frame only the fields that are kept are read."""
 MAX_VALUES = 20_000
 """The most JSON values that are made of a very large frame."""
 MAX_FIELDS, MAX_FIELD = 100, 2048
 """How many fields of a very large message of an unknown type are kept, and how many characters of each."""
 
 LEFT_OUT = "left_out"
-"""The field that says what of such a message was not kept."""
+"""The field that says which part of a very large message was not kept."""
 
-_MARGIN = 16 * 1024  # for a secret that begins where a text is cut, as long as it may be with its escapes
+_MARGIN = 16 * 1024  # room for a secret, in its longest escaped form, that begins where a text is cut
 _MOST_READ = 6 * (MAX_TEXT + _MARGIN)  # a character takes up to six bytes of JSON
 
 
 def is_large(frame: str | bytes | Message) -> bool:
-    """Whether reading a frame could take so long that others would notice."""
+    """Whether reading this frame could delay other tasks noticeably."""
     return isinstance(frame, (str, bytes)) and len(frame) > LARGE_FRAME
 
 
 def read(frame: str | bytes | Message, mask: Mask) -> FastMessage | Message:
-    """The message of a frame; never raises. That of a large one is masked.
+    """The message in a frame; never raises. The message of a large frame is masked.
 
     Args:
         frame: A text frame, the payload of a binary one, or what has been read already.
-        mask: Takes known secrets out of what is cut here: half a secret would not be known for one.
+        mask: Removes known secrets before a text is cut: half a secret would not be recognised.
     """
     if isinstance(frame, Message):
         return frame
@@ -86,13 +85,13 @@ def _read_large(text: str, mask: Mask) -> Message:
 
 
 def _has_few_values(text: str) -> bool:
-    """Whether there is no room in a JSON text for more than `MAX_VALUES` values: each but the first of an array or
-    object follows a comma. What stands in texts is counted as well."""
+    """Whether a JSON text can hold at most `MAX_VALUES` values, judged by its commas and brackets. Those inside strings
+    count as well."""
     return sum(map(text.count, ",[{")) <= MAX_VALUES
 
 
 def _kept_fields(value: dict[str, Any], mask: Mask, is_very_large: bool) -> dict[str, Any]:
-    """As much of an object as is kept."""
+    """The part of an object that is kept."""
     if _is_known(value):
         fields = KNOWN_TYPES[value["type"]].model_fields
         return {name: _kept(item, mask) for name, item in value.items() if name in fields}
@@ -104,7 +103,7 @@ def _kept_fields(value: dict[str, Any], mask: Mask, is_very_large: bool) -> dict
 
 
 def _is_known(value: dict[str, Any]) -> bool:
-    """Whether a schema names all fields that are shown of a message. Of settings, others are shown as well."""
+    """Whether only known fields of this message are shown. Settings show unknown fields as well."""
     kind = value.get("type")
     return isinstance(kind, str) and kind in KNOWN_TYPES and KNOWN_TYPES[kind] is not SessionSettings
 
@@ -129,13 +128,13 @@ def _kept_text(text: str, mask: Mask, most: int = MAX_TEXT) -> str:
     if not unread and len(text) <= most:
         return begun
     if unread or len(text) > most + _MARGIN:
-        begun = begun[:-_MARGIN]  # where half a secret may stand
+        begun = begun[:-_MARGIN]  # half a secret may stand at its end
     kept = begun[:most]
     return with_note(kept, len(text) + unread - len(kept))
 
 
 def _beginning(item: Any, mask: Mask) -> Any:
-    """A value of a message that nobody asked for, or the beginning of its JSON text."""
+    """A value in a message of an unknown type, or the beginning of its JSON text."""
     kept = redact(_kept(item, mask, MAX_FIELD))
     text = json_text(kept)
     return kept if len(text) <= MAX_FIELD else with_note(text[:MAX_FIELD], len(text) - MAX_FIELD)
@@ -153,7 +152,7 @@ def _texts_cut(fields: Message | ChatMessage) -> dict[str, Any]:
     return {name: cut_text(value) for name, value in fields.__dict__.items() if isinstance(value, str)}
 
 
-# Frames with too many values to make them all
+# Frames with too many values to create them all
 
 
 class _Begun(str):
@@ -163,10 +162,10 @@ class _Begun(str):
 
 
 def _outline(text: str) -> dict[str, Any]:
-    """The fields of a JSON object that a schema of EVI's names; a large one that is no text as its JSON text.
+    """The fields of a JSON object that any of EVI's schemas names. A large value that is no text stays JSON text.
 
     Raises:
-        MsgspecError, ValueError: It is no JSON object, or only almost.
+        MsgspecError, ValueError: It is no JSON object, or a broken one.
     """
     value = _values_of(_outline_of.decode(text.encode()))
     return value if _is_known(value) else {**value, LEFT_OUT: f"most of {len(text)} characters"}
@@ -189,7 +188,7 @@ def _value(name: str, raw: Raw) -> Any:
 
 
 def _begun_text(begun: str) -> str:
-    """The text that a JSON text begins with, be it complete or cut anywhere."""
+    """The value of a JSON string that may be cut off anywhere."""
     for end in range(len(begun), len(begun) - len("\\u0000"), -1):
         for closing in ("", '"'):
             try:

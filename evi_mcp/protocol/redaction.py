@@ -1,4 +1,4 @@
-"""Removing secrets from what EVI echoes, before it is stored, logged or shown: by name, by value, and by looks.
+"""Removes secrets from what EVI echoes, before it is stored, logged or shown: by name, by value, and by looks.
 
 `session_settings` may come inbound with `language_model_api_key` in it (Python SDK, December 2025).
 Names that only look like secrets are redacted too, since the set of fields is open.
@@ -13,10 +13,10 @@ from typing import Any
 REDACTED = "[redacted]"
 TOO_DEEP = "[nested too deeply]"
 MAX_DEPTH = 32
-"""Values below are not kept: nothing of EVI's nests so deeply, and what does cannot be serialised again."""
+"""Deeper values are not kept: EVI nests nothing so deeply, and deeper values cannot be serialised again."""
 
 SHORTEST_SECRET = 8
-"""Shorter values are no keys of a service, and would be found in the middle of ordinary words."""
+"""Shorter values are not searched for: no service has such short keys, and they would match inside ordinary words."""
 
 _SECRET_NAME = re.compile(
     r"((api|private)[_-]?key|secret|token|password|passwd|authorization|credential|jwt|bearer)s?$|^key$", re.IGNORECASE
@@ -40,11 +40,11 @@ def redact(value: Any, depth: int = 0) -> Any:
 
 
 class Mask:
-    """Takes the values of known secrets out of whatever is kept of a chat, wherever a service repeats them.
+    """Removes the values of known secrets from everything that is kept of a chat.
 
-    It is given decoded values, never the JSON of a frame: a key may be a word of the wire (`assistant`) or a few
-    digits, and taken out of the JSON it would leave a frame that nobody can read. Out of texts that are JSON in
-    themselves it is taken value by value, so that they stay JSON.
+    It works on decoded values, never on the JSON of a frame: a key may equal a word of the protocol (`assistant`) or a
+    few digits, and replacing it there would break the frame. A text that is itself JSON is masked value by value, so
+    that it stays JSON.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
@@ -63,7 +63,7 @@ class Mask:
     def __call__(self, value: Any) -> Any:
         """A copy of plain data without the secrets, names in it included; the same object if there is nothing to mask.
 
-        Text may be JSON, or hold some, in which a secret is written with escapes: `\\/` for `/`, `\\u0073` for `s`.
+        A text may be or hold JSON in which a secret is written with escapes: `\\/` for `/`, `\\u0073` for `s`.
         """
         if not self._secrets:
             return value
@@ -76,20 +76,20 @@ class Mask:
         return REDACTED if self.hides(value) else value
 
     def hides(self, value: Any) -> bool:
-        """Whether this is a number that shows a secret which is one."""
+        """Whether this is a number that contains a secret which is itself a number."""
         if not self._numbers or type(value) not in (int, float):
             return False
         return any(number in repr(value) for number in self._numbers)
 
     def fields(self, values: dict[str, Any]) -> dict[str, Any]:
-        """The same for the values of fields, whose names are our own. Quick where nothing is a secret."""
+        """The same for fields whose names are our own: only the values are masked. Fast if there are no secrets."""
         if not self._secrets:
             return values
         return {name: self(value) if type(value) in _MASKED else value for name, value in values.items()}
 
     def results(self, value: Any) -> Any:
-        """The same for what tools are given and give: words in small letters are structure there, names of fields,
-        types, states and roles, and stay as they are. An agent that sends such a word knows it."""
+        """The same for the arguments and results of tools. A word in small letters stays: there it is the name of a
+        field, type, state or role. An agent that sends such a word knows it already."""
         if not self._secrets:
             return value
         if isinstance(value, dict):
@@ -99,8 +99,8 @@ class Mask:
         return value if isinstance(value, str) and _WORD.fullmatch(value) else self(value)
 
     def said(self, text: str) -> str:
-        """The same for a sentence of the service's own, such as an error or the reason of a close: it may repeat
-        credentials that nobody here knows. Speech is none, and keeps whatever looks like one."""
+        """The same for a sentence of the service's own, such as an error or a close reason, which may repeat
+        credentials that this server does not know. Not for speech: there, what looks like a credential stays."""
         text = self(text)
         if (rest := len(text) - _MAX_SAID) > 0:
             text = f"{text[:_MAX_SAID]} [cut here: {rest} more characters were not kept]"
@@ -114,7 +114,7 @@ class Mask:
             shown = json.dumps(self(json.loads(text)), ensure_ascii=False, separators=(",", ":"))
         except (ValueError, RecursionError):
             return masked
-        return masked if self._replaced(shown) != shown else shown  # it may reach over the end of a value
+        return masked if self._replaced(shown) != shown else shown  # a secret may span two values
 
     def _replaced(self, text: str) -> str:
         if "\\" in text:
@@ -135,7 +135,7 @@ def without_credentials(text: str) -> str:
 
 
 def _unless_a_word(found: re.Match[str]) -> str:
-    """What was found, redacted; as it is where a sentence goes on with a word: `token: missing`, `Bearer realm`."""
+    """The match, redacted; unchanged if its value is an ordinary word: `token: missing`, `Bearer realm`."""
     before, value = found.groups()
     sure = _ASSIGNED.search(before) or len(value) >= _LONGER_THAN_WORDS
     return f"{before}{REDACTED}" if sure or (len(value) >= SHORTEST_SECRET and _RANDOM.search(value)) else found[0]
@@ -165,7 +165,7 @@ _MAX_JSON = 64 * 1024
 
 
 def _spellings(character: str) -> str:
-    """A pattern of how JSON, perhaps within JSON, may write a character; up to three layers deep."""
+    """A pattern of all ways in which JSON may write a character, also JSON within JSON, up to three layers deep."""
     plain = json.dumps(character, ensure_ascii=False)[1:-1].removeprefix("\\")  # `n` for a line break
     units = character.encode("utf-16-be", "surrogatepass")
     codes = "".join(rf"\\{{1,8}}u{units[place : place + 2].hex()}" for place in range(0, len(units), 2))

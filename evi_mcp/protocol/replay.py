@@ -1,4 +1,4 @@
-"""What a connection has brought while its replay ran; `history.py` decides by it which messages are new."""
+"""Records what the replay of a connection has brought; `history.py` decides by it which messages are new."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -8,26 +8,26 @@ from heapq import heappop, heappush
 from evi_mcp.protocol.identity import INTERIM, Identity
 
 GREETING = "chat_metadata"
-"""It opens every connection, so it says nothing of where the replay is."""
+"""It opens every connection, so it does not show how far the replay has come."""
 UNREADABLE = "protocol_fault"
 _TURN_END = "assistant_end"
 MAIN = frozenset({"user_message", "assistant_message", "tool_call", "tool_response", "tool_error", _TURN_END})
-"""What a replay holds if it holds anything of a conversation."""
+"""The types that a replay holds if it holds anything of a conversation."""
 _TALK = MAIN | {INTERIM, "assistant_prosody", "audio_output", "user_interruption"}
 ASIDE = frozenset({GREETING, INTERIM, "assistant_prosody", "audio_output"})
-"""Types that EVI does not promise to send in order with the others: they show no place."""
+"""Types that EVI does not promise to send in order with the others: they do not show how far the replay has come."""
 NOWHERE = -1
 
 
 class Replay:
-    """What one connection has brought while its replay ran, and what that says of where the replay is.
+    """What the replay of one connection has brought, and how far it has come.
 
-    Places are numbers of known events, from 0, in the order of the chat.
+    Places number the known events, from 0, in the order of the chat.
 
     Args:
-        known: How many places there were when it began.
+        known: How many places there were when the replay began.
         own: The places of the events with their own identity, by type, in order.
-        expected: Types of a conversation of which such events are known, but those that earlier replays left out.
+        expected: Types of a conversation with such events, without the types that earlier replays left out.
         knows_talk: Whether something of the conversation was known.
         unread: How many known frames could not be read when they came: each may have been any event.
     """
@@ -49,24 +49,24 @@ class Replay:
         self.has_talk = False
         """Whether anything of the conversation has come, known or new."""
         self.is_at_rest = False
-        """Whether the newest of it is the end of a turn of EVI's."""
+        """Whether the newest event of the conversation is the end of EVI's turn."""
         self.came_again = 0
         """How many known events came, `chat_metadata` aside."""
         self.reached: dict[str, int] = {}  # by type, the furthest place of an event with its own identity that came
         self._own_came: defaultdict[str, int] = defaultdict(int)  # and how many came
-        self.furthest_own = NOWHERE  # and the furthest of all types
-        self.new = 0  # new events with their own identity since then, of types that were known
-        self.new_types: set[str] = set()  # these types
+        self.furthest_own = NOWHERE  # the furthest place in `reached`
+        self.new = 0  # new events with their own identity since `furthest_own`, of types that were known
+        self.new_types: set[str] = set()  # the types of `new`
         # An anchor is an event of which there is only one, and which comes in order.
         self.start: int | None = None  # the first place of an anchor that came: a replay may begin late in the chat
-        self.place = NOWHERE  # the place of the newest one
-        self.furthest = NOWHERE
-        self.ahead: list[int] = []  # a heap of the places beyond the furthest one of which the events came, too
-        self.taken: dict[int, int] = {}  # by digest, the furthest place of which an event came
-        self.unplaced_taken: defaultdict[int, int] = defaultdict(int)  # and how many without a place came
-        self.unplaced_new: defaultdict[int, int] = defaultdict(int)  # and how many of these are new
+        self.place = NOWHERE  # the place of the newest anchor
+        self.furthest = NOWHERE  # the furthest place of an anchor
+        self.ahead: list[int] = []  # a heap of the places beyond `furthest` whose events came too
+        self.taken: dict[int, int] = {}  # by digest, the furthest place whose event came
+        self.unplaced_taken: defaultdict[int, int] = defaultdict(int)  # by digest, how many without a place came
+        self.unplaced_new: defaultdict[int, int] = defaultdict(int)  # by digest, how many of these are new
         self.held: set[str] = set()  # types of which a known event without an identity came
-        self.taken_for_live: set[str] = set()  # and those of which one was taken for live since `furthest_own`
+        self.judged_live: set[str] = set()  # types of which an event was judged live since `furthest_own`
         self.unreadable = 0  # how many new frames cannot be read
 
     @property
@@ -76,17 +76,17 @@ class Replay:
 
     @property
     def lacks(self) -> frozenset[str]:
-        """Expected types of which no event has come: it leaves them out, or has not come to them yet."""
+        """Expected types of which no event has come: the replay leaves them out, or has not reached them yet."""
         return self._expected - self.reached.keys()
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing that has a place can still come: what is new belongs at the end."""
+        """Whether no known event with a place can still come: then a new event belongs at the end."""
         return self.furthest + len(self.ahead) == self.known - 1 and self._skipped_own() <= self.unreadable
 
     def _skipped_own(self) -> int:
-        """How many events with their own identity should have come by now, from the start of the replay on, and have
-        not. If they are many, one that came was another one with an id that is used twice, and shows no place."""
+        """How many events with their own identity are missing, from where the replay began. If many are, an event that
+        came was another one with a reused id, and its place shows nothing."""
         start = self.start or 0
         due = (self._own_known[kind] - bisect_left(self._own[kind], start) for kind in self.reached)
         came = (self._own_came[kind] for kind in self.reached)
@@ -94,7 +94,7 @@ class Replay:
 
     @property
     def has_passed(self) -> bool:
-        """Whether it is past the last known event that it can hold: more new ones came than could not be read."""
+        """Whether the replay has passed the last known event: more new events came than unreadable frames explain."""
         return self.new > self.unread and not self.misses_known
 
     def note(self, kind: str) -> None:
@@ -129,16 +129,16 @@ class Replay:
             self.reached[kind] = max(self.reached.get(kind, NOWHERE), place)
         if place > self.furthest_own:
             self.furthest_own, self.new = place, 0
-            # What was taken for live came amid the replay: it holds these types.
-            self.held |= self.taken_for_live
-            self.taken_for_live.clear()
+            # The events judged live came in the middle of the replay: it does hold their types.
+            self.held |= self.judged_live
+            self.judged_live.clear()
 
     def saw_new(self, event: Identity, placed: bool) -> None:
         """An event came that was not known."""
         if event.type == UNREADABLE:
             self.unreadable += 1
         elif event.own and event.type in self._own_known and event.type not in ASIDE:
-            # Of a type that has not come again so far it shows nothing: an earlier replay may have left it out.
+            # A new event of a type that has not come again shows nothing: an earlier replay may have left the type out.
             if self.start is None or event.type in self.reached:
                 self.new += 1
                 self.new_types.add(event.type)

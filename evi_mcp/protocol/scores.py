@@ -1,4 +1,4 @@
-"""The expression of one utterance, packed: most of what is kept of a chat would be these numbers."""
+"""The scores of one utterance, packed: unpacked they would take most of a chat's memory."""
 
 from array import array
 from collections.abc import ItemsView, Iterator, Mapping, ValuesView
@@ -7,7 +7,7 @@ from typing import Self
 from evi_mcp.protocol.prosody import SCORE_NAMES
 
 MOST_KNOWN = 64
-"""Sets of names that are shared. EVI has one; a service of many is not worth a table without end."""
+"""How many sets of names are shared. EVI has one; a service with many must not fill the memory."""
 
 _known: dict[tuple[str, ...], tuple[str, ...]] = {}
 
@@ -15,7 +15,7 @@ _known: dict[tuple[str, ...], tuple[str, ...]] = {}
 class Scores(Mapping[str, float]):
     """Scores by name, in a fixed order; read-only, and a ninth of the size of a `dict`.
 
-    The names are one tuple for all that have the same.
+    Scores with the same names share one tuple of names.
 
     Raises:
         TypeError: A value is no number.
@@ -75,7 +75,7 @@ class Scores(Mapping[str, float]):
 
 
 class _Items(ItemsView[str, float]):
-    """Without a look-up for each name."""
+    """Iterates without a look-up for each name."""
 
     _mapping: Scores
 
@@ -84,7 +84,7 @@ class _Items(ItemsView[str, float]):
 
 
 class _Values(ValuesView[float]):
-    """As above."""
+    """Iterates without a look-up for each name."""
 
     _mapping: Scores
 
