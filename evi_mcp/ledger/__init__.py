@@ -1,1 +1,1 @@
-"""Where events are kept and numbered, and what readers hold into them: cursors and pages."""
+"""Where events get their numbers and are kept, the cursors of readers, and the seam of the journal."""

@@ -1,7 +1,7 @@
-"""Cursors: the places that readers hold, as agents pass them around (docs/contract.md, section 4a).
+"""Cursors: strings that say up to which event a reader has read (docs/contract.md, section 4a).
 
-A wide one, `<epoch>-<seq>`, is a place in all chats; a narrow one, `<epoch>-<seq>@<start of a chat id>`, is a place in
-one chat. Where a narrow one is used for more chats it holds for its own, and every other chat is read from its attach.
+A wide cursor, `<epoch>-<seq>`, is a place in all chats; a narrow one, `<epoch>-<seq>@<start of a chat id>`, is a place
+in one chat. A narrow cursor that is used for more chats holds for its own; every other chat is read from its attach.
 """
 
 import re
@@ -17,10 +17,10 @@ _CURSOR = re.compile(r"([0-9a-z]{1,16})-(\d{1,18})(?:@([A-Za-z0-9_.\-]{1,8}))?",
 
 
 class Position(NamedTuple):
-    """Where a reader stands: after the event `seq`.
+    """Where a reader goes on: after the event `seq`.
 
-    `foreign`: the cursor is one of another epoch. `chat`: the start of the id of the only chat in which it is a place;
-    `None` for a place in all.
+    `foreign`: the cursor comes from another epoch. `chat`: the start of the id of the only chat for which the place
+    holds; `None` for all chats.
     """
 
     seq: int
@@ -28,13 +28,13 @@ class Position(NamedTuple):
     chat: str | None = None
 
     def in_chat(self, chat_id: str) -> int:
-        """After which event this reader goes on in this chat: from its attach on, if the place says nothing of it."""
+        """The number after which this reader goes on in this chat; 0, its attach, if the place is in another chat."""
         return self.seq if self.chat is None or chat_id[:SHORT_ID] == self.chat else 0
 
 
 class Cursors:
-    """Writes and reads cursors of one epoch. `last_seq` is the newest number that any event has, or that was used
-    up."""
+    """Writes and reads the cursors of one epoch. `last_seq` is the newest number that was given to an event or
+    reserved."""
 
     def __init__(self, epoch: str) -> None:
         self.epoch = epoch
@@ -48,7 +48,7 @@ class Cursors:
         """The position that a cursor, `earliest` or `latest` names now.
 
         Raises:
-            InvalidCursor: It is none of them, or one that was never given out.
+            InvalidCursor: It is none of these, or a cursor that was never given out.
         """
         if cursor == EARLIEST:
             return Position(0)
@@ -61,5 +61,5 @@ class Cursors:
         if epoch != self.epoch:
             return Position(0, foreign=True, chat=chat)
         if int(seq) > self.last_seq:
-            raise InvalidCursor(cursor)  # nobody was given it, and a condition on it would always hold
+            raise InvalidCursor(cursor)  # it was never given out, and a condition on it would always hold
         return Position(int(seq), chat=chat)

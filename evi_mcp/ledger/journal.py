@@ -1,7 +1,7 @@
-"""The journal: where a command is put on record before it is sent, and afterwards what became of it.
+"""The journal: records each command before it is sent, and afterwards its outcome.
 
-This is the seam: what the rest of the server needs of a journal, and the one that records nothing. The journal that
-ships is the audit log (`evi_mcp.audit`).
+This is the seam: the interface that the rest of the server uses, and a journal that records nothing. The audit log
+(`evi_mcp.audit`) is the other implementation.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ class Entry:
     """A record on its way into a journal.
 
     Args:
-        deferred: Whether it is kept until it can be written.
+        deferred: Whether the journal keeps it in memory until it can be written.
     """
 
     def __init__(self, *, deferred: bool = False) -> None:
         self.deferred = deferred
         self.number: int | None = None
-        """Its number, once it is in the journal; `None` for ever in one that records nothing."""
+        """Its number, once it is in the journal; always `None` in a journal that records nothing."""
         self.error: str | None = None
-        """Why it is not in the journal, or why the disk may not have it; `None` if all is well."""
+        """Why it is not in the journal, or why it may not be on the disk; `None` if all is well."""
         self.done = anyio.Event()
-        """Set once writing it was tried; if that failed it may still be deferred."""
+        """Set after the first attempt to write it; if that failed, it may still be deferred."""
 
 
 class Journal(Protocol):
@@ -35,21 +35,21 @@ class Journal(Protocol):
     def post(
         self, fields: Mapping[str, Any], *, durable: bool = False, deferred: bool = False, of: Entry | None = None
     ) -> Entry:
-        """Takes in a record, to be written after all that were taken in before.
+        """Queues a record, to be written after all earlier ones.
 
         Args:
-            fields: Of the record. Secrets are masked by the journal.
-            durable: Whether the disk has to have it before it counts as done.
-            deferred: Whether it is kept until it can be written.
-            of: The record of the command that it is about.
+            fields: The fields of the record. The journal masks secrets.
+            durable: Whether it must be on the disk before it counts as done.
+            deferred: Whether the journal keeps it in memory until it can be written.
+            of: The record of the command that this record is about; `None` if it is about none.
         """
         ...
 
     def refused(self, tool: str, arguments: Mapping[str, Any], *, by: Caller, error: str, why: str) -> None:
-        """Records a call of a tool that was refused before it became a command.
+        """Records a call of one of this server's tools that was refused before it became a command.
 
         Args:
-            arguments: As they were given. Secrets are masked by the journal.
+            arguments: As they were given. The journal masks secrets.
             error: The name of the error's class.
             why: What the caller was told.
         """
@@ -57,12 +57,12 @@ class Journal(Protocol):
 
 
 class NullJournal:
-    """Records nothing, and keeps no command back."""
+    """Records nothing, and delays no command."""
 
     def post(
         self, fields: Mapping[str, Any], *, durable: bool = False, deferred: bool = False, of: Entry | None = None
     ) -> Entry:
-        """An entry that is done."""
+        """Returns an entry that is done."""
         entry = Entry()
         entry.done.set()
         return entry
@@ -72,7 +72,7 @@ class NullJournal:
 
 
 def described(caller: Caller) -> dict[str, str]:
-    """A caller as records name it: by the id and the kind that this server gave, by the name that it claims, and by
-    what its token proves."""
+    """A caller as records name it: the id and the kind that this server gave it, the name that it claims, and what its
+    token proves."""
     proven = caller.principal.facts if caller.principal is not None else {}
     return {"id": caller.id, "kind": caller.kind.value, "name": caller.claimed, **proven}

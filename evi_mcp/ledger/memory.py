@@ -1,4 +1,4 @@
-"""The ledger of one process: what is kept is gone with it."""
+"""The ledger of one process: what it keeps ends with the process."""
 
 import secrets
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from evi_mcp.ledger.ledger import CommandState, Fold
 from evi_mcp.protocol.entries import Entry
 
 MAX_COMMANDS = 10_000
-"""Commands whose state is remembered; the oldest is forgotten first, long after it was settled."""
+"""How many commands' states are remembered; the oldest is dropped first, long after it was settled."""
 
 
 class MemoryLedger:
-    """Numbers events and hands them back at once. The events themselves are kept by whoever folds them.
+    """Numbers events and hands them back at once. The `fold` functions keep the events.
 
     Args:
-        epoch: Names this run of the process in cursors; `None` makes one up.
+        epoch: Names this run of the process in cursors; `None` picks one at random.
     """
 
     keeps_identities = False
@@ -46,7 +46,7 @@ class MemoryLedger:
         return None
 
     async def identities(self, chat_id: str) -> Sequence[Entry]:
-        return ()  # a restart forgets the events too, and then has to be told them again
+        return ()  # a restart forgets the events too, and so takes them in again
 
     def append(self, chat_id: str, drafts: Sequence[Draft]) -> None:
         fold = self._folds.get(chat_id)
