@@ -1,5 +1,6 @@
 """The audit log: what was sent to which chat, when, by whom and with what outcome, in a file that shows tampering.
 
-One JSON object a line, appended and never changed. `records.py` has the chain of hashes, `file.py` the file, `log.py`
-what the rest of the server records through, `verify.py` the check. `docs/audit.md` describes the records.
+The file holds one JSON object a line; lines are appended and never changed. `records.py` chains the hashes, `file.py`
+writes the file, `log.py` is the journal that the server uses, `verify.py` checks a file. `docs/audit.md` describes the
+records.
 """

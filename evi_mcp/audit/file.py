@@ -1,8 +1,8 @@
-"""The file: opened for one process, appended to record by record, never cut and never written over.
+"""The file: one process opens it and appends records; nothing in it is ever cut or overwritten.
 
-A newline is written only at the end of a record. What a `kill -9` or a full disk leaves of one is therefore a last line
-without an end. It stays where it is: the next record is on a line of its own, says `recovered`, and holds the size and
-the SHA-256 of the remains, so that nothing can be passed off as such afterwards.
+A record ends with a newline. So a `kill -9` or a full disk leaves an unfinished record as a last line without a
+newline. It stays where it is. The next record begins on a new line, says `recovered`, and holds the size and the
+SHA-256 of the unfinished one, so that nobody can later pass off other bytes as an unfinished record.
 """
 
 import errno
@@ -34,13 +34,13 @@ VARIABLE = "EVI_MCP_AUDIT_LOG"
 _MODE = 0o600
 _WINDOW = 64 * 1024
 _READ_BACK = 4096
-_BINARY: int = getattr(os, "O_BINARY", 0)  # else Windows changes line ends
-_NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)  # else a named pipe is waited for
+_BINARY: int = getattr(os, "O_BINARY", 0)  # without it, Windows changes line ends
+_NO_WAIT: int = getattr(os, "O_NONBLOCK", 0)  # without it, opening a named pipe blocks
 
 
 class Tail(NamedTuple):
-    """Where a file ends: its last record, if there is one, what of an unfinished one comes after it, and whether all of
-    that ends with a newline."""
+    """The end of a file: its last record (`None` if it has none), the bytes of an unfinished record after it, and
+    whether the file ends with a newline."""
 
     last: Record | None
     torn: bytes
@@ -48,7 +48,7 @@ class Tail(NamedTuple):
 
 
 class AuditFile:
-    """An audit log that is held for writing. Not for two threads at once."""
+    """An audit log that is open for writing. Not safe for two threads at once."""
 
     def __init__(self, descriptor: int, size: int, tail: Tail, now: Callable[[], float]) -> None:
         self._descriptor = descriptor
@@ -68,7 +68,7 @@ class AuditFile:
             now: The time in Unix seconds, for records of its own.
 
         Raises:
-            InvalidSetting: It cannot be written, another process writes it, or its end is not one of an audit log.
+            InvalidSetting: It cannot be written, another process writes it, or it does not end as an audit log does.
         """
         try:
             new = not path.exists()
@@ -86,13 +86,13 @@ class AuditFile:
             raise
 
     def append(self, text: str, *, of: int | None = None) -> int:
-        """Writes a record and returns its number. The operating system has it then; `sync` brings it to the disk.
+        """Writes a record and returns its number. Then the operating system has it; `sync` puts it on the disk.
 
         Args:
             text, of: As for `sealed`.
 
         Raises:
-            OSError: It was not written, or not to its end. What is there of it is accounted for before the next one.
+            OSError: It was not written, or only in part. A `recovered` record then accounts for the part.
         """
         self._check()
         if self._torn:
@@ -109,7 +109,7 @@ class AuditFile:
             while written < len(data):
                 written += self._write(data[written:])
         except OSError:
-            if written < len(data) - 1:  # else the record is whole, and the next one brings its newline
+            if written < len(data) - 1:  # otherwise only its newline is missing, and the next record adds it
                 self._torn += data[0 if self._torn else len(lead) : written]
                 raise
         finally:
@@ -125,24 +125,23 @@ class AuditFile:
         return os.write(self._descriptor, data)
 
     def sync(self) -> None:
-        """Returns when the disk has all that was appended.
+        """Returns when all that was appended is on the disk.
 
         Raises:
-            OSError: It may not have it.
+            OSError: It may not be on the disk.
         """
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Lets go of the file and of its lock."""
+        """Closes the file and releases its lock."""
         os.close(self._descriptor)
 
     def _check(self) -> None:
-        """What is written to a file that nobody can find, or that somebody has changed, is not recorded.
+        """Refuses to write to a file that was removed, or that somebody else has changed.
 
-        The hash of the last record stands for all of the file. So where the file's times say that somebody has touched
-        it, it is read again, and goes on if it is as it was (it was moved, say). What this cannot see: a change that
-        keeps the size, further back than 4 KiB, within the clock tick (on Linux some 4 ms) of our own last write.
-        `verify` finds that too.
+        If the file's times show that somebody has touched it, the whole file is verified; if it is unchanged (it was
+        moved, say), writing goes on. What this cannot see: a change that keeps the size, further back than 4 KiB,
+        within the clock tick (on Linux some 4 ms) of our own last write. `verify` finds that too.
         """
         found = os.fstat(self._descriptor)
         if found.st_nlink == 0:
@@ -156,11 +155,11 @@ class AuditFile:
             if self._is_sound():
                 self._times = times
             else:
-                self._bad_times = times  # it is not read again for each command
+                self._bad_times = times  # so that it is not read again for each command
         return times == self._times
 
     def _is_sound(self) -> bool:
-        """Whether all of it is as this server found and left it."""
+        """Whether the whole file is still as this server left it."""
         with open(os.dup(self._descriptor), "rb") as stream:
             stream.seek(0)
             report = verify(stream)
@@ -172,10 +171,10 @@ class AuditFile:
 
 
 def check(path: Path) -> str:
-    """Says that a log can be written, without writing anything.
+    """Checks that a log can be written, without writing anything. Returns its state, for people.
 
     Raises:
-        InvalidSetting: As `AuditFile.open`. That another process writes it is not looked at.
+        InvalidSetting: As `AuditFile.open`, except that it does not notice another process that writes to it.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | _BINARY | _NO_WAIT)
@@ -193,7 +192,7 @@ def check(path: Path) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What the operating system says of an error."""
+    """The operating system's text for an error."""
     return error.strerror or str(error) if isinstance(error, OSError) else str(error)
 
 
@@ -214,15 +213,15 @@ def _checked(descriptor: int, path: Path) -> tuple[int, Tail]:
 
 
 def _tail(descriptor: int, size: int) -> Tail:
-    """Reads backwards to the last line that claims to be a record.
+    """Reads backwards to the last line that looks like a record.
 
     Raises:
-        Flaw: It is none, or what comes after it is not what is left of one.
+        Flaw: It is no record, or what comes after it is no unfinished record.
     """
     window = _WINDOW
     while True:
         begin = max(0, size - window)
-        lines = _read(descriptor, begin, size).split(b"\n")  # the last of them has no newline, the first no beginning
+        lines = _read(descriptor, begin, size).split(b"\n")  # the last has no newline; the first may lack its beginning
         for at in range(len(lines) - 2, 0 if begin else -1, -1):
             if lines[at].endswith(END):
                 return _ending(unsealed(lines[at]), lines[at + 1 :])
@@ -240,7 +239,7 @@ def _ending(last: Record | None, rest: list[bytes]) -> Tail:
             follows(whole, last)
             return Tail(whole, b"", ended=False)
         except Flaw:
-            pass  # remains that only look like a whole one
+            pass  # an unfinished record that only looks whole
     if rest == [b""]:
         return Tail(last, b"", ended=True)
     for line in rest:
@@ -249,13 +248,13 @@ def _ending(last: Record | None, rest: list[bytes]) -> Tail:
 
 
 def _times(found: os.stat_result) -> tuple[int, ...]:
-    """When the file was changed last, where the system says so at once."""
+    """When the file was changed last; empty on Windows, which updates these times late."""
     return () if sys.platform == "win32" else (found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _read(descriptor: int, begin: int, end: int) -> bytes:
     parts = []
-    os.lseek(descriptor, begin, os.SEEK_SET)  # writes go to the end all the same
+    os.lseek(descriptor, begin, os.SEEK_SET)  # writes still go to the end
     while begin < end and (part := os.read(descriptor, end - begin)):
         parts.append(part)
         begin += len(part)
@@ -263,9 +262,9 @@ def _read(descriptor: int, begin: int, end: int) -> bytes:
 
 
 def _lock(descriptor: int, path: Path) -> None:
-    """Two processes in one file would each continue its own chain. Held until the file is closed."""
+    """Locks the file until it is closed: two processes in one file would each continue a chain of their own."""
     if sys.platform == "win32":
-        return  # has no such lock; there, `append` refuses after the first record of the other one
+        return  # Windows has no such lock; there, `append` refuses after the first record of another process
     import fcntl
 
     try:
@@ -277,7 +276,7 @@ def _lock(descriptor: int, path: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """So that a new file is found after a power failure, where folders can be synced."""
+    """Makes sure that a new file is still there after a power failure, if the system can sync folders."""
     try:
         descriptor = os.open(path.parent, os.O_RDONLY)
     except OSError:

@@ -1,14 +1,14 @@
 """The audit log: the journal of commands in a file.
 
-A command is recorded, and on the disk (`fsync`), before the first byte of it is written to a socket; else it is refused
-(`Unrecorded`) and nothing is sent. The disk is waited for once for all commands that come together: with one that takes
-0.15 ms, a command by itself was measured to take 0.7 ms longer, and each of 500 at once 0.15 ms. It is not waited for
-with outcomes: what a killed process has written the operating system has, and only a power failure can take it.
+A command is on the disk (`fsync`) before the first byte of it goes to a socket; otherwise it is refused (`Unrecorded`)
+and nothing is sent. Commands that come together share one `fsync`. Measured with an `fsync` of 0.15 ms: a single
+command takes 0.7 ms longer, and each of 500 at once 0.15 ms. Outcomes do not wait for the disk: the operating system
+keeps them if the process is killed, and only a power failure can lose them.
 
-Records are written in the order in which they were posted, by one thread at a time, so that a slow disk holds up who
-waits for a record and nothing else. What has happened and cannot be recorded now is deferred: it is kept, and written
-before anything else once that works again. So is a command that was announced by one on record (a pause says when it
-ends): a caller is not left with a mute assistant because a disk is full.
+One thread writes the records in the order of posting, so that a slow disk delays only those who wait for a record. An
+outcome that cannot be written now is deferred: it is kept, and written first once writing works again. So is a command
+that a recorded command has announced (a pause says when it ends): a full disk must not leave a caller with a mute
+assistant.
 """
 
 import logging
@@ -33,21 +33,22 @@ from evi_mcp.protocol.redaction import Mask, redact
 from evi_mcp.times import iso
 
 MAX_QUEUED = 10_000
-"""Records that wait to be written, deferred ones included; beyond, commands are refused and refusals not recorded."""
+"""The most records that wait to be written, deferred ones included. Beyond, commands are refused, and refusals are not
+recorded."""
 MAX_HELD = 64 * 2**20
-"""Their characters; a command of the largest size has 48 Mi at most."""
+"""The most characters of these records; the largest command takes at most 48 Mi."""
 MAX_ARGUMENTS = 64 * 1024
-"""Characters of arguments recorded of a call that was refused."""
+"""The most characters of a refused call's arguments that are recorded; of longer ones only the size is."""
 RETRY_S = 1.0
-"""How often records that could not be written are tried again."""
+"""The interval between attempts to write deferred records, in seconds."""
 OUR_WORDS = frozenset({"type", "command", "outcome", "tool", "error"})
-"""Fields of records whose values are words of ours, which a secret may be by chance; they are not masked."""
+"""Fields of records with words of our own. They are not masked: a secret may be such a word by chance."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Queued(Entry):
-    """A record that waits for the file."""
+    """A record that waits to be written to the file."""
 
     def __init__(self, text: str, *, durable: bool, deferred: bool, of: Entry | None) -> None:
         super().__init__(deferred=deferred)
@@ -73,7 +74,7 @@ class AuditLog:
     def post(
         self, fields: Mapping[str, Any], *, durable: bool = False, deferred: bool = False, of: Entry | None = None
     ) -> Entry:
-        """As `Journal.post`. `fields` are those besides `n`, `at`, `of`, `prev` and `hash`."""
+        """As `Journal.post`. `fields` are all but `n`, `at`, `of`, `prev` and `hash`."""
         shown = {name: value if name in OUR_WORDS else self._mask(value) for name, value in fields.items()}
         text = encoded({"at": iso(self._clock.now()), **shown})
         entry = _Queued(text, durable=durable, deferred=deferred, of=of)
@@ -81,7 +82,7 @@ class AuditLog:
         if of is None and (waiting >= MAX_QUEUED or (waiting and self._held + len(entry.text) > MAX_HELD)):
             _drop(entry, f"records that wait to be written: {waiting}")
         elif of is not None and _is_lost(of):
-            _drop(entry, of.error)  # of a command that is not on record, and so was not sent
+            _drop(entry, of.error)  # its command is not on record, and so was not sent
         else:
             self._queue.append(entry)
             self._held += len(entry.text)
@@ -100,7 +101,7 @@ class AuditLog:
         self.post(fields)
 
     async def run(self) -> None:
-        """Writes what is posted, and tries again what is deferred, until it is cancelled."""
+        """Writes what is posted, and retries what is deferred, until it is cancelled."""
         while True:
             while self._queue:
                 await self._write_all()
@@ -112,12 +113,12 @@ class AuditLog:
 
     async def _write_all(self) -> None:
         batch = self._take()
-        with anyio.CancelScope(shield=True):  # else it might be dropped before the thread has begun
+        with anyio.CancelScope(shield=True):  # a cancelled batch would be lost before the thread begins
             await to_thread.run_sync(self._write, batch, limiter=self._thread)
         self._done(batch)
 
     def close(self) -> None:
-        """Writes what is left, and that the server has ended."""
+        """Writes what is left, and a record that the server has ended."""
         self.post({"type": "closed"}, durable=True)
         batch = self._take()
         self._write(batch)
@@ -132,13 +133,13 @@ class AuditLog:
         return batch
 
     def _write(self, batch: list[_Queued]) -> None:
-        """In a thread. After the first that cannot be written none is tried, so that their order stays."""
+        """Runs in a thread. After the first record that cannot be written it tries no other, to keep their order."""
         trouble: str | None = None
         for entry in batch:
             if trouble is None:
                 try:
                     self._append(entry)
-                except Exception as error:  # whatever it is, what is not on record must not be sent
+                except Exception as error:  # whatever failed, an unrecorded command must not be sent
                     trouble = reason(error)
             if entry.number is None:
                 entry.error = trouble
@@ -149,7 +150,7 @@ class AuditLog:
                 trouble = reason(error)
                 for entry in batch:
                     entry.error = trouble if entry.durable else entry.error
-        self._tell(trouble)
+        self._log_trouble(trouble)
 
     def _append(self, entry: _Queued) -> None:
         if entry.of is None:
@@ -157,7 +158,7 @@ class AuditLog:
         elif entry.of.number is not None:
             entry.number = self._file.append(entry.text, of=entry.of.number)
         else:
-            entry.deferred = False  # of a command that is not on record, and so was not sent
+            entry.deferred = False  # its command is not on record, and so was not sent
 
     def _done(self, batch: list[_Queued]) -> None:
         self._deferred = [entry for entry in batch if entry.deferred and entry.number is None]
@@ -165,7 +166,7 @@ class AuditLog:
         for entry in batch:
             entry.done.set()
 
-    def _tell(self, trouble: str | None) -> None:
+    def _log_trouble(self, trouble: str | None) -> None:
         if trouble is not None and not self._failing:
             _log.error("audit log cannot be written, commands are refused", extra=logs.fields(reason=trouble))
         elif trouble is None and self._failing:
@@ -174,7 +175,7 @@ class AuditLog:
 
 
 def _is_lost(entry: Entry) -> bool:
-    """Whether it is not in the file and never will be."""
+    """Whether the record is not in the file and never will be."""
     return entry.done.is_set() and entry.number is None and not entry.deferred
 
 
@@ -185,11 +186,11 @@ def _drop(entry: Entry, why: str | None) -> None:
 
 @asynccontextmanager
 async def open_log(path: Path, mask: Mask, clock: Clock, **facts: Any) -> AsyncIterator[AuditLog]:
-    """An audit log, held until the block is left.
+    """An audit log, open until the block is left.
 
     Args:
-        clock: Says when, in every record.
-        facts: What the record of this start says of the server.
+        clock: Gives each record its time.
+        facts: Further fields of the record `opened`.
 
     Raises:
         InvalidSetting: The file cannot be used; nothing was started.

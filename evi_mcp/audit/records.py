@@ -1,8 +1,8 @@
-"""The chain: how a record becomes a line, and what a line has to be.
+"""The hash chain: turns a record into a line, and checks a line.
 
-A line is a JSON object in plain ASCII, so that nothing in what was said acts on the terminal that shows it. `n` comes
-first and counts up from 1; `prev` is the `hash` of the record before, and 64 zeros in the first. `hash` comes last: the
-SHA-256 of the line as it would be without it. So every byte counts, and no two ways of writing JSON have to agree.
+A line is a JSON object in plain ASCII, so that no text in it can act on a terminal. `n` comes first and counts up from
+1; `prev` is the `hash` of the record before, or 64 zeros in the first. `hash` comes last: the SHA-256 of the line as it
+would be without it. The hash covers the bytes, so that a checker need not write JSON in the same way.
 """
 
 import hashlib
@@ -19,19 +19,19 @@ END = b'"}'
 """The last bytes of every record."""
 
 MAX_LINE = 64 * 2**20
-"""The longest line that can be a record, in bytes: the largest command has 16 MiB, and escaped thrice as many."""
+"""The longest line that can be a record, in bytes: the largest command has 16 MiB, and up to 48 MiB with escapes."""
 
 _PRINTABLE = re.compile(rb"[ -~]*")
 _SEALED = re.compile(rb'(\{"n":.*),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 
 
 class Flaw(Exception):
-    """A line is no record, or not the one that has to stand there; `str()` says why."""
+    """A line is no record, or not the expected one; `str()` says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as it was read; `fields` are all of the object."""
+    """A record as it was read; `fields` is the whole object."""
 
     number: int
     previous: str
@@ -68,7 +68,7 @@ def unsealed(line: bytes) -> Record:
     """Reads a line, without its end.
 
     Raises:
-        Flaw: It is not a record as this server writes them, or not as it was written.
+        Flaw: It is not a record of this server's, or it was changed.
     """
     match = _SEALED.fullmatch(line)
     if match is None:
@@ -85,10 +85,10 @@ def unsealed(line: bytes) -> Record:
 
 
 def follows(record: Record, last: Record | None) -> None:
-    """Checks that a record is the one after `last`; `None`: that it is the first.
+    """Checks that a record is the one after `last`, or the first one if `last` is `None`.
 
     Raises:
-        Flaw: It is not.
+        Flaw: It is another record.
     """
     number, previous = (0, FIRST_PREVIOUS) if last is None else (last.number, last.hash)
     if record.number != number + 1:
@@ -98,10 +98,10 @@ def follows(record: Record, last: Record | None) -> None:
 
 
 def begun(line: bytes, number: int) -> None:
-    """Checks that a line without an end can be what there is of a record that was not finished.
+    """Checks that a line can be the unfinished record of this number.
 
     Raises:
-        Flaw: It cannot: it is not the beginning of the record of this number.
+        Flaw: It is not the beginning of that record.
     """
     beginning = b'{"n":%d,' % number
     is_beginning = line.startswith(beginning) or beginning.startswith(line)
@@ -120,7 +120,7 @@ def _is_json(line: bytes) -> bool:
 
 
 def recovery(torn: bytes, at: float) -> str:
-    """The fields of the record that accounts for what stands before it and is no record."""
+    """The fields of a `recovered` record, which accounts for the unfinished record before it."""
     return encoded(
         {
             "at": iso(at),

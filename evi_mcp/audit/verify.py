@@ -1,7 +1,7 @@
-"""The check of a whole file: reads it once, line by line, and finds the first record that is not as it was written.
+"""Checks a whole file: reads it once, line by line, and finds the first record that was changed.
 
-What a chain cannot show by itself: that its end was cut off, or that all of it was written anew. For that the hash of a
-record has to be kept elsewhere; `anchor` looks for it.
+The chain alone cannot show that its end was cut off, or that the whole file was rewritten. To notice that, keep the
+hash of a record elsewhere and pass it as `anchor`.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from typing import BinaryIO
 from evi_mcp.audit.records import MAX_LINE, Flaw, Record, begun, follows, unsealed
 
 SHOWN = 10
-"""The most numbers of commands that are listed."""
+"""The most commands without an outcome whose numbers are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Broken:
 
 @dataclass(slots=True)
 class Report:
-    """What a file holds, up to the first broken record if there is one."""
+    """What a file holds, up to the first broken record, if there is one."""
 
     records: int = 0
     first_at: str = ""
@@ -34,18 +34,18 @@ class Report:
     last_hash: str = ""
     commands: int = 0
     open_commands: dict[int, None] = field(default_factory=dict)
-    """The numbers of those that have no outcome."""
+    """The numbers of the commands without an outcome."""
     starts: int = 0
     ends: int = 0
     recovered: int = 0
-    """Unfinished records that a later one accounts for."""
+    """How many unfinished records a later record accounts for."""
     tail_bytes: int = 0
-    """What there is of an unfinished record at the end."""
+    """The size of an unfinished record at the end of the file, in bytes."""
     anchored: bool = False
     broken: Broken | None = None
 
     def take(self, record: Record) -> None:
-        """Counts a record in."""
+        """Adds a record to the counts."""
         self.records += 1
         self.last_at = str(record.fields.get("at", ""))
         self.first_at = self.first_at or self.last_at
@@ -72,7 +72,7 @@ def verify(stream: BinaryIO, anchor: str | None = None) -> Report:
         anchor: The hash of a record, kept from an earlier check; `None` looks for none.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     report = Report()
     last: Record | None = None
@@ -105,12 +105,12 @@ def verify(stream: BinaryIO, anchor: str | None = None) -> Report:
 
 
 def is_sound(report: Report, anchor: str | None = None) -> bool:
-    """Whether nothing is broken, and the anchor was found if there is one."""
+    """Whether no record is broken, and the anchor, if there is one, was found."""
     return report.broken is None and (anchor is None or report.anchored)
 
 
 def lines(report: Report, anchor: str | None = None) -> Iterator[str]:
-    """What a person is told of it."""
+    """The report in lines for a person."""
     span = f", from {report.first_at} to {report.last_at}" if report.records else ""
     if report.broken:
         broken = report.broken
@@ -155,13 +155,13 @@ class _Line:
 
 
 class _Torn:
-    """Lines that are no records, until one comes that accounts for them, or does not."""
+    """Successive lines that are no records; the next record may account for them."""
 
     def __init__(self, first: _Line, why: str, number: int) -> None:
         self.broken = Broken(first.number, first.offset, why)
         self.count = -1
         self.is_unfinished = False
-        """Whether it can be what a killed server, or a full disk, leaves at the end of the file."""
+        """Whether these lines can be the unfinished record that a killed server or a full disk leaves at the end."""
         self._number = number
         self._begun = True
         self._digest = hashlib.sha256()
