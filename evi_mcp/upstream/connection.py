@@ -1,8 +1,8 @@
-"""One client's socket on asyncio: bounded in what it buffers either way, and gone when the other side is.
+"""A client's WebSocket on asyncio: its buffers are bounded both ways, and it notices when the other side is gone.
 
-`websockets` opens it, does the handshake, writes and closes. Own here are the inbox, whose bound is in bytes; pings,
-which the library cannot send while the other side does not read; answers to pings, of which nobody has to read any; and
-`abort`, after which nothing is delivered any more.
+`websockets` opens the socket, does the handshake, writes and closes. This module adds an inbox whose bound is in bytes;
+pings, which the library cannot send while the other side does not read; pongs that do not pile up if nobody reads them;
+and `abort`, after which nothing more is delivered.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ from websockets.protocol import State
 from evi_mcp.upstream.framing import FRAMES_AT_ONCE, Arrived, MessageProtocol
 
 INBOX_BYTES = 2**20
-"""Of messages that nobody has taken yet; the one that goes over it is still taken in, then no more is read."""
+"""The most bytes of messages that nobody has taken yet. The message that goes over it is kept; then reading stops."""
 OVERHEAD = 200
-"""Bytes that a message counts for besides its data."""
+"""The bytes that each message counts in addition to its data."""
 LONGEST_MESSAGE_S = 300.0
-"""How long a message may take to arrive before a ping has to be answered: the answer comes behind it."""
+"""How long a ping may stay unanswered while a message arrives, in seconds: the pong can only come after it."""
 
 
 class Connection(ClientConnection):
-    """A connection that gives messages by `take` and `next_message`; `recv` of the library gives none.
+    """A connection whose messages come from `take` and `next_message`; the library's `recv` gives none.
 
-    It also leaves a service that has said goodbye and does not hang up, or does not read what is still to be written,
-    for which the library would wait for as long as pings may take, and the system for ever.
+    It also closes the socket if the service has sent a close frame and does not hang up, or does not read what is still
+    to be written. The library would wait until the ping timeout, and the system for ever.
     """
 
     protocol: MessageProtocol
@@ -44,13 +44,13 @@ class Connection(ClientConnection):
         self.heard_at = 0.0
         """When bytes last arrived (`time.monotonic()`)."""
         self.aborted_because: str | None = None
-        """Why this side has ended it at once; `None` if it has not."""
+        """Why this side has aborted the connection; `None` if it has not."""
         self._inbox: deque[Arrived] = deque()
         self._inbox_size = 0
         self._reading = True
         self._news: asyncio.Future[None] | None = None
-        self._asked = b"nothing yet"
-        self._answered = asyncio.Event()
+        self._sent_ping = b"nothing yet"
+        self._pong_came = asyncio.Event()
         self._next_turn: asyncio.Handle | None = None
         self._leaving: asyncio.TimerHandle | None = None
 
@@ -60,7 +60,7 @@ class Connection(ClientConnection):
         return self.state is State.OPEN and not self.transport.is_closing()
 
     async def next_message(self) -> Arrived | None:
-        """The next message; `None` if there are no more. May be cancelled without losing one."""
+        """The next message; `None` if there are no more. Cancelling it loses no message."""
         while not self._inbox:
             if self.connection_lost_waiter.done():
                 return None
@@ -69,13 +69,13 @@ class Connection(ClientConnection):
         return self.take()
 
     def take(self) -> Arrived | None:
-        """The next message if it is here already; else `None`."""
+        """The next message if it has already arrived, else `None`."""
         if not self._inbox:
             return None
         message = self._inbox.popleft()
         self._inbox_size -= OVERHEAD + len(message.data)
         if not self._reading:
-            self._read_on_or_not()
+            self._set_reading()
         return message
 
     def abort(self, because: str = "") -> None:
@@ -83,7 +83,7 @@ class Connection(ClientConnection):
         if self.aborted_because is None:
             self.aborted_because = because
         if (underlying := self.transport.get_extra_info("socket")) is not None:
-            # Else the system would go on delivering what it has of it, for minutes.
+            # Otherwise the system would go on delivering its own buffer, for minutes.
             with contextlib.suppress(OSError):
                 underlying.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
@@ -98,7 +98,7 @@ class Connection(ClientConnection):
         self.protocol.bounded_reader.frames_left = FRAMES_AT_ONCE
         super().data_received(data)
         self._take_in()
-        self._read_on_or_not()
+        self._set_reading()
         if self.protocol.close_expected():
             self._leave_soon()
 
@@ -107,12 +107,12 @@ class Connection(ClientConnection):
             self._inbox += arrived
             self._inbox_size += sum(OVERHEAD + len(message.data) for message in arrived)
             self._tell()
-        if self.protocol.newest_pong == self._asked:
-            self._answered.set()
+        if self.protocol.newest_pong == self._sent_ping:
+            self._pong_came.set()
         self._answer_ping()
 
-    def _read_on_or_not(self) -> None:
-        """Reads as long as there is room in the inbox: what has arrived already first, in turns with everybody else."""
+    def _set_reading(self) -> None:
+        """Reads while the inbox has room: first what has arrived already, in turns with other tasks."""
         if self.connection_lost_waiter.done():
             return
         has_room, resting = self._inbox_size <= INBOX_BYTES, self.protocol.bounded_reader.is_resting
@@ -153,11 +153,11 @@ class Connection(ClientConnection):
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
-    # Whether the other side is there
+    # Whether the other side is still there
 
     def _answer_ping(self) -> None:
-        """Answers the newest ping alone, as RFC 6455 (5.5.3) allows, and once what was written before is on its way:
-        who reads nothing makes nothing pile up."""
+        """Answers only the newest ping, as RFC 6455 (5.5.3) allows, and only when earlier writes have drained: so pongs
+        do not pile up for a service that reads nothing."""
         if self.protocol.newest_ping is None or self.paused or self.state is not State.OPEN:
             return
         self.protocol.send_pong(self.protocol.newest_ping)
@@ -169,30 +169,30 @@ class Connection(ClientConnection):
         self._answer_ping()
 
     async def keepalive(self) -> None:
-        """Pings, and ends the connection when no answer comes in time. Unlike that of the library, it does not wait
-        until the ping is written: nothing is, if the other side has stopped reading."""
+        """Sends pings, and aborts the connection when no pong comes in time. Unlike the library's, it does not wait
+        until the ping is written: if the other side has stopped reading, that never happens."""
         assert self.ping_interval is not None
         while True:
             await asyncio.sleep(self.ping_interval)
             asked_at = self.loop.time()
-            self._asked = secrets.token_bytes(4)
-            self._answered.clear()
+            self._sent_ping = secrets.token_bytes(4)
+            self._pong_came.clear()
             try:
-                self.protocol.send_ping(self._asked)
+                self.protocol.send_ping(self._sent_ping)
             except InvalidState:
-                return  # it is being left already
+                return  # the connection is closing already
             self.send_data()
-            while not self._answered.is_set():
+            while not self._pong_came.is_set():
                 left = self._gives_up_at(asked_at) - self.loop.time()
                 if left <= 0:
                     self.abort("the service answers no pings")
                     return
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left):
-                        await self._answered.wait()
+                        await self._pong_came.wait()
 
     def _gives_up_at(self, asked_at: float) -> float:
-        """When a ping counts as not answered: later while a message arrives, or waits to be read, before the answer."""
+        """When a ping counts as unanswered: later if a message still arrives or waits to be read before the pong."""
         assert self.ping_timeout is not None
         at_the_latest = asked_at + LONGEST_MESSAGE_S
         if not self._reading:

@@ -1,4 +1,4 @@
-"""The seam between a supervisor and whatever knows which chats there are."""
+"""The seam between a supervisor and the list of a service's chats."""
 
 import json
 from collections.abc import Mapping
@@ -38,20 +38,20 @@ def about(value: Any) -> str | None:
 
 
 class Directory(Protocol):
-    """Knows the chats of a service, attached or not."""
+    """Lists the chats of a service, attached or not."""
 
     def check_route(self) -> None:
-        """Returns if there is a way to the service, as far as this machine's settings say.
+        """Returns if the settings of this machine allow a way to the service.
 
         Raises:
-            ServiceUnavailable: There is none; nothing heals that but other settings.
+            ServiceUnavailable: They do not; only other settings can change that.
         """
         ...
 
     async def active_chats(self) -> tuple[list[ServiceChat], bool]:
-        """The live chats, newest first, and whether there are more than are listed.
+        """The live chats, newest first, and whether there are more than these.
 
         Raises:
-            ServiceUnavailable: It cannot be reached, refuses, or answers something else.
+            ServiceUnavailable: The service cannot be reached, refuses, or gives an unusable answer.
         """
         ...

@@ -1,7 +1,7 @@
-"""What the environment says about the way to the service: which proxy, and whose certificates are trusted.
+"""Decides by the environment how to reach the service: through which proxy, and which certificates to trust.
 
-Sockets and REST use libraries that read the environment in two different ways. Both are told what is decided here and
-read nothing themselves. Only HTTPS goes through a proxy, in a tunnel (`CONNECT`, or SOCKS): without TLS a proxy would
+Sockets and REST use libraries that read the environment in two different ways. So this module decides for both, and
+neither reads it itself. Only HTTPS goes through a proxy, in a tunnel (`CONNECT`, or SOCKS): without TLS a proxy could
 read the key. The variables: `HTTPS_PROXY`, else `ALL_PROXY`, unless `NO_PROXY` names the host, each in capitals or
 small letters; on macOS and Windows the proxy of the system, if no variable names one. `SSL_CERT_FILE` and
 `SSL_CERT_DIR` are read by OpenSSL.
@@ -26,8 +26,8 @@ class Route(NamedTuple):
     """The way to the service.
 
     Attributes:
-        proxy: Its URL, with a user name and a password if it wants some; `None` goes straight to the service.
-        trouble: Why there is no way, as the end of a sentence; `None` if there is one.
+        proxy: Its URL, with a user name and a password if it needs them; `None` means a direct connection.
+        trouble: Why there is no way, as the end of a sentence; `None` if there is a way.
         shown: The decision in words, without a password.
     """
 
@@ -37,11 +37,11 @@ class Route(NamedTuple):
 
 
 def route_to(base_url: str) -> Route:
-    """The way to a service from here and now."""
+    """The way to a service, by the environment of this process as it is now."""
     proxies = urllib.request.getproxies()
     host = urlsplit(base_url).hostname or ""
     if proxies and not urllib.request.getproxies_environment() and urllib.request.proxy_bypass(host):
-        proxies = {}  # those of the system, which has a list of exceptions of its own
+        proxies = {}  # they are the system's, whose own list of exceptions names the host
     return decide(base_url, proxies, socks=bool(find_spec("python_socks") and find_spec("socksio")))
 
 
@@ -67,7 +67,7 @@ def decide(base_url: str, proxies: Mapping[str, str], *, socks: bool = True) -> 
 
 
 def _checked(proxy: str, variable: str, socks: bool) -> Route:
-    """The way through this proxy, if both libraries know such ones. Its URL may hold a password and is not repeated."""
+    """The way through this proxy, if both libraries support its kind. Its URL may hold a password and is not shown."""
     url = proxy.strip() if "://" in proxy else f"http://{proxy.strip()}"
     try:
         parts = urlsplit(url)
@@ -91,12 +91,12 @@ def _checked(proxy: str, variable: str, socks: bool) -> Route:
                 f"{variable} names a SOCKS proxy, for which two packages are missing: install 'evi-mcp[socks]', or set"
                 " HTTPS_PROXY to an HTTP proxy"
             )
-        # One of the libraries resolves names itself for socks5, the other never does: the proxy does it, for both.
+        # For socks5 one library resolves names itself, the other never does. With socks5h the proxy does, for both.
         scheme, port = "socks5h", port or 1080
     port = port or (443 if scheme == "https" else 80)
     login = f"{parts.netloc.rpartition('@')[0]}@" if parts.username else ""
     if parts.username and parts.password is None:
-        login = f"{login[:-1]}:@"  # one of the libraries wants a password, be it empty
+        login = f"{login[:-1]}:@"  # one of the libraries needs a password, even an empty one
     shown = f"{scheme}://{place}:{port}{', with a password' if login else ''} ({variable})"
     return Route(f"{scheme}://{login}{place}:{port}", None, shown)
 
@@ -106,10 +106,10 @@ def _no_way(trouble: str) -> Route:
 
 
 def _is_exception(base_url: str, listed: str) -> bool:
-    """Whether the host is among the exceptions: by name, as part of a domain, by address or network, or all are (`*`).
+    """Whether the host is among the exceptions: by name, as part of a domain, by address or network, or by `*`.
 
-    Entries stand between commas or blanks, with a port if only that is meant, with or without a dot before a domain,
-    and IPv6 addresses with or without brackets: as curl, Go and Python's requests take them together.
+    Commas or blanks separate the entries. An entry may have a port, a domain may begin with a dot, and an IPv6 address
+    may stand in brackets: all forms that curl, Go or Python's requests accept.
     """
     parts = urlsplit(base_url)
     host, port = (parts.hostname or "").removesuffix("."), parts.port or 443
@@ -137,7 +137,7 @@ def _is_exception(base_url: str, listed: str) -> bool:
 
 
 def _split(entry: str) -> tuple[str, str | None]:
-    """The host, or the network, of an entry, and its port if it has one."""
+    """The host or network of an entry, and its port; `None` if it has none."""
     if entry.startswith("["):
         host, _, rest = entry[1:].partition("]")
         return (host + rest, None) if rest.startswith("/") else (host, rest.removeprefix(":") or None)
@@ -146,15 +146,16 @@ def _split(entry: str) -> tuple[str, str | None]:
 
 
 def tls_context() -> ssl.SSLContext:
-    """What connections trust: the authorities of the system, or of `SSL_CERT_FILE`. Takes 20 ms: make it once.
+    """The TLS context of connections: it trusts the system's authorities, or those of `SSL_CERT_FILE`.
 
-    A file that is missing raises nothing; it is told of when a certificate is not trusted.
+    It takes 20 ms, so create it once. A missing file raises nothing here; the error of an untrusted certificate will
+    name it.
     """
     return ssl.create_default_context()
 
 
 def socket_options(base_url: str, route: Route) -> dict[str, Any]:
-    """What `websockets` is told of the way: the proxy, and TLS to the service and to the proxy."""
+    """The options of `websockets` for this way: the proxy, and TLS to the service and to the proxy."""
     if not is_encrypted(base_url):
         return {"proxy": route.proxy}
     context = tls_context()

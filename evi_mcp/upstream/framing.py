@@ -1,10 +1,10 @@
-"""WebSocket frames to whole messages, so that no message ends its connection.
+"""Turns WebSocket frames into whole messages, so that no message ends its connection.
 
-`websockets` ends a connection at a message that is too long (1009), that has too many fragments (1009), or that is text
-and not UTF-8 (1007). EVI replays the history on every connection, so one such message would end all of them, for ever.
-Here messages come whole and as bytes; one that is too long is skipped while it arrives, and a fault stands for it.
+`websockets` closes a connection at a message that is too long (1009), has too many fragments (1009), or is text but not
+UTF-8 (1007). EVI replays the history on every connection, so one such message would close every later one too. Here a
+message comes whole and as bytes; a message that is too long is skipped while it arrives, and a fault takes its place.
 
-How it is done: `ClientProtocol` without a limit of its own, reading from a `StreamReader` that skips and rests.
+`ClientProtocol` runs without a limit, and reads from a `StreamReader` that skips long payloads and can pause.
 """
 
 import hashlib
@@ -22,17 +22,18 @@ from evi_mcp.protocol.codec import MAX_FRAME_BYTES
 from evi_mcp.protocol.messages import ProtocolFault
 
 FRAMES_AT_ONCE = 1000
-"""Frames that are read without a break; a flood of tiny ones would hold the event loop for a second."""
+"""How many frames are read before other tasks get a turn: a flood of tiny ones would block the event loop for a
+second."""
 
 MAX_CONTROL_BYTES = 125
-"""The longest payload of a ping or pong (RFC 6455, section 5.5); heads of frames are shorter, too."""
+"""The longest payload of a ping or pong (RFC 6455, section 5.5); headers of frames are shorter too."""
 
-_SKIPPED = bytes(MAX_CONTROL_BYTES + 1)  # in place of a payload; of a control frame, it is refused
+_SKIPPED = bytes(MAX_CONTROL_BYTES + 1)  # in place of a long payload; too long for a control frame, so refused there
 
 
 class Arrived(NamedTuple):
-    """A message as it came: a text one, perhaps not UTF-8, or a binary one; or, without data, the `fault` that stands
-    for one that was too long."""
+    """A message as it came: text, perhaps not UTF-8, or binary. For a message that was too long `data` is empty, and
+    `fault` stands for it."""
 
     is_text: bool
     data: bytes | bytearray | memoryview
@@ -40,10 +41,10 @@ class Arrived(NamedTuple):
 
 
 class MessageProtocol(ClientProtocol):
-    """`ClientProtocol` that gives messages (`messages_received`) in place of frames of data.
+    """A `ClientProtocol` that gives whole messages (`messages_received`) instead of data frames.
 
-    It answers no ping: `newest_ping` is the payload of the last one, `None` once that was answered. `newest_pong` is
-    that of the last pong.
+    It answers no ping: `newest_ping` is the payload of the last ping, `None` once it was answered. `newest_pong` is the
+    payload of the last pong.
     """
 
     def __init__(self, uri: WebSocketURI, *, logger: LoggerLike, most: int = MAX_FRAME_BYTES) -> None:
@@ -60,7 +61,7 @@ class MessageProtocol(ClientProtocol):
         yield from super().parse()
 
     def messages_received(self) -> list[Arrived]:
-        """The messages that are complete and were not given before, in order."""
+        """The messages that have become complete since the last call, in order."""
         messages, self._messages = self._messages, []
         return messages
 
@@ -71,7 +72,7 @@ class MessageProtocol(ClientProtocol):
 
     def recv_frame(self, frame: Frame) -> None:
         if frame.opcode is Opcode.TEXT and frame.fin and not self._is_fragmented and frame.data is not _SKIPPED:
-            self._messages.append(Arrived(True, frame.data))  # as nearly all are: whole, and in order
+            self._messages.append(Arrived(True, frame.data))  # the usual case: whole, and in order
         elif frame.opcode is Opcode.PING:
             self.newest_ping = bytes(frame.data)
         elif frame.opcode is Opcode.PONG:
@@ -97,15 +98,15 @@ class MessageProtocol(ClientProtocol):
 
 
 class BoundedReader(StreamReader):
-    """A `StreamReader` that skips a payload of more than `most` bytes while it arrives, in pieces given to `skip`, and
-    rests before a frame once `frames_left` is used up."""
+    """A `StreamReader` that skips a payload of more than `most` bytes while it arrives, passing the pieces to `skip`,
+    and pauses before the next frame once `frames_left` is used up."""
 
     def __init__(self, most: int, skip: Callable[[bytearray], None]) -> None:
         super().__init__()
         self.frames_left: float = math.inf
         self.is_resting = False
         self.wanted = 0
-        """The bytes that are awaited together; 0 between frames."""
+        """How many bytes the current read waits for; 0 between frames."""
         self._most, self._skip = most, skip
 
     def at_eof(self) -> Generator[None, None, bool]:
@@ -140,7 +141,7 @@ class BoundedReader(StreamReader):
 
 
 class _Message:
-    """A message while its frames arrive; of one that is too long only its size and a digest are kept."""
+    """A message whose frames are arriving. Of a message that is too long it keeps only the size and a digest."""
 
     def __init__(self, most: int) -> None:
         self.is_text = False

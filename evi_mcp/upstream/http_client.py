@@ -1,8 +1,8 @@
-"""HTTP requests to the service that end, whatever it does: each has a total time, each answer a size.
+"""HTTP requests to the service that always end: each request has a total timeout, each answer a size limit.
 
-An answer may be without an end, come byte by byte, be a bomb of compressed zeros, or JSON of a million empty lists.
-What is over a limit is an error and is not kept. `httpx` is imported with the first request, since most runs of the
-server never make one; `warm` does that ahead of time.
+An answer may be endless, come byte by byte, be a compression bomb, or hold a million empty lists. An answer over a
+limit is an error, and is not kept. `httpx` is imported at the first request, because most runs of the server make none;
+`warm` imports it ahead of time.
 """
 
 import logging
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_ANSWER_BYTES = 2 * 2**20
-"""The largest answer that is read, before and after inflating: 20 KiB for each of the 100 chats of a page."""
+"""The largest answer that is read, both before and after decompression: 20 KiB for each of the 100 chats of a page."""
 MAX_VALUES = 100_000
-"""The most values in its JSON, about: more take over 50 ms to read, in which nothing else goes on, and much memory."""
+"""The most values in an answer's JSON, roughly: more would block the process for over 50 ms and take much memory."""
 _READ_IN_PASSING = 64 * 1024  # larger ones are read in a thread
 
 
 class Answer(NamedTuple):
-    """An answer of the service. `value` is its JSON if the status is 200, `None` where there is none."""
+    """An answer of the service. `value` is its JSON if the status is 200; `None` if there is none."""
 
     status: int
     value: Any
@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 
 
 class NoAnswer(Exception):
-    """There was no answer that can be used.
+    """There was no usable answer.
 
     Attributes:
         why: As a part of a sentence, without secrets.
@@ -59,12 +59,12 @@ class NoAnswer(Exception):
 
 
 class HttpClient:
-    """Requests to one service with the key in a header; no redirect is followed, no variable read but by `Route`.
+    """Sends requests to one service, with the key in a header. Follows no redirect; only `Route` reads the environment.
 
     Args:
         base_url: `http` or `https`.
-        api_key: Sent as `X-Hume-Api-Key`; `None` to a server that has no business with it.
-        clock: What the total times are reckoned by.
+        api_key: Sent as `X-Hume-Api-Key`; `None` for a server that must not get it.
+        clock: Measures the timeouts.
     """
 
     def __init__(self, base_url: str, api_key: SecretStr | None, clock: Clock | None = None) -> None:
@@ -80,7 +80,7 @@ class HttpClient:
         return route_to(self._base_url)
 
     def warm(self) -> None:
-        """Loads and makes what the first request needs; takes up to half a second, may be called in a thread."""
+        """Imports and creates what the first request needs. Takes up to half a second; may be called in a thread."""
         self._made()
 
     async def get(self, path: str, query: Mapping[str, str | int], *, within_s: float) -> Answer:
@@ -88,13 +88,12 @@ class HttpClient:
 
         Raises:
             ServiceUnavailable: There is no way to the service from here.
-            NoAnswer: There was none within this time, or it is too large.
+            NoAnswer: There was no answer within this time, or it is too large.
         """
         return await self._ask("GET", path, within_s, read=True, params=dict(query))
 
     async def post(self, path: str, body: str, *, within_s: float) -> Answer:
-        """The status with which `POST` of a JSON text is answered; what else the answer says is not read. Raises as
-        `get`."""
+        """The status of the answer to a `POST` of JSON text; its body is not read. Raises as `get`."""
         return await self._ask("POST", path, within_s, read=False, content=body.encode())
 
     async def post_form(
@@ -105,7 +104,7 @@ class HttpClient:
         return await self._ask("POST", path, within_s, read=True, data=dict(form), auth=client, headers=headers)
 
     async def aclose(self) -> None:
-        """Closes the connections that are kept."""
+        """Closes the open connections."""
         if self._client is not None:
             await self._client.aclose()
             self._client = None
@@ -122,7 +121,7 @@ class HttpClient:
                     answer = Answer(response.status_code, value, wait)
         except NoAnswer:
             raise
-        except Exception as error:  # the libraries below raise their own kinds, those for SOCKS any at all
+        except Exception as error:  # the libraries raise their own kinds; those for SOCKS raise anything
             if answer is None:
                 raise NoAnswer(_reason(error, self.route), written=progress.written) from None
         finally:
@@ -135,17 +134,17 @@ class HttpClient:
     def _made(self) -> "httpx.AsyncClient":
         if self.route.trouble:
             raise ServiceUnavailable(f"the service cannot be reached: {self.route.trouble}.")
-        with self._making:  # `warm` may be at it
+        with self._making:  # `warm` may be doing this in a thread
             self._client = self._client or self._new()
             return self._client
 
     def _new(self) -> "httpx.AsyncClient":
         import httpx
 
-        # At DEBUG they log what the service answers, header by header, in which it may repeat the key.
+        # At DEBUG they log the headers of answers, in which the service may repeat the key.
         for chatty in ("httpx", "httpcore"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
-        # Where there is no TLS, a context that trusts nobody spares loading the system's certificates.
+        # Without TLS, an empty context saves the time to load the system's certificates.
         tls = tls_context() if is_encrypted(self._base_url) else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         proxy = self.route.proxy
         return httpx.AsyncClient(
@@ -157,7 +156,7 @@ class HttpClient:
                 "Accept-Encoding": "identity",
                 "Content-Type": "application/json",
             },
-            timeout=None,  # `_ask` has one for all of it
+            timeout=None,  # `_ask` has one for the whole request
             follow_redirects=False,
             verify=tls,
             proxy=httpx.Proxy(proxy, ssl_context=tls if is_encrypted(proxy) else None) if proxy else None,
@@ -166,13 +165,13 @@ class HttpClient:
 
 
 class _Progress:
-    """How far a request has come, by what the library tells (its `trace` extension)."""
+    """How far a request has come, as the library's `trace` extension reports it."""
 
     def __init__(self, method: str) -> None:
         self._method = method.encode()
         self._opened: list[Any] = []
         self.written = False
-        """Whether any of the request itself may be on its way; asking a proxy for a tunnel is not part of it."""
+        """Whether any of the request may have been written; asking a proxy for a tunnel does not count."""
 
     async def see(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith(".connect_tcp.complete"):
@@ -181,14 +180,14 @@ class _Progress:
             self.written = self.written or info["request"].method == self._method
 
     async def close(self) -> None:
-        """Closes what a request without an answer has opened: a TLS handshake that is given up leaves a socket open."""
+        """Closes what a request without an answer has opened: an abandoned TLS handshake leaves its socket open."""
         with anyio.CancelScope(shield=True):
             for stream in self._opened:
                 await stream.aclose()
 
 
 async def _json(response: "httpx.Response") -> Any:
-    """The JSON of an answer; `None` if it is none."""
+    """The JSON of an answer; `None` if the answer is not JSON."""
     body = await _body(response)
     if len(body) <= _READ_IN_PASSING:
         return _loaded(body)
@@ -207,7 +206,7 @@ async def _body(response: "httpx.Response") -> bytes:
 
 
 def _inflater(encoding: str) -> Callable[[bytes, int], bytes]:
-    """Undoes a content encoding, which was not asked for, no further than to a number of bytes."""
+    """Decompresses an answer that came compressed unasked, up to a given number of bytes."""
     match encoding.strip().lower():
         case "" | "identity":
             return lambda chunk, most: chunk
@@ -230,7 +229,7 @@ def _reason(error: Exception, route: Route) -> str:
     import httpx
 
     if isinstance(error, httpx.ProxyError):
-        status = str(error)[:3]  # what follows is the proxy's own text
+        status = str(error)[:3]  # the rest is the proxy's own text
         return f"the proxy opens no tunnel{f' (HTTP {status})' if status.isdigit() else ''}"
     if isinstance(error, (httpx.InvalidURL, UnicodeError)):
         return "the base URL cannot be used"

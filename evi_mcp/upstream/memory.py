@@ -1,4 +1,4 @@
-"""A connector without a network, for tests and for embedding: it plays the service's side by hand."""
+"""A connector without a network, for tests and for embedding: the caller plays the service."""
 
 import time
 from collections import defaultdict, deque
@@ -21,7 +21,7 @@ class MemoryTransport:
         self.sent: list[str] = []
         """Every frame that the client wrote."""
         self.closed_with: int | None = None
-        """The code with which the client closed it; `None` while it has not."""
+        """The code with which the client closed the connection; `None` if it has not."""
 
     @property
     def is_open(self) -> bool:
@@ -34,7 +34,8 @@ class MemoryTransport:
         self._tell()
 
     def shut(self, code: int | None = NORMAL_CLOSURE, reason: str = "") -> None:
-        """Closes it from the service's side, after what was pushed; `None` cuts it without a close frame."""
+        """Closes the connection from the service's side, after the pushed frames; `None` cuts it without a close
+        frame."""
         self._end = self._end or Closed(code, reason)
         self._tell()
 
@@ -80,8 +81,8 @@ class MemoryTransport:
 class MemoryConnector:
     """Hands out `MemoryTransport`s.
 
-    Each call of `connect` takes the next of `script`: a tuple of frames is a connection that begins with them, an
-    exception is raised. When the script is used up, connections begin with the last frames given.
+    Each call of `connect` takes the next step of `script`: a tuple gives the first frames of a connection, an exception
+    is raised. The last step repeats.
     """
 
     def __init__(self, *script: tuple[str | bytes | ProtocolFault, ...] | Refused | Unreachable) -> None:
@@ -92,7 +93,7 @@ class MemoryConnector:
         self.posted: list[tuple[str, str]] = []
         """Every command that was posted: chat id and frame."""
         self.refuse_posts: NotTaken | MaybeTaken | None = NotTaken("this service takes no posts")
-        """What a post is answered with; `None` takes it."""
+        """The exception that a post raises; `None` accepts posts."""
 
     async def connect(self, chat_id: str) -> Transport:
         await anyio.lowlevel.checkpoint()

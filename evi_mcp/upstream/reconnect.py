@@ -9,8 +9,8 @@ from itertools import count
 FIRST_DELAY_S = 0.25
 LAST_DELAY_S = 30.0
 STEADY_S = 1.0
-"""A connection that stood for so long begins the delays anew. One that closes as soon as it has said everything must
-not be asked for four times a second."""
+"""A connection that lasted this long restarts the delays, in seconds. Without a minimum, a service that closes right
+after the replay would be asked four times a second."""
 
 
 def backoff(rng: random.Random | None = None) -> Iterator[float]:
@@ -28,7 +28,7 @@ MAX_RETRY_AFTER_S = 3600.0
 
 
 def retry_after(headers: Sequence[str], now: float) -> float | None:
-    """How long a service asks not to be asked again, in seconds, at most an hour; `None` if it does not say.
+    """How long a service asks clients to wait, in seconds, at most an hour; `None` if it does not say.
 
     Args:
         headers: The values of all `Retry-After` headers: seconds or an HTTP date (RFC 9110, section 10.2.3).
@@ -48,12 +48,12 @@ def retry_after(headers: Sequence[str], now: float) -> float | None:
 
 
 class Patience:
-    """How long one chat is tried again without progress. Times are those of one clock, in seconds.
+    """How long to retry the connection to a chat without progress. All times come from one clock, in seconds.
 
     Args:
-        lasts_s: Seconds without progress after which it is over.
+        lasts_s: Seconds without progress after which retrying ends.
         delays: Makes the waits between attempts.
-        now: It begins now.
+        now: The time at which the count begins.
     """
 
     def __init__(self, lasts_s: float, delays: Callable[[], Iterator[float]], now: float) -> None:
@@ -62,17 +62,17 @@ class Patience:
         self._ends = now + lasts_s
 
     def progress(self, now: float, stood_s: float) -> None:
-        """A connection that stood for `stood_s` seconds until now has brought something of the chat."""
+        """A connection that has lasted `stood_s` seconds so far has brought something of the chat."""
         self._ends = now + self._lasts_s
         if stood_s >= STEADY_S:
             self._waits = self._delays()
 
     def left_s(self, now: float) -> float:
-        """Seconds for which it lasts without progress; 0 or less if it is over."""
+        """Seconds left to retry without progress; 0 or less if there are none."""
         return self._ends - now
 
     def next_wait(self, now: float, at_least_s: float | None = None) -> float:
-        """Seconds until the next attempt. It is made in time, unless the service asked for a longer wait.
+        """Seconds until the next attempt: within the time that is left, unless the service asked for a longer wait.
 
         Args:
             at_least_s: What the service asked for (`Retry-After`).

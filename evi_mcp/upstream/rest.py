@@ -1,4 +1,4 @@
-"""The REST calls that a supervisor needs: which chats there are, how one of them stands, a message to one of them.
+"""The REST calls that a supervisor needs: list chats, get the status of one, post a message to one.
 
 Shapes: Hume's OpenAPI reference of `GET /v0/evi/chats`, `GET /v0/evi/chats/{id}` and `POST /v0/evi/chat/{id}/send`.
 """
@@ -16,9 +16,9 @@ from evi_mcp.upstream.directory import ServiceChat, about
 from evi_mcp.upstream.http_client import Answer, HttpClient, NoAnswer
 
 TIMEOUT_S = 5.0
-"""How long an answer may take, from the first attempt to connect to its last byte."""
+"""How long an answer may take, from the attempt to connect to its last byte, in seconds."""
 LIST_TIMEOUT_S = 10.0
-"""How long the pages of a list may take together; no page is asked for later."""
+"""After this many seconds no further page of a list is requested."""
 PAGE_SIZE = 100
 MAX_PAGES = 10
 
@@ -29,8 +29,8 @@ class RestClient:
     Args:
         base_url: `http` or `https`.
         api_key: Sent as `X-Hume-Api-Key`.
-        mask: Takes secrets out of what the service says; by default there are none.
-        clock: What time limits are reckoned by.
+        mask: Removes secrets from what the service says; by default there are none.
+        clock: Measures the timeouts.
     """
 
     def __init__(self, base_url: str, api_key: SecretStr, mask: Mask | None = None, clock: Clock | None = None) -> None:
@@ -39,18 +39,18 @@ class RestClient:
         self._mask = mask or Mask()
 
     def check_route(self) -> None:
-        """Returns if there is a way to the service, as far as this machine's settings say.
+        """Returns if the settings of this machine allow a way to the service.
 
         Raises:
-            ServiceUnavailable: They name a proxy that cannot be used; nothing heals that but other settings.
+            ServiceUnavailable: They name an unusable proxy; only other settings can change that.
         """
         if self._http.route.trouble:
             raise ServiceUnavailable(f"the service cannot be reached: {self._http.route.trouble}.")
 
     def warm(self) -> None:
-        """Loads what the first call needs, which takes up to half a second: to be called ahead of one that has less.
+        """Loads what the first call needs. That takes up to half a second, so do it before a call that has less time.
 
-        May be called in a thread, and again.
+        May be called in a thread, and more than once.
         """
         if not self._http.route.trouble:
             self._http.warm()
@@ -65,10 +65,10 @@ class RestClient:
         return self._mask.said(status) if isinstance(status, str) else None
 
     async def active_chats(self) -> tuple[list[ServiceChat], bool]:
-        """The chats that the service calls ACTIVE, newest first, and whether there may be more than were asked for.
+        """The chats that the service calls ACTIVE, newest first, and whether there may be more than these.
 
         Raises:
-            ServiceUnavailable: The service cannot be reached or does not answer as documented.
+            ServiceUnavailable: The service cannot be reached, or does not answer as documented.
         """
         seen: dict[str, ServiceChat] = {}
         ends = self._clock.elapsed() + LIST_TIMEOUT_S
@@ -77,7 +77,7 @@ class RestClient:
                 break
             answer = await self._get(
                 "/v0/evi/chats",
-                # `ascending_order` is true unless said otherwise: oldest first.
+                # The default of `ascending_order` is true: oldest first.
                 {"status": "ACTIVE", "ascending_order": "false", "page_size": PAGE_SIZE, "page_number": page},
             )
             items = answer.get("chats_page")
@@ -87,24 +87,24 @@ class RestClient:
             for chat in filter(None, map(_service_chat, items)):
                 seen.setdefault(chat.chat_id, chat)
             total = answer.get("total_pages")
-            # Without a total, the end is where nothing new comes: an empty page, or the same one for every number.
+            # Without a total, a page with nothing new is the last: an empty page, or one that repeats.
             if len(seen) == before or (type(total) is int and page + 1 >= total):
                 return self._active(seen), False
         return self._active(seen), True
 
     async def send(self, chat_id: str, command_frame: str, *, within_s: float) -> None:
-        """Gives a message to a chat, without a socket; returns once the service has taken it. Never tried again: a
-        message that was taken twice is said twice.
+        """Posts a message to a chat, without a socket; returns once the service has taken it. Never retried: a message
+        that is taken twice is said twice.
 
         Args:
-            chat_id: Of a chat that is alive; whether it has to allow connections is not documented.
+            chat_id: The id of a live chat; whether the chat has to allow connections is not documented.
             command_frame: The JSON text of one message, as it would be written to the socket.
-            within_s: Seconds that all of it may take.
+            within_s: Seconds that the whole request may take.
 
         Raises:
-            SendRefused: The service said no, with a 4xx (or a redirect, which is not followed).
+            SendRefused: The service refused it, with a 4xx (or a redirect, which is not followed).
             SendNotReached: Nothing of it was written.
-            SendUnknown: It was written, in part at least, and no answer came, or one that leaves it open (5xx).
+            SendUnknown: It was written, at least in part, and the answer did not come or does not tell (5xx).
         """
         path = f"/v0/evi/chat/{quote(chat_id, safe='')}/send"
         try:
@@ -119,7 +119,7 @@ class RestClient:
             raise SendUnknown(f"HTTP {answer.status}")
 
     async def aclose(self) -> None:
-        """Closes the connections that are kept."""
+        """Closes the open connections."""
         await self._http.aclose()
 
     async def _get(self, path: str, query: Mapping[str, str | int]) -> dict[str, Any]:
@@ -136,8 +136,7 @@ class RestClient:
         return answer.value
 
     def _active(self, seen: Mapping[str, ServiceChat]) -> list[ServiceChat]:
-        """Those that are active, newest first. The service was asked for these alone: how fast its filter follows
-        reality is not documented."""
+        """The active chats, newest first. The service filters too, but does not document how current its filter is."""
         active = [chat for chat in seen.values() if chat.status == "ACTIVE"]
         active.sort(key=lambda chat: -(chat.started_ms or 0))
         return [
@@ -171,7 +170,7 @@ def _service_chat(item: Any) -> ServiceChat | None:
     if not isinstance(started, int) or isinstance(started, bool):
         started = None
     else:
-        # Documented as seconds, milliseconds in every sample: both are read, and nothing else.
+        # Documented as seconds, but milliseconds in every sample: both are accepted, and nothing else.
         started = started * 1000 if started < 10**11 else started
         started = started if 0 < started < 10**14 else None
     config = item.get("config")

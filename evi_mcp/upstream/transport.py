@@ -18,8 +18,7 @@ class Closed(Exception):
 class Refused(Exception):
     """The handshake was answered with this HTTP status instead of 101.
 
-    `retry_after` is how long the service asks not to be asked again, in seconds, at most an hour; `None` if it does not
-    say.
+    `retry_after` is how long the service asks clients to wait, in seconds, at most an hour; `None` if it does not say.
     """
 
     def __init__(self, status: int, retry_after: float | None = None) -> None:
@@ -32,7 +31,7 @@ class Unreachable(Exception):
 
 
 class NotTaken(Exception):
-    """A posted command did not reach the chat, for sure; the text says why. `gone`: the service knows no such live
+    """A posted command certainly did not reach the chat; the text says why. `gone`: the service knows no such live
     chat."""
 
     def __init__(self, why: str, *, gone: bool = False) -> None:
@@ -54,18 +53,18 @@ class Transport(Protocol):
 
     @property
     def heard_at(self) -> float:
-        """A stamp of the bytes that arrived last, perhaps of a frame that is not complete yet.
+        """A stamp that changes whenever bytes arrive, also those of an unfinished frame.
 
-        It changes with every arrival and is compared with itself only, so that any clock will do.
+        Compare it only with earlier values of itself, so that any clock will do.
         """
         ...
 
     async def receive(self) -> str | bytes | ProtocolFault:
-        """The next frame; may be cancelled without losing one.
+        """The next frame. Cancelling it loses no frame.
 
         Returns:
-            A text frame, the payload of a binary one, or the fault that stands for one that cannot be given: text that
-            is not UTF-8, or a frame of more than `MAX_FRAME_BYTES`. No frame ends the connection.
+            A text frame, the payload of a binary one, or a fault in place of text that is not UTF-8 or of a frame of
+            more than `MAX_FRAME_BYTES`. No frame ends the connection.
 
         Raises:
             Closed: There are no more.
@@ -73,21 +72,21 @@ class Transport(Protocol):
         ...
 
     async def send(self, frame: str) -> None:
-        """Writes a text frame; waits while the other side is slow to read. If it is cancelled, as by a time limit, the
-        connection is aborted, so that the frame cannot arrive later: it may have arrived, or never will.
+        """Writes a text frame; waits while the other side is slow to read. Cancelling it, as by a timeout, aborts the
+        connection: the frame may have arrived already, but cannot arrive later.
 
         Raises:
-            Closed: The connection ended before or while it was written.
+            Closed: The connection ended before or during the write.
         """
         ...
 
     async def close(self) -> None:
-        """Closes with 1000 if it is still open, and aborts it where the other side does not take part; never raises."""
+        """Closes an open connection with 1000, and aborts it if the other side does not answer; never raises."""
         ...
 
     def abort(self) -> None:
-        """Ends the connection at once: what the other side's system has not taken by now never arrives. Plain code;
-        never raises."""
+        """Ends the connection at once: what the other side's system has not received by now never arrives. Does not
+        wait; never raises."""
         ...
 
 
@@ -98,17 +97,17 @@ class Connector(Protocol):
         """A connection to a live chat.
 
         Raises:
-            Refused: The service answered and said no.
+            Refused: The service refused the handshake.
             Unreachable: There was no answer.
         """
         ...
 
     async def post(self, chat_id: str, frame: str, within_s: float) -> None:
-        """Posts one command to a live chat, without a socket. Never tried twice.
+        """Posts one command to a live chat, without a socket. Never retried.
 
         Raises:
-            NotTaken: It has not reached the chat.
-            MaybeTaken: It may have.
+            NotTaken: It did not reach the chat.
+            MaybeTaken: It may have reached the chat.
         """
         ...
 

@@ -1,6 +1,6 @@
-"""Why a connection failed, in words for people: from what the system and TLS say, never from what a peer says.
+"""Says in words why a connection failed. The words come from the system and from TLS, never from the other side.
 
-The text of a library's error may repeat the request, and with it the key; the system's and OpenSSL's own words do not.
+The text of a library's error may repeat the request, and with it the key; the texts of the system and OpenSSL do not.
 """
 
 import errno
@@ -17,7 +17,7 @@ TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n) or lower EVI_
 # OpenSSL's X509_V_ERR_*: unable to get (local) issuer, self-signed (in chain), unable to verify the first certificate.
 _UNKNOWN_ISSUER = frozenset({2, 18, 19, 20, 21})
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
-_ERRNO = re.compile(r"\[Errno (\d+)\]")  # several addresses were tried: asyncio joins what became of each to one text
+_ERRNO = re.compile(r"\[Errno (\d+)\]")  # if it tried several addresses, asyncio joins the errors into one text
 
 
 def why(error: BaseException) -> str | None:
@@ -33,7 +33,7 @@ def why(error: BaseException) -> str | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it came from, outermost first."""
+    """The error and its causes, outermost first."""
     cause: BaseException | None = error
     while cause is not None:
         yield cause
@@ -58,7 +58,7 @@ def _of_tls(error: ssl.SSLError) -> str:
 
 def _of_system(error: OSError) -> str | None:
     if isinstance(error, socket.gaierror):
-        # Resolving needs files as well, and does not say so.
+        # Name resolution also fails if no file can be opened, and does not say so.
         return TOO_MANY_FILES if _no_file_is_left() else f"its name is not known: {error.strerror or 'no address'}"
     number = error.errno
     if number is None and (found := _ERRNO.search(str(error))):

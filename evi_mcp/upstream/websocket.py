@@ -34,33 +34,33 @@ from evi_mcp.upstream.rest import RestClient
 from evi_mcp.upstream.transport import NORMAL_CLOSURE, Closed, MaybeTaken, NotTaken, Refused, Transport, Unreachable
 from evi_mcp.upstream.trouble import why
 
-OPEN_TIMEOUT_S = 8.0  # less than an attach waits, so that it can say why
+OPEN_TIMEOUT_S = 8.0  # less than an attach waits, so that the attach can say why it failed
 PING_INTERVAL_S = 20.0
 PING_TIMEOUT_S = 20.0
 CLOSE_TIMEOUT_S = 1.0
 
-# At DEBUG the library writes every header, and so the key, to its log.
+# At DEBUG the library logs every header, and so the key.
 _logger = logging.getLogger("evi_mcp.upstream.socket")
 _logger.setLevel(logging.WARNING)
 
 
 class _SameOrigin(connect):
-    """A handshake that follows no redirect: the header with the key would go along, to anywhere."""
+    """A handshake that follows no redirect, which would send the key to another host."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class _Tunnel(client.HTTPProxyConnection):
-    """A request for a tunnel that the proxy may hang up on: the library reads the end of it twice, and raises at the
-    second time where nobody hears it but the log."""
+    """A tunnel request that the proxy may hang up on. The library reads the end of the stream twice, and the second
+    read raises an error that only reaches the log."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         with contextlib.suppress(EOFError):
             super().connection_lost(exc)
 
 
-client.HTTPProxyConnection = _Tunnel  # type: ignore[misc]  # it has no other way in
+client.HTTPProxyConnection = _Tunnel  # type: ignore[misc]  # the library has no option for it
 
 
 class WebSocketConnector:
@@ -96,7 +96,7 @@ class WebSocketConnector:
                 ping_interval=PING_INTERVAL_S,
                 ping_timeout=PING_TIMEOUT_S,
                 close_timeout=CLOSE_TIMEOUT_S,
-                compression=None,  # speech shrinks by a quarter, and costs five times as much to take in
+                compression=None,  # it would save a quarter of the bytes of speech, and cost five times the CPU time
                 logger=_logger,
                 create_connection=Connection,
                 **self._options,
@@ -188,7 +188,7 @@ class WebSocketTransport:
         except BaseException:
             self.abort()
             raise
-        if self._connection.transport.is_closing():  # broken before or by this write, of which the library says nothing
+        if self._connection.transport.is_closing():  # broken before or during the write: the library is silent
             raise self._end()
 
     async def close(self) -> None:
@@ -196,13 +196,13 @@ class WebSocketTransport:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._connection.close(NORMAL_CLOSURE)
         except (TimeoutError, OSError, WebSocketException):
-            self.abort()  # the other side does not answer, or does not read
+            self.abort()  # the other side does not answer or read
 
     def abort(self) -> None:
         self._connection.abort()
 
     def _end(self) -> Closed:
-        """What ended it, in the terms of the seam; a failure of our own making carries our reason."""
+        """What ended the connection, as `Closed`; if this side ended it, with our reason."""
         received, sent = self._connection.protocol.close_rcvd, self._connection.protocol.close_sent
         if received is not None:
             return Closed(received.code, received.reason)
