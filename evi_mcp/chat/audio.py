@@ -1,17 +1,17 @@
-"""EVI's voice in one chat: the chunks of its messages as they came, for whoever wants to listen.
+"""EVI's voice in one chat: the audio chunks of its messages, for those who want to listen.
 
-Kept as the base64 text of the frames, for hardly any of it is ever asked for. What is kept of a message is all that
-came of it; when there is no room, whole messages go, the oldest first.
+The chunks stay base64 text, because hardly any audio is ever asked for. A message is kept whole or not at all: when
+there is no room, whole messages are dropped, the oldest first.
 """
 
 from collections.abc import Callable, Iterator
 from enum import Enum
 
 MAX_DROPPED = 500
-"""Ids of dropped messages that are remembered, to tell so and to take in no more of them; the oldest is forgotten
-first, long after EVI has said its last word of it."""
+"""How many ids of dropped messages are remembered, to say that they were dropped and to ignore their later chunks. The
+oldest is forgotten first, long after its last chunk."""
 OVERHEAD = 500
-"""Characters that a chunk counts for besides its data, so that many small ones are bounded too."""
+"""The characters that each chunk counts in addition to its data, so that many small chunks are bounded too."""
 
 _MAX_INDEX = 2**31
 
@@ -19,16 +19,16 @@ _MAX_INDEX = 2**31
 class Loss(Enum):
     """Why nothing is kept of a message that had a voice."""
 
-    DROPPED = "dropped"  # to make room for newer ones
-    TOO_LONG = "too long"  # for all the room there is
+    DROPPED = "dropped"  # to make room for newer messages
+    TOO_LONG = "too long"  # longer than the whole buffer
 
 
 class AudioStore:
     """The newest voices of one chat.
 
     Args:
-        most: In characters of base64 and overhead; 0 keeps none.
-        on_size: Told by how many bytes more, or fewer, are kept.
+        most: The most characters of base64 and overhead; 0 keeps none.
+        on_size: Called with each change of the kept size, in bytes.
     """
 
     def __init__(self, most: int, on_size: Callable[[int], None] = lambda _: None) -> None:
@@ -43,10 +43,10 @@ class AudioStore:
         return iter(self._voices)
 
     def keep(self, message_id: str | None, index: int | None, data: str | None) -> None:
-        """Takes in a chunk. One whose index is known already is ignored; so is one that no message could claim.
+        """Keeps a chunk. Ignores one without a message id, one with a known index, and one of a dropped message.
 
         Args:
-            index: Its place in the message, from 0; `None`, or an absurd one, puts it last.
+            index: Its place in the message, from 0; without a usable index it goes to the end.
             data: Base64, which is not checked here.
         """
         if not self.most or message_id is None or message_id in self._lost:
@@ -56,7 +56,7 @@ class AudioStore:
             index = max(voice.chunks, default=-1) + 1
         if index in voice.chunks:
             return
-        # Other characters take up to four bytes each, and are no base64 anyway.
+        # Other text is no base64, and could take four bytes a character.
         voice.chunks[index] = data if data is not None and data.isascii() else ""
         grown = OVERHEAD + len(voice.chunks[index])
         voice.size += grown
@@ -68,16 +68,16 @@ class AudioStore:
             self.drop()
 
     def chunks(self, message_id: str) -> list[tuple[int, str]] | None:
-        """What came of a message so far, as (index, base64) in the order of the indices; `None` if nothing is kept."""
+        """The chunks of a message so far, as (index, base64) in the order of the indices; `None` if none is kept."""
         voice = self._voices.get(message_id)
         return None if voice is None else sorted(voice.chunks.items())
 
     def loss(self, message_id: str) -> Loss | None:
-        """What became of a message of which nothing is kept; `None` if nothing ever came, or it is long forgotten."""
+        """Why no audio of a message is kept; `None` if none ever came, or its loss is no longer remembered."""
         return self._lost.get(message_id)
 
     def drop(self) -> bool:
-        """Gives up the oldest message; whether there was one."""
+        """Drops the oldest message. Returns whether there was one."""
         if not self._voices:
             return False
         self._drop(next(iter(self._voices)), Loss.DROPPED)
@@ -87,7 +87,7 @@ class AudioStore:
         size = self._voices.pop(message_id).size
         self.size -= size
         self._on_size(-size)
-        self._lost[message_id] = why  # what comes later of it is not kept: it would be no whole message
+        self._lost[message_id] = why  # its later chunks are ignored: the message would not be whole
         if len(self._lost) > MAX_DROPPED:
             del self._lost[next(iter(self._lost))]
 

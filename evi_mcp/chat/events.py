@@ -1,8 +1,7 @@
 """One event of the log: a received message, a change of state, or what somebody did.
 
-The fields are those of docs/contract.md, section 4, and mean the same in every view. An event never changes: what comes
-later about it (the expression of its voice, the end of a tool call) is a fact of its own and is joined when it is
-shown.
+The fields are those of docs/contract.md, section 4, and mean the same in every view. An event never changes. What comes
+later about it (the expression of its voice, the end of a tool call) is stored separately, and joined when it is shown.
 """
 
 import json
@@ -21,27 +20,27 @@ CHAT_METADATA = "chat_metadata"
 COMMAND = "command"
 PROTOCOL_FAULT = "protocol_fault"
 HISTORY_TRUNCATED = "history_truncated"
-"""Says that something of the history is not known; of a hub's, not of EVI's."""
+"""Says that part of the history is missing. A hub's type, not EVI's."""
 OURS = frozenset({CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 """The types that are this server's own."""
 KNOWN = frozenset({*KNOWN_TYPES, *OURS})
 SPEECH = frozenset({"user_message", "assistant_message", "audio_output", "user_interruption"})
-"""Types that say that somebody is speaking."""
+"""Types that show that somebody is speaking."""
 HIDDEN_TYPES = frozenset({"audio_output", "assistant_prosody"})
 
 EVENT_BYTES = 400
-"""What an event takes besides its texts, its ids and names included, roughly."""
+"""The bytes that an event takes in addition to its texts, roughly; includes its ids and names."""
 SCORE_BYTES = 8
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """An event; fields that do not apply are `None`.
 
-    `seq` grows over all chats, with holes; 0 is an event that the ledger has not numbered yet. `at` is when it reached
-    us (Unix seconds). `scores` are those that came with the message; the voice of an assistant's message comes as an
-    event of its own (`ChatRecord.scores_of`). `by` is who gave a command: the name that a client claims, or in our
-    words what this server does by itself, if `by_kind` is `server`. `left_out` counts the characters by which a copy of
-    an event was cut to fit a page, `count` the events of an unknown type that this one, the newest of them, stands for.
+    `seq` grows over all chats, with holes; it is 0 until the ledger has numbered the event. `at` is when it reached us
+    (Unix seconds). `scores` are those that came with the message; the scores of an assistant's voice come as an event
+    of their own (`ChatRecord.scores_of`). `by` is who gave a command: the name that a client claims, or, if `by_kind`
+    is `server`, our own words. `left_out` is the number of characters that were cut from a copy to fit a page. `count`
+    is the number of events of an unknown type that this one, the newest of them, stands for.
     """
 
     seq: int = 0
@@ -85,18 +84,18 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
 
     @property
     def hidden(self) -> bool:
-        """Whether it is left out of a page unless asked for: audio, late prosody, interim transcripts."""
+        """Whether a page leaves it out unless asked for it: audio, late prosody, interim transcripts."""
         return self.type in HIDDEN_TYPES or bool(self.interim)
 
     @property
     def minor(self) -> bool:
-        """Whether it goes before speech, tool calls and commands do when there is no room: what is hidden, frames that
-        could not be read, and types that nobody knows."""
+        """Whether a full log drops it before speech, tool calls and commands: hidden events, unreadable frames and
+        unknown types."""
         return self.hidden or self.type == PROTOCOL_FAULT or self.type not in KNOWN
 
     @property
     def size(self) -> int:
-        """How many bytes it holds on to, its texts in UTF-8."""
+        """How many bytes the event takes, its texts in UTF-8."""
         size = EVENT_BYTES
         for text in _texts(self):
             if text:
@@ -110,7 +109,7 @@ _texts = attrgetter("text", "asked_text", "message_id", "parameters", "content",
 
 
 def payload_of(event: Event) -> Mapping[str, Any]:
-    """The fields of a message of a type that no schema names; none of one that was too long to be kept whole."""
+    """The fields of a message of an unknown type; empty if the message was too long to be kept whole."""
     try:
         found = json.loads(event.content or "")
     except (ValueError, RecursionError):
@@ -119,8 +118,7 @@ def payload_of(event: Event) -> Mapping[str, Any]:
 
 
 class Draft(msgspec.Struct, frozen=True, gc=False):
-    """An event that is yet to be numbered, and the identity to be kept with it; `None` if it has none, or none is
-    kept."""
+    """An event without a number yet, and the identity to keep with it; `None` if it has none, or none is kept."""
 
     event: Event
     identity: Entry | None = None

@@ -1,4 +1,4 @@
-"""What a received message says, as the fields of an event: long texts cut, ids and names bounded."""
+"""Turns a received message into the fields of an event, with long texts cut, and ids and names bounded."""
 
 import json
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _EVIS = frozenset(SCORE_NAMES)
 
 
 def facts_of(message: Message) -> dict[str, Any]:
-    """The fields of an `Event` that a message gives, besides `seq`, `chat_id`, `at` and `replayed`."""
+    """The fields of the message's `Event`, without `seq`, `chat_id`, `at` and `replayed`."""
     facts: dict[str, Any] = {"type": cut_name(message.type)}
     match message:
         case UserMessage():
@@ -139,7 +139,7 @@ def _timed(message: UserMessage) -> dict[str, Any]:
 
 
 def _scores(models: Inference | None) -> Mapping[str, float] | None:
-    """The scores; packed, which nobody searches for secrets, if all have EVI's own names."""
+    """The scores. If all have EVI's own names they are packed, and not searched for secrets."""
     if models is None or models.prosody is None or not models.prosody.scores:
         return None
     scores: dict[str, float] = models.prosody.scores

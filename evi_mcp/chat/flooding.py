@@ -1,9 +1,8 @@
-"""Types that nobody knows, when they come often or are bulky: counted, and the newest of each is kept.
+"""Limits the rate of events of unknown types: it counts those beyond the limit, and keeps the newest of each type.
 
-A service may send a new type a hundred times a second (levels of a microphone, say). As events of their own they would
-wake every wait and push speech out of the log. So each chat has an allowance for unknown types, in number and in bytes,
-that fills up again; what goes beyond is held back, and the newest of each type is logged, with the count, as soon as
-the allowance has room again.
+A service may send a new type a hundred times a second (levels of a microphone, say). If each became an event, they
+would wake every wait and push speech out of the log. So each chat has a rate limit for unknown types, in number and in
+bytes. Events beyond it are held back; as soon as the limit allows, the newest of each type is logged, with the count.
 """
 
 import msgspec
@@ -11,16 +10,16 @@ import msgspec
 from evi_mcp.chat.events import Event
 
 BURST, PER_S = 20.0, 2.0
-"""Events of unknown types that are logged at once, and how many more each second."""
+"""How many events of unknown types are logged at once, and how many more each second."""
 BURST_BYTES, BYTES_PER_S = 256 * 1024.0, 8 * 1024.0
 """The same in bytes."""
 MAX_TYPES = 50
-"""Types held back at once; more are counted as one of them."""
+"""How many types are held back separately; all others count as the one type `OTHERS`."""
 OTHERS = "other types"
 
 
 class UnknownTypes:
-    """The allowance of one chat, and what is held back."""
+    """The rate limit of one chat, and the events that are held back."""
 
     def __init__(self) -> None:
         self._events, self._bytes = BURST, BURST_BYTES
@@ -28,11 +27,11 @@ class UnknownTypes:
         self._held: dict[str, Event] = {}
 
     def admit(self, event: Event, elapsed: float) -> list[Event]:
-        """The events to log now that this one has come; none if it is held back.
+        """Takes in an event, and returns the events to log now; none if it is held back.
 
         Args:
-            event: Of a type that nobody knows.
-            elapsed: Seconds of `Clock.elapsed`.
+            event: An event of an unknown type.
+            elapsed: The time, in seconds of `Clock.elapsed`.
         """
         self._refill(elapsed)
         held = self._held.pop(event.type, None)
@@ -45,7 +44,7 @@ class UnknownTypes:
         return self.release(elapsed)
 
     def release(self, elapsed: float) -> list[Event]:
-        """What was held back and has room now, oldest type first."""
+        """The held-back events that the limit allows now, oldest type first."""
         if not self._held:
             return []
         self._refill(elapsed)

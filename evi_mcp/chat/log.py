@@ -1,8 +1,8 @@
 """The bounded log of one chat's events.
 
-Reading consumes nothing and costs the same wherever in the log it starts. When the log is full the oldest event goes,
-and whoever had not read it is told (`gap`). What is minor (audio, interim transcripts, late prosody, types that nobody
-knows) goes before what is not: a service that floods a chat with them must not push out what was said.
+Reading consumes nothing, and costs the same wherever in the log it starts. A full log drops its oldest event, and a
+reader who has not read it is told (`gap`). It drops minor events (audio, interim transcripts, late prosody, unknown
+types) before others: a service that floods a chat with them must not push out what was said.
 """
 
 from array import array
@@ -18,8 +18,8 @@ class EventLog:
 
     Args:
         max_events: The most events kept.
-        on_size: Told by how many bytes more, or fewer, are kept.
-        on_drop: Told of each event that is given up.
+        on_size: Called with each change of the kept size, in bytes.
+        on_drop: Called with each event that is dropped.
     """
 
     def __init__(
@@ -32,16 +32,16 @@ class EventLog:
         self._on_size, self._on_drop = on_size, on_drop
         self._major, self._minor = _Lane(), _Lane()
         self.size = 0
-        """Bytes that it holds."""
+        """The size of the kept events, in bytes."""
         self.appended = 0
         self.last: Event | None = None
-        """The newest event, be it still kept or not; `None` if there was none."""
+        """The newest event, even if it is no longer kept; `None` if there was none."""
         self.dropped_seq = 0
         """The `seq` of the newest event that was dropped; 0 if none was."""
         self.dropped_shown_seq = 0
-        """The same of events that are not hidden."""
+        """As `dropped_seq`, of events that are not hidden."""
         self.dropped_major_seq = 0
-        """The same of speech, tool calls, commands and the like."""
+        """As `dropped_seq`, of events that are not minor: speech, tool calls, commands and the like."""
 
     def __len__(self) -> int:
         return len(self._major) + len(self._minor)
@@ -60,7 +60,7 @@ class EventLog:
 
     @property
     def first(self) -> Event | None:
-        """The oldest event kept."""
+        """The oldest event that is kept; `None` if there is none."""
         return next(iter(self), None)
 
     def append(self, event: Event) -> None:
@@ -75,7 +75,7 @@ class EventLog:
             self.drop()
 
     def drop(self) -> bool:
-        """Gives up the oldest event, a minor one if there is any but the newest event; whether one could go."""
+        """Drops the oldest minor event, or else the oldest, but never the newest. Returns whether it dropped one."""
         keep = self.last_seq
         for lane in (self._minor, self._major):
             if len(lane) and lane.oldest.seq != keep:
@@ -89,7 +89,7 @@ class EventLog:
         return False
 
     def note_dropped(self, seq: int, *, hidden: bool = False, minor: bool = False) -> None:
-        """An event of this number is not here any more."""
+        """Records that the event of this number was dropped."""
         self.dropped_seq = max(self.dropped_seq, seq)
         if not hidden:
             self.dropped_shown_seq = max(self.dropped_shown_seq, seq)
@@ -102,7 +102,7 @@ class EventLog:
         return event is not None and event.seq == seq
 
     def after(self, seq: int) -> Iterator[Event]:
-        """The events after `seq`, oldest first. To be read before the next one is appended."""
+        """The events after `seq`, oldest first. Read them before the next event is appended."""
         major, minor = self._major.after(seq), self._minor.after(seq)
         if major is None or minor is None:
             return minor or major or iter(())
@@ -110,7 +110,7 @@ class EventLog:
 
 
 class _Lane:
-    """A queue of events with their sizes as they were when they came; cut when half of it is dropped."""
+    """A queue of events with their sizes; its memory is freed whenever half of it has been dropped."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
@@ -128,14 +128,14 @@ class _Lane:
         return self._events[self._start]
 
     def append(self, event: Event) -> int:
-        """Adds an event; its size."""
+        """Adds an event. Returns its size."""
         size = event.size
         self._events.append(event)
         self._sizes.append(size)
         return size
 
     def pop(self) -> tuple[Event, int]:
-        """Takes the oldest event out; it and its size."""
+        """Removes the oldest event. Returns it and its size."""
         event, size = self._events[self._start], self._sizes[self._start]
         self._start += 1
         if self._start > 64 and self._start * 2 > len(self._events):

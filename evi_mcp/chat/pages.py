@@ -1,4 +1,4 @@
-"""Pages: what a reader of one or many chats gets at once, and where to go on."""
+"""Pages: the events that a reader of one or many chats gets at once, and where the next page starts."""
 
 import heapq
 from collections import Counter
@@ -12,11 +12,11 @@ from evi_mcp.chat.events import Event
 from evi_mcp.chat.log import EventLog
 
 MAX_SCANNED = 20_000
-"""Events looked at for one page, shown or not: a page must not hold up everybody else."""
+"""The most events that are looked at for one page, shown or not: a page must not block other tasks."""
 
 
 class GapReason(StrEnum):
-    """Why a page does not begin where its reader stood."""
+    """Why a page may lack events after its reader's cursor."""
 
     EXPIRED = "expired"  # events after the cursor were dropped, since there was no room
     RESTARTED = "restarted"  # the cursor is another process's
@@ -25,7 +25,7 @@ class GapReason(StrEnum):
 
 
 class Gap(NamedTuple):
-    """`oldest_seq` is the oldest event that could be read; `None` if there is none yet."""
+    """Events that a reader missed. `oldest_seq` is the oldest event that can be read; `None` if there is none yet."""
 
     reason: GapReason
     oldest_seq: int | None
@@ -42,7 +42,7 @@ class Filter(NamedTuple):
 
 
 class Readable(Protocol):
-    """What is read of a chat; a `ChatRecord`."""
+    """The part of a chat that pages are read from; a `ChatRecord`."""
 
     @property
     def chat_id(self) -> str: ...
@@ -61,9 +61,9 @@ class Start(NamedTuple):
     """Where a reader goes on.
 
     Args:
-        after: After which event, by chat id.
-        upto: The newest number there is: where a reader stands who has read all.
-        restarted: The reader's place was of another process.
+        after: Gives for each chat the number of the event after which the reader goes on.
+        upto: The newest number: the place of a reader who has read everything.
+        restarted: Whether the reader's cursor comes from another process.
     """
 
     after: Callable[[Readable], int]
@@ -95,7 +95,7 @@ def read_page(
 
     Args:
         limit: The most events on it.
-        max_chars: The most characters of text on it. An event that is larger alone still comes, alone.
+        max_chars: The most characters of text on it. A larger event comes on a page of its own.
         length: How many characters an event takes in the text.
     """
     places = [(chat, start.after(chat)) for chat in chats]

@@ -1,8 +1,8 @@
-"""From frames to drafts: what a connection brings, less what is known, with secrets masked.
+"""Turns the frames of a connection into drafts: without events that are known, and with secrets masked.
 
-This is the side of a chat that only whoever holds its connection has: which events are new (`History`), and where the
-chat stands (`Lifecycle`). What is known of the chat is folded from the events once they are numbered (`ChatRecord`).
-It does no I/O and never awaits.
+Only the process that holds the connection has this part of a chat: which events are new (`History`), and the state of
+the chat (`Lifecycle`). `ChatRecord` holds what is known of the chat; it folds the events once they are numbered. This
+module does no I/O and never awaits.
 """
 
 from typing import Any
@@ -33,7 +33,7 @@ class Voice(msgspec.Struct, frozen=True, gc=False):
 
 
 class Read(msgspec.Struct, frozen=True, gc=False):
-    """What a frame brought: drafts of events, none if it is known; and a chunk of voice, if it is one."""
+    """What a frame brought: drafts of new events, and a chunk of voice if the frame holds one."""
 
     drafts: list[Draft]
     voice: Voice | None = None
@@ -43,9 +43,9 @@ class ChatReader:
     """Reads the frames of one chat, over all of its connections.
 
     Args:
-        chat_id: Whose frames they are.
-        mask: Takes secrets out of what is read.
-        salt: Of the identities (`Identities`).
+        chat_id: The chat of the frames.
+        mask: Removes secrets from what is read.
+        salt: The salt of `Identities`.
         keep_identities: Whether drafts come with the identities of their events.
     """
 
@@ -61,16 +61,16 @@ class ChatReader:
         self._unknown = UnknownTypes()
 
     def read(self, frame: str | bytes | Message | FastMessage, moment: Moment) -> Read:
-        """Takes in a frame, or what was read of it already."""
+        """Takes in a frame, or the message that was already read from it."""
         message = frame if isinstance(frame, FastMessage) else read(frame, self.mask)
         if isinstance(message, FastMessage):
             return self._take_in(message, moment)
-        # What was read already was masked as well, where that holds nobody up.
+        # A message that was read already, in a thread, was masked there as well.
         masked = message if message is frame else message.masked(self.mask)
         return self._take_in_other(message, masked, moment)
 
     def changed(self, change: Change | None, moment: Moment) -> list[Draft]:
-        """The draft of a change of state, if there was one; after what was held back."""
+        """The draft of a change of state, if there was one, after the drafts of events that were held back."""
         if change is None:
             return []
         event = self._event(moment, type=CHAT_STATE, state=change.state.value, reason=self.mask(change.reason))
@@ -89,8 +89,8 @@ class ChatReader:
         return Read([self._draft(event)], Voice(event.message_id, message.number, message.data, bool(event.replayed)))
 
     def _take_in_other(self, decoded: Message, message: Message, moment: Moment) -> Read:
-        """Takes in a message, as it was decoded and as it is kept: masked before anything of it is cut, for half a
-        secret would not be known for one."""
+        """Takes in a message, as decoded and as masked. It is masked before it is cut: half a secret would not be
+        recognised."""
         identity = self._identities.of(decoded)  # two ids may look alike once they are masked
         if not self.history.is_new(identity if decoded.type == message.type else identity._replace(type=message.type)):
             return Read([])

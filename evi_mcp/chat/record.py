@@ -1,7 +1,7 @@
-"""Everything known of one chat, folded from its numbered events: the log, the turns, the tool calls, where it stands.
+"""Everything known of one chat, folded from its numbered events: the log, the turns, the tool calls, the state.
 
-Whoever folds the same events knows the same. It does no I/O and never awaits, so whoever looks at it sees it whole.
-Times are `Moment`s: silences and waiting are reckoned by a clock that nobody can set back.
+The same events always give the same record. It does no I/O and never awaits, so nobody sees it half-changed. Silences
+and waiting are measured by a clock that nobody can set back.
 """
 
 import json
@@ -32,7 +32,7 @@ class ChatRecord:
     """What this server knows of one chat.
 
     Args:
-        chat_id: Whose record it is.
+        chat_id: The chat of the record.
         max_events: The most events kept.
         moment: When the chat was attached.
         max_audio: The most characters of audio kept; 0 keeps none.
@@ -56,21 +56,21 @@ class ChatRecord:
         """The types of the commands that it takes; `None` for all."""
         self.state = State.CONNECTING
         self.reason: str | None = None
-        """Why it is in this state, in our own words; what a service said stands in quotes in it."""
+        """Why it is in this state, in our own words, with the service's words in quotes."""
         self.was_live = False
         self.over_seq: int | None = None
-        """The `chat_state` event with which the chat was over; `None` while it is not."""
+        """The `seq` of the `chat_state` event that ended the chat; `None` while the chat is not over."""
         self.catching_up = True
-        """Whether what arrives may still be history: nothing that depends on what was said is decided then."""
+        """Whether what arrives may still be history. Meanwhile nothing that depends on what was said is decided."""
         self.history_seq: int | None = None
-        """The last event of the history that there was before the attach; `None` until all of it has come. Nothing up
-        to it wakes anybody: it is the past."""
+        """The `seq` of the last event of the history before the attach; `None` until all of it has come. Events up to
+        it wake nobody: they are the past."""
         self.pause = Pause()
         self.reconnects = 0
         self.last_event_at: float | None = None
         self.spoke_at = moment.elapsed
-        """When either side was last heard, be it in part; until then, when the chat was attached. While EVI's voice is
-        heard, when that will end. In seconds of `Clock.elapsed`."""
+        """When either side was last heard, in seconds of `Clock.elapsed`. At first the time of the attach; while EVI's
+        voice is playing, the time when it will end."""
         self._voice_ends = moment.elapsed
         self._share = (memory or Memory()).share(self._shed)
         self.log = EventLog(max_events, self._share.add, self._dropped)
@@ -80,7 +80,7 @@ class ChatRecord:
 
     @property
     def over(self) -> bool:
-        """Whether the chat is ended or failed; nothing leaves these states."""
+        """Whether the chat is ended or failed."""
         return self.state in OVER
 
     @property
@@ -100,22 +100,22 @@ class ChatRecord:
 
     @property
     def kept_bytes(self) -> int:
-        """How much is kept of it."""
+        """How much is kept of the chat, in bytes."""
         return self._share.kept
 
     def scores_of(self, event: Event) -> Mapping[str, float] | None:
-        """The expression of a message of the log, as far as it has come; `None` if there is none."""
+        """The expression of a message of the log; `None` if it has none, or none has come yet."""
         return self.turns.scores_of(event)
 
     def is_news(self, event: Event) -> bool:
-        """Whether an event of the log is more than the past. Of what is said in a chat that is catching up nobody
-        knows; changes of state and commands are always news."""
+        """Whether an event of the log happened after the attach. While the chat is catching up nobody knows that of
+        what is said; changes of state and commands are always news."""
         if event.type in (CHAT_STATE, COMMAND):
             return True
         return not self.catching_up and self.history_seq is not None and event.seq > self.history_seq
 
     def caught_up(self) -> None:
-        """All that was said before has come: what comes from here on happens now."""
+        """The replay has ended: what comes from here on happens now."""
         self.catching_up = False
         if self.history_seq is None:
             self.history_seq = self.log.last_seq
@@ -128,7 +128,7 @@ class ChatRecord:
         """
         self.log.append(event)
         if event.type == CHAT_STATE:
-            self._stands(event)
+            self._take_state(event)
         elif event.type != COMMAND:
             self.last_event_at = event.at
         if event.type == CHAT_METADATA:
@@ -139,13 +139,13 @@ class ChatRecord:
         if event.type in SPEECH:
             self.spoke_at = max(elapsed, self._voice_ends)
         if event.type == "user_interruption":
-            self.spoke_at = self._voice_ends = elapsed  # what was not heard yet will not be
+            self.spoke_at = self._voice_ends = elapsed  # the rest of EVI's voice is not played
         self.turns.see(event)
         self.tool_calls.see(event, elapsed)
         self._share.settle()
 
     def hear(self, message_id: str | None, index: int | None, data: str | None, elapsed: float, *, live: bool) -> None:
-        """Takes in a chunk of EVI's voice. It comes faster than it is heard: while it is, the chat is not silent."""
+        """Takes in a chunk of EVI's voice. It arrives faster than it plays; while it plays, the chat is not silent."""
         if live:
             self._voice_ends = max(self._voice_ends, elapsed) + len(data or "") / AUDIO_CHARS_PER_S
             self.spoke_at = self._voice_ends
@@ -153,17 +153,17 @@ class ChatRecord:
         self._share.settle()
 
     def forget(self) -> None:
-        """Nothing of it is kept any more."""
+        """Stops counting the record against the memory budget; nobody keeps it any more."""
         self._share.close()
 
-    def _stands(self, event: Event) -> None:
+    def _take_state(self, event: Event) -> None:
         assert event.state is not None
         self.state, self.reason = State(event.state), event.reason
         self.was_live = self.was_live or self.state is State.LIVE
         self.over_seq = event.seq if self.over else None
 
     def _shed(self) -> bool:
-        """Gives up the oldest of what takes most."""
+        """Drops the oldest of what takes most memory. Returns whether it dropped anything."""
         buffers: list[_Buffer] = [self.audio, self.log, self.turns, self.tool_calls]
         kept = sorted(buffers, key=lambda buffer: -buffer.size)
         return any(buffer.drop() for buffer in kept)

@@ -1,11 +1,10 @@
-"""The tool calls of a chat: who was asked what, and who answered.
+"""The tool calls of a chat: what was asked, and who answered.
 
-What EVI documents leaves room for doubt (who may answer, what is mirrored to whom), so this notes how it knows: an
-answer of our own, an answer seen from somebody else, or an assistant that went on. A call is known by its place in the
-log, the number of its event: ids are the LLM provider's, and some providers use one again. Where an id names several
-calls, the newest that is open is meant.
+EVI's documentation does not say who may answer, or who is shown an answer. So this records how it knows of an answer:
+it was our own, it was seen from somebody else, or the assistant went on. The number of its event identifies a call: ids
+come from the LLM provider, and some providers reuse them. An id of several calls means the newest open one.
 
-Times are seconds of a clock that nobody can set (`Clock.elapsed`), but for `closed_at`, which is for showing.
+Times are seconds of `Clock.elapsed`, except `closed_at`, which is for showing.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,13 +17,13 @@ from evi_mcp.chat.memory import size_of
 from evi_mcp.protocol.lifecycle import DETACHED, State
 
 MAX_TOOL_CALLS = 1000
-"""Calls kept for each chat; the oldest closed one goes first, then the oldest."""
+"""The most calls kept for each chat. Beyond, the oldest closed call is dropped, or else the oldest."""
 
 
 class Answerer(NamedTuple):
-    """Who answered a call. `kind` is that of a caller of this server (`agent`, `person`, `server`), and `name` the name
-    that it claims; or `other`, for what was seen in the chat, and `name` is in our words. `perhaps`: nobody knows
-    whether the answer arrived."""
+    """Who answered a call. For a caller of this server, `kind` is its kind (`agent`, `person`, `server`) and `name` the
+    name that it claims. For anybody else `kind` is `other`, and `name` is in our words. `perhaps`: nobody knows whether
+    the answer arrived."""
 
     name: str
     kind: str = "other"
@@ -58,8 +57,8 @@ class TrackedCall:
     `answered_by` is, unless an answer may have been lost. `asked_at` and `ended_at` are when its beginning and its end
     reached us; `unseen_end`: that came with a history, so that nobody knows when it was.
 
-    `evi_spoke_since`: EVI has said something since that is no quick reply, so that it may have its answer.
-    `sent`: the answer of ours that the service may still show to us, as its type and text.
+    `evi_spoke_since`: EVI has said something since the call, other than a quick reply, so it may have its answer.
+    `sent`: type and text of our own answer, which the service may still show to us.
     """
 
     number: int
@@ -82,7 +81,7 @@ class TrackedCall:
 
     @property
     def size(self) -> int:
-        """Bytes that it counts for."""
+        """The bytes that the call counts."""
         return EVENT_BYTES + size_of(self.parameters or "")
 
     def waiting_s(self, elapsed: float) -> float | None:
@@ -111,7 +110,7 @@ class TrackedCall:
             self.ended_at, self.unseen_end = None, False
 
     def reopen(self) -> None:
-        """Takes back an answer of which nobody knows whether it arrived."""
+        """Opens the call again, because nobody knows whether its answer arrived."""
         if self.answered_by is not None:
             self.answered_by = self.answered_by._replace(perhaps=True)
         self.status, self.closed_at = Status.PENDING, None
@@ -122,13 +121,13 @@ class ToolCalls:
     """All tool calls of one chat, in the order in which they were asked.
 
     Args:
-        on_size: Told by how many bytes more, or fewer, are kept.
+        on_size: Called with each change of the kept size, in bytes.
     """
 
     def __init__(self, on_size: Callable[[int], None] = lambda _: None) -> None:
         self._on_size = on_size
         self.size = 0
-        """Bytes that they hold."""
+        """The size of the kept calls, in bytes."""
         self._calls: dict[int, TrackedCall] = {}
         self._by_id: dict[str, list[int]] = {}
         self._seen = True  # whether the chat is live, so that what happens in it is seen when it does
@@ -142,11 +141,11 @@ class ToolCalls:
         return self._calls.get(number)
 
     def named(self, tool_call_id: str) -> list[TrackedCall]:
-        """The calls of this id, oldest first."""
+        """The calls with this id, oldest first."""
         return [self._calls[number] for number in self._by_id.get(tool_call_id, ())]
 
     def get(self, tool_call_id: str) -> TrackedCall | None:
-        """The call that this id means: the newest that is open, else the newest; `None` if there is none."""
+        """The call that this id means: the newest open one, else the newest; `None` if there is none."""
         calls = self.named(tool_call_id)
         open_ones = [call for call in calls if call.status in OPEN]
         return next(reversed(open_ones or calls), None)
@@ -159,13 +158,13 @@ class ToolCalls:
         return sorted(self._pending.values(), key=lambda call: call.number)
 
     def reopen(self, call: TrackedCall) -> None:
-        """As `TrackedCall.reopen`, for a call that was one of these."""
+        """As `TrackedCall.reopen`; a call that is still kept becomes pending again."""
         call.reopen()
         if call.number in self._calls:
             self._pending[call.number] = call
 
     def drop(self) -> bool:
-        """Gives up the oldest closed call, or the oldest; whether there was one but the newest."""
+        """Drops the oldest closed call, or else the oldest, but never the newest. Returns whether it dropped one."""
         if len(self._calls) < 2:
             return False
         newest = next(reversed(self._calls))
@@ -197,18 +196,18 @@ class ToolCalls:
             case "assistant_message" if not event.from_text and not event.quick:
                 self._evi_spoke(event, elapsed)
             case "assistant_end":
-                # One message after the call may be a late one of before it. With a whole turn EVI has gone on: answered
-                # by somebody, or without an answer. Nobody waits for one any more, but who knows better may give it.
+                # A message after the call may belong to the time before it. But a whole turn shows that EVI has gone
+                # on, with somebody's answer or without one. No answer is needed any more, but one is still accepted.
                 for call in self.pending():
                     if call.evi_spoke_since:
                         call.status = Status.SUPERSEDED
 
     def _evi_spoke(self, event: Event, elapsed: float) -> None:
-        """The answers of others may be shown to nobody, but EVI goes on only after one."""
+        """EVI may hide the answers of others, but it goes on only after an answer."""
         for call in self.pending():
             call.evi_spoke_since = True
             if event.replayed and call.replayed and call.user_spoke_since:
-                call.status = Status.SUPERSEDED  # perhaps answered, perhaps dropped: who asks may answer
+                call.status = Status.SUPERSEDED  # perhaps answered, perhaps dropped: an answer is still accepted
             elif event.replayed and call.replayed:
                 call.close(Status.ANSWERED, BEFORE_ATTACHING, at=event.at, elapsed=elapsed, unseen=True)
 
@@ -226,7 +225,7 @@ class ToolCalls:
     def _asked(self, event: Event, elapsed: float) -> None:
         if event.tool_call_id is None:
             return
-        # EVI drops a call without a word when the user moves on, and asks anew under another id.
+        # When the user moves on, EVI drops a call silently, and asks again under another id.
         for call in self.pending():
             if call.user_spoke_since:
                 call.status = Status.SUPERSEDED
@@ -262,7 +261,7 @@ class ToolCalls:
         call.close(status, by, at=event.at, elapsed=elapsed, unseen=bool(event.replayed))
 
     def _is_shown_back(self, event: Event) -> bool:
-        """Whether this is an answer of ours that comes back, which must not close a later call of the same id."""
+        """Whether this is our own answer coming back, which must not close a later call with the same id."""
         for call in self.named(event.tool_call_id or ""):
             if call.sent == answer_key(event.type, event.content):
                 call.sent = None
@@ -271,5 +270,5 @@ class ToolCalls:
 
 
 def answer_key(kind: str, content: str | None) -> tuple[str, str]:
-    """What tells an answer from another one; the log keeps very long texts in part only."""
+    """A key that tells answers apart. It uses the beginning of the text: the log keeps only part of a very long one."""
     return kind, (content or "")[:1000]

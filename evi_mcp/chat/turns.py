@@ -1,4 +1,4 @@
-"""Turns: what one side said until the other spoke or the turn was closed."""
+"""Turns: what one side said until the other side spoke or the turn was closed."""
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
@@ -12,21 +12,23 @@ MAX_TURNS = 2000
 MAX_TURN_TEXT = 64 * 1024
 """The longest text of one turn that is kept, in characters."""
 MAX_AWAITING_PROSODY = 100
-"""Messages whose prosody may still come, and prosody whose message may; the oldest is given up first."""
+"""The most messages that wait for their prosody, and the most prosody that waits for its message; the oldest goes
+first."""
 TURN_BYTES = 300
-"""What a turn takes besides its text and scores, roughly."""
+"""The bytes that a turn takes in addition to its text and scores, roughly."""
 MAX_SCORE_NAMES = 200
-"""Names of scores that are known of one side; EVI has 48."""
-MAX_UNADDED = 32
-"""Utterances of a turn whose scores are kept as they are, for the log has them too; of more there are sums."""
+"""The most names of scores that are remembered of one side; EVI has 48."""
+MAX_UNSUMMED = 32
+"""The most utterances of a turn whose scores are kept one by one, which shares them with the log; then they are summed
+up."""
 
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One side's turn; `begin_ms` is EVI's time of its first utterance, `at` when that reached us.
+    """One side's turn; `begin_ms` is EVI's time of its first utterance, `at` is when that utterance reached us.
 
-    `number` counts the turns of the chat from 0; `changed_seq` is the event that added to it last; `replayed`: it came
-    with the history.
+    `number` counts the turns of the chat from 0; `changed_seq` is the `seq` of the event that last added to it;
+    `replayed`: it came with the history.
     """
 
     number: int
@@ -38,40 +40,40 @@ class Turn:
     closed: bool = False
     replayed: bool = False
     awaiting: int = 0
-    """Utterances whose expression may still come."""
+    """How many utterances may still get their expression."""
     changed_seq: int = 0
     text: str = ""
     """All that was said in it."""
     size: int = TURN_BYTES
-    """Bytes that it counts for."""
+    """The bytes that the turn counts."""
     _scored: int = 0
-    _unadded: tuple[Mapping[str, float], ...] = ()
-    _sums: Mapping[str, float] | None = None  # of those that are no longer kept as they are
+    _unsummed: tuple[Mapping[str, float], ...] = ()
+    _sums: Mapping[str, float] | None = None  # of the utterances that are no longer in `_unsummed`
 
     @property
     def scores(self) -> dict[str, float]:
         """The mean of each score over the utterances that have any; empty if none has."""
-        return {name: total / self._scored for name, total in self._added().items()}
+        return {name: total / self._scored for name, total in self._totals().items()}
 
     @property
     def has_scores(self) -> bool:
-        """Whether there is any expression in it; typed turns have none."""
+        """Whether the turn has any expression; typed turns have none."""
         return self._scored > 0
 
     @property
     def has_voice(self) -> bool:
-        """Whether there is or will be any expression in it."""
+        """Whether the turn has any expression, or may still get some."""
         return self._scored > 0 or self.awaiting > 0
 
     def mean(self, score: str) -> float:
         """The mean of one score over the utterances; 0 if there is none."""
         total = sum(
-            (scores.get(score, 0.0) for scores in self._unadded), self._sums.get(score, 0.0) if self._sums else 0.0
+            (scores.get(score, 0.0) for scores in self._unsummed), self._sums.get(score, 0.0) if self._sums else 0.0
         )
         return total / self._scored if self._scored else 0.0
 
     def say(self, text: str, seq: int) -> int:
-        """Adds an utterance; how many bytes more it counts for."""
+        """Adds an utterance. Returns by how many bytes the turn has grown."""
         self.changed_seq = seq
         if len(self.text) >= MAX_TURN_TEXT:
             return 0
@@ -84,35 +86,35 @@ class Turn:
         """Adds the expression of an utterance."""
         self.changed_seq = seq
         self._scored += 1
-        self._unadded += (scores,)
-        if len(self._unadded) > MAX_UNADDED:
-            self._sums, self._unadded = Scores(self._added()), ()
+        self._unsummed += (scores,)
+        if len(self._unsummed) > MAX_UNSUMMED:
+            self._sums, self._unsummed = Scores(self._totals()), ()
 
-    def _added(self) -> dict[str, float]:
+    def _totals(self) -> dict[str, float]:
         sums = dict(self._sums or {})
-        for scores in self._unadded:
+        for scores in self._unsummed:
             for name, score in scores.items():
                 sums[name] = sums.get(name, 0.0) + score
         return sums
 
 
 class Turns:
-    """The last `MAX_TURNS` turns of a chat, oldest first, and the voices of EVI's messages.
+    """The last `MAX_TURNS` turns of a chat, oldest first, and the scores of EVI's messages.
 
     Args:
-        on_size: Told by how many bytes more, or fewer, are kept.
+        on_size: Called with each change of the kept size, in bytes.
     """
 
     def __init__(self, on_size: Callable[[int], None] = lambda _: None) -> None:
-        self._told = on_size
+        self._report_size = on_size
         self.size = 0
-        """Bytes that they hold."""
+        """The size of the kept turns and scores, in bytes."""
         self._turns: deque[Turn] = deque()
         self._awaiting_prosody: dict[str, tuple[int, Turn]] = {}  # by message id: the message's number, and its turn
-        self._early_prosody: dict[str, Mapping[str, float]] = {}  # by message id: it came before its message
+        self._early_prosody: dict[str, Mapping[str, float]] = {}  # by message id, if it came before its message
         self._late_scores: dict[int, Mapping[str, float]] = {}  # by the number of the message's event
-        self._names: dict[str, dict[str, str]] = {}  # by speaker, and by name in any case
-        self._known: defaultdict[str, set[str]] = defaultdict(set)  # the same as they came
+        self._names: dict[str, dict[str, str]] = {}  # by speaker and by the name in lower case
+        self._known: defaultdict[str, set[str]] = defaultdict(set)  # by speaker, the names as they came
         self._changed: Turn | None = None
         self._count = 0
 
@@ -121,23 +123,23 @@ class Turns:
 
     def _on_size(self, size: int) -> None:
         self.size += size
-        self._told(size)
+        self._report_size(size)
 
     @property
     def count(self) -> int:
-        """How many turns there have been, those no longer kept included."""
+        """How many turns there have been, including those no longer kept."""
         return self._count
 
     def changed_by(self, seq: int) -> Turn | None:
-        """The turn to which this event, the newest of the chat, has added something; `None` if to none."""
+        """The turn that this event, the newest of the chat, has added to; `None` if it has added to none."""
         return self._changed if self._changed is not None and self._changed.changed_seq == seq else None
 
     def voiced(self, speaker: str) -> Iterator[Turn]:
-        """The turns of one side that have expression, or will have, newest first."""
+        """The turns of one side that have expression or may still get some, newest first."""
         return (turn for turn in reversed(self._turns) if turn.speaker == speaker and turn.has_voice)
 
     def score_name(self, speaker: str, score: str) -> str | None:
-        """A score of one side by its name in any case; `None` if there has never been one."""
+        """The spelling of a score's name that one side uses, ignoring case; `None` if it never had such a score."""
         return self._names.get(speaker, {}).get(score.strip().casefold())
 
     def first(self, speaker: str) -> Turn | None:
@@ -145,20 +147,20 @@ class Turns:
         return next((turn for turn in self._turns if turn.speaker == speaker), None)
 
     def last(self, count: int) -> list[Turn]:
-        """The newest `count` turns, oldest of them first."""
+        """The newest `count` turns, oldest first."""
         return list(self._turns)[-count:] if count > 0 else []
 
     def scores_of(self, event: Event) -> Mapping[str, float] | None:
-        """The expression of a message, be it in the message or in an event of its own; `None` if there is none yet."""
+        """The expression of a message, from the message or from a later event; `None` if there is none yet."""
         return event.scores or self._late_scores.get(event.seq)
 
     def forget(self, event: Event) -> None:
-        """The log has dropped an event."""
+        """Forgets the scores of an event that the log has dropped."""
         if (scores := self._late_scores.pop(event.seq, None)) is not None:
             self._on_size(-SCORE_BYTES * len(scores))
 
     def drop(self) -> bool:
-        """Gives up the oldest turn but the newest one; whether there was one."""
+        """Drops the oldest turn, but never the newest. Returns whether it dropped one."""
         if len(self._turns) < 2:
             return False
         self._on_size(-self._turns.popleft().size)
@@ -199,7 +201,8 @@ class Turns:
                 self._await_prosody(event.message_id, event.seq, turn)
 
     def _voice_came(self, event: Event, message_id: str) -> None:
-        """Joined by id: the message may have come long before, and on some services comes after."""
+        """Joins scores to their message by its id. The message may have come long before; on some services it comes
+        later."""
         if not event.scores:
             return
         found = self._awaiting_prosody.pop(message_id, None)
@@ -214,7 +217,7 @@ class Turns:
         self._changed = turn
 
     def _join(self, seq: int, turn: Turn, scores: Mapping[str, float], by: int) -> None:
-        """A message, by its number, has this expression; `by` is the event that says so."""
+        """Stores the scores of the message `seq`; `by` is the `seq` of the event that brought them."""
         self._score(turn, scores, by)
         self._late_scores[seq] = scores
         self._on_size(SCORE_BYTES * len(scores))
