@@ -73,8 +73,8 @@ class AssistantMessage(Message):
     """A sentence or chunk of EVI's turn; `id` is what its audio and prosody refer to.
 
     `from_text` means that it was given as `assistant_input`; `is_quick_response` marks the short
-    first reply of EVI 3. Only adapters send `asked_text` (a given line that the service may reword), `reworded` (whether
-    it did), `heard` (`none`, or `part` of it) and `late` (docs/services.md).
+    first reply of EVI 3. Only adapters send `asked_text` (a given line that the service may reword),
+    `reworded` (whether it did), `heard` (`none`, or `part` of it) and `late` (docs/services.md).
     """
 
     type: Literal["assistant_message"]

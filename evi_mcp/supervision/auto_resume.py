@@ -1,8 +1,8 @@
-"""The promise of a pause: EVI speaks again, whatever becomes of the socket, the chat's task or the clock.
+"""Ends pauses: lets EVI speak again, whatever happens to the socket, the chat's task or the clock.
 
-A resume that is due goes out on the socket if there is one, and by REST (`POST .../send`) if there is none: also for a
-chat that is `failed` here, or detached, as long as the process lives. It is tried until it was taken or the service
-knows no such chat any more. What could not be delivered is logged, is in the journal, and is said by `get_chat`.
+A due resume goes out on the socket if there is one, else by REST (`POST .../send`), even for a chat that has failed
+here or was detached, as long as the process lives. It is retried until the service takes it or no longer knows the
+chat. The log, the journal and `get_chat` say if it could not be delivered.
 """
 
 import logging
@@ -24,13 +24,13 @@ from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.wakeups import Bell
 
 WRITE_S = 2.0
-"""How long one try may take."""
+"""How long one attempt may take, in seconds."""
 
 _log = logging.getLogger(__name__)
 
 
 class AutoResume:
-    """Watches over the pauses of all chats, also of those that nobody follows any more."""
+    """Ends the pauses of all chats on time, also of those that nobody follows any more."""
 
     def __init__(self, clock: Clock, delays: Callable[[], Iterator[float]]) -> None:
         self._clock = clock
@@ -40,7 +40,7 @@ class AutoResume:
         self._delivering: dict[LiveChat, None] = {}
 
     def watch(self, chat: LiveChat) -> None:
-        """A pause of this chat has begun or ended."""
+        """Call it when a pause of this chat has begun or ended."""
         if chat.record.pause.promised:
             self._paused[chat] = None
         else:
@@ -48,8 +48,8 @@ class AutoResume:
         self._bell.ring()
 
     def hand_over(self, chat: LiveChat) -> None:
-        """A pause that could not be ended when a chat was detached belongs to the chat now that it is followed again:
-        else its resume would end a new pause, and nobody would see it."""
+        """Gives `chat`, which is followed again, the pause that was left when it was detached. Otherwise the old resume
+        would end a new pause, and nobody would see it."""
         for before in [other for other in self._paused if other.chat_id == chat.chat_id and other is not chat]:
             chat.record.pause, before.record.pause = before.record.pause, Pause()
             del self._paused[before]
@@ -58,7 +58,7 @@ class AutoResume:
             self.watch(chat)
 
     async def run(self) -> None:
-        """Delivers what is due, for ever."""
+        """Delivers due resumes; never returns."""
         async with anyio.create_task_group() as group:
             while True:
                 elapsed = self._clock.elapsed()
@@ -74,7 +74,7 @@ class AutoResume:
         return min((at for at in waiting if at is not None), default=math.inf)
 
     async def _deliver(self, chat: LiveChat) -> None:
-        """Tries until EVI was told to go on, or there is nobody to tell."""
+        """Retries until EVI was told to go on, or the chat is over."""
         try:
             delays = self._delays()
             while chat.record.pause.promised:
@@ -91,11 +91,11 @@ class AutoResume:
             self._bell.ring()
 
     async def deliver_now(self, chats: Sequence[LiveChat], by: Caller, within_s: float) -> None:
-        """Tells EVI at once to go on, in those of these chats that are paused and were to be resumed.
+        """Resumes at once those of these chats that have an auto-resume.
 
         Args:
-            by: On whose behalf.
-            within_s: Returns after so many seconds at the latest; what was not taken by then is logged.
+            by: The caller who resumes.
+            within_s: Returns after this many seconds at the latest; resumes that were not taken by then are logged.
         """
         promised = [chat for chat in chats if chat.record.pause.promised]
         with anyio.move_on_after(within_s):
@@ -108,17 +108,17 @@ class AutoResume:
                 _log.error("EVI may stay silent", extra=fields(chat_id=chat.chat_id, reason=why))
 
     async def _deliver_now(self, chat: LiveChat, by: Caller, within_s: float) -> None:
-        for share in (within_s / 3, within_s / 2):  # the socket first, then REST if that has taken nothing
+        for share in (within_s / 3, within_s / 2):  # first the socket, then REST if the socket has not taken it
             if not chat.record.pause.promised or await try_once(chat, by, share):
                 return
 
 
 async def try_once(chat: LiveChat, by: Caller, write_timeout_s: float) -> bool:
-    """One try to end the pause of a chat; whether nothing is left to be done. Why not is noted in the pause."""
+    """Tries once to end the pause of a chat. Returns whether nothing is left to do; else the pause has the reason."""
     pause = chat.record.pause
     assert pause.resumes_at is not None
     if chat.state is State.ENDED and not chat.is_detached:
-        return _nobody_left(chat)
+        return _end_of_chat(chat)
     intent = Intent(
         command=ResumeAssistantMessage(),
         by=by,
@@ -134,11 +134,11 @@ async def try_once(chat: LiveChat, by: Caller, write_timeout_s: float) -> bool:
         why = "the connection broke while it was being written"
     except NotSent as error:
         if error.gone:
-            return _nobody_left(chat)
+            return _end_of_chat(chat)
         why = error.why
     except EviMcpError as error:
         why = str(error)
-    except Exception as error:  # a fault in one chat must not keep the promises of the others from being kept
+    except Exception as error:  # a fault in one chat must not stop the resumes of others
         _log.exception("resume failed", extra=fields(chat_id=chat.chat_id))
         why = f"a fault of this server: {type(error).__name__}"
     else:
@@ -149,8 +149,8 @@ async def try_once(chat: LiveChat, by: Caller, write_timeout_s: float) -> bool:
     return not chat.record.pause.promised
 
 
-def _nobody_left(chat: LiveChat) -> bool:
-    """The chat is over, so that nobody is left to hear EVI speak again."""
+def _end_of_chat(chat: LiveChat) -> bool:
+    """Ends the pause of a chat that is over. Returns `True`: nothing is left to do."""
     chat.record.pause.end()
     chat.pause_changed()
     return True

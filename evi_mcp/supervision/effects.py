@@ -1,8 +1,8 @@
-"""The effects of commands: what an event says of a command that was sent.
+"""The effects of commands: decides whether an event proves that a command took effect.
 
-What EVI shows of a command is documented for few of them: `user_input` and `assistant_input` come back as messages with
-`from_text`; a tool answer is not sent back to its sender, but EVI goes on; whether settings are shown to their sender
-is not stated; a pause and a resume leave no trace. Chats of other services may show these by a `command_result`.
+EVI documents the effects of few commands. `user_input` and `assistant_input` come back as messages with `from_text`. A
+tool answer does not come back to its sender, but EVI goes on. Whether settings come back to their sender is not stated.
+A pause and a resume show no effect. Other services may confirm these with a `command_result`.
 """
 
 from collections import deque
@@ -20,7 +20,7 @@ from evi_mcp.protocol.lifecycle import DETACHED, State
 from evi_mcp.protocol.redaction import REDACTED, TOO_DEEP
 
 MAX_PROOFS = 50
-"""Commands of one chat whose effect is looked for; the oldest is given up first."""
+"""The most commands of one chat whose effect is looked for; beyond, the oldest is given up."""
 
 COMMAND_RESULT = "command_result"
 ENDINGS = frozenset({"end_chat", "transfer_chat"})
@@ -32,22 +32,22 @@ _ANSWERS = ("tool_response", "tool_error")
 
 
 class Verdict(Enum):
-    """What an event says of a command. Each event speaks of one command only, the oldest that it can speak of."""
+    """What an event says about a command. Each event counts for one command only: the oldest that it fits."""
 
-    PART = "part"  # some of its effect; more has to follow
+    PART = "part"  # a part of its effect; more must follow
     PROOF = "proof"
     REWORDED = "reworded"  # it was spoken, in other words
     REFUTED = "refuted"  # it reached the chat and had no effect
 
 
 class Effect(Protocol):
-    """How the effect of one command shows."""
+    """Recognises the effect of one command."""
 
     def judge(self, event: Event, claimed: bool) -> Verdict | None:
-        """What an event means for the command; `None`: nothing.
+        """What an event says about the command; `None` if nothing.
 
         Args:
-            claimed: An older command has claimed the event.
+            claimed: Whether the event already counts for an older command.
         """
         ...
 
@@ -76,7 +76,7 @@ class SpokenByEvi:
         words = (event.text or "").split()
         if claimed or event.type != "assistant_message" or not event.from_text:
             return None
-        if event.asked_text is not None:  # an adapter says which line it is, and shows it once
+        if event.asked_text is not None:  # an adapter repeats the line that it was given, once
             if not _alike(event.asked_text, self._text):
                 return None
             return Verdict.REWORDED if event.reworded else Verdict.PROOF
@@ -87,11 +87,11 @@ class SpokenByEvi:
 
 
 class TakenByEvi:
-    """The proof of an answer is the answer itself, shown to us, or EVI that goes on: with words or another call, unless
-    the user has spoken since the call, for then EVI may go on with that, and may have dropped the call.
+    """A tool answer is proven if it comes back to us, or if EVI goes on with words or another call. EVI going on proves
+    nothing once the user has spoken since the call: EVI may react to that, and may have dropped the call.
 
-    Another answer to the call, or a `tool_error` that is not ours, says that this one counted for nothing (Hume: a
-    malformed or late one gets a `tool_error`).
+    Another answer to the call, or a `tool_error` that is not ours, shows that this answer did not count (Hume: a
+    malformed or late answer gets a `tool_error`).
     """
 
     def __init__(self, command: ToolResponse | ToolError, call: TrackedCall) -> None:
@@ -113,17 +113,17 @@ class TakenByEvi:
 
 
 class ShownBack:
-    """Settings are proven by a `session_settings` that shows all of them, made by `of`."""
+    """Settings are proven by a `session_settings` event that shows all of them; made by `of`."""
 
     def __init__(self, sent: Mapping[str, Any]) -> None:
         self._sent = sent
 
     @classmethod
     def of(cls, command: SessionSettings) -> "ShownBack | None":
-        """The effect; `None` if no event could prove it: a secret is shown to nobody, so that the same place in the
-        settings of somebody else looks alike, and a field that is cleared is absent."""
+        """The effect; `None` if no event could prove it. A secret is never shown, so settings of somebody else would
+        look the same; and a cleared field is absent."""
         shown = command.shown
-        return cls(shown) if shown and not _is_veiled(shown) else None
+        return cls(shown) if shown and not _has_unshown(shown) else None
 
     def judge(self, event: Event, claimed: bool) -> Verdict | None:
         if claimed or event.type != "session_settings" or event.replayed:
@@ -132,18 +132,18 @@ class ShownBack:
 
 
 class Acknowledged:
-    """What a service other than EVI says of a command that no message of EVI's shows: a `command_result`. A chat that
-    is ended has ended, whoever says so."""
+    """A command without an effect in EVI's messages is proven by a `command_result` of another service. Commands that
+    end the chat are proven by its end as well."""
 
     def __init__(self, command: Command) -> None:
         self._type = command.type
 
     @classmethod
     def of(cls, command: Command, source: str | None) -> "Acknowledged | None":
-        """The effect; `None` for a chat of EVI's own, which acknowledges none of these commands.
+        """The effect; `None` for a chat of EVI, which acknowledges none of these commands.
 
         Args:
-            source: What the chat comes from; `None` is EVI.
+            source: What the chat comes from; `None` for EVI.
         """
         return None if source is None else cls(command)
 
@@ -168,28 +168,28 @@ class Recalled:
 
 
 def note_of(event: Event) -> str | None:
-    """What a service says beside a proof, in sentences; `None` if nothing."""
+    """The service's note on a proof, in sentences; `None` if there is none."""
     note = payload_of(event).get("note") if event.type == COMMAND_RESULT else None
     return note if isinstance(note, str) and note else None
 
 
 def _alike(logged: str | None, sent: str | None) -> bool:
-    """Whether a text is the one that was sent; the log keeps the beginning of very long ones."""
+    """Whether a logged text is the one that was sent; the log keeps only the beginning of a very long one."""
     logged, sent = logged or "", sent or ""
     return logged == sent or (len(sent) > MAX_TEXT and logged.startswith(f"{sent[:MAX_TEXT]} [cut here: "))
 
 
-def _is_veiled(sent: Any) -> bool:
-    """Whether something in it, at any depth, is not shown as it was sent."""
+def _has_unshown(sent: Any) -> bool:
+    """Whether any value, at any depth, will not be shown as it was sent."""
     if isinstance(sent, Mapping):
-        return any(value is None or _is_veiled(value) for value in sent.values())
+        return any(value is None or _has_unshown(value) for value in sent.values())
     if isinstance(sent, list):
-        return any(map(_is_veiled, sent))
+        return any(map(_has_unshown, sent))
     return isinstance(sent, str) and (REDACTED in sent or TOO_DEEP in sent)
 
 
 def _holds(shown: Any, sent: Any, *, top: bool = False) -> bool:
-    """Whether what is shown is what was sent; beside what was sent in an object there may be defaults."""
+    """Whether the shown value is the one that was sent; an object may show defaults in addition."""
     if isinstance(sent, Mapping):
         if not isinstance(shown, Mapping) or not (sent or top or not shown):
             return False
@@ -200,8 +200,8 @@ def _holds(shown: Any, sent: Any, *, top: bool = False) -> bool:
 
 
 class Proof:
-    """A command whose effect is looked for, also after its agent has stopped waiting: a late effect is still its own,
-    and must not pass for that of an equal command.
+    """A command whose effect is looked for, also after its agent has stopped waiting: a late effect must not be taken
+    for the effect of a later, equal command.
 
     Args:
         expires_at: When it is no longer looked for, in seconds of `Clock.elapsed`.
@@ -220,19 +220,19 @@ class Proof:
         self.settled = anyio.Event()
 
     def sees(self, event: Event, claimed: bool) -> bool:
-        """Takes in an event; whether it is this command's."""
+        """Takes in an event. Returns whether the event counts for this command."""
         verdict = self._effect.judge(event, claimed)
         if verdict not in (None, Verdict.PART):
             self._settle(event, verdict)
         return verdict is not None
 
     def is_meant_by(self, refusal: Event) -> bool:
-        """Whether a refusal may be of this command."""
+        """Whether a refusal may be about this command."""
         call = getattr(self._command, "tool_call_id", None)
         return refusal.command == self._command.type and refusal.tool_call_id == call
 
     def refute(self, refusal: Event) -> None:
-        """The command came to nothing."""
+        """The command had no effect: this event refuses it."""
         self._settle(refusal, Verdict.REFUTED)
 
     def _settle(self, event: Event, verdict: Verdict | None) -> None:
@@ -250,17 +250,17 @@ class Proofs:
         return len(self._proofs)
 
     def add(self, proof: Proof) -> None:
-        """From now on its effect is looked for."""
+        """Looks for the effect of this command from now on."""
         self._proofs.append(proof)
 
     def remove(self, proof: Proof) -> None:
-        """Undoes `add`; one that was given up already is ignored."""
+        """Undoes `add`; a command that was given up already is ignored."""
         if proof in self._proofs:
             self._proofs.remove(proof)
 
     def see(self, event: Event, elapsed: float) -> Proof | None:
-        """Asks each of them, the oldest first, whether the event is its effect. A refusal names a type, so it counts
-        if there is one command that it can mean, which is returned."""
+        """Checks the event against each command, the oldest first. A refusal names only the type of a command, so it
+        counts if there is exactly one command that it can mean, which is returned."""
         claimed, refused = False, None
         if event.type == "error" and event.slug in REFUSED and not event.replayed:
             meant = [proof for proof in self._proofs if proof.is_meant_by(event)]

@@ -1,8 +1,7 @@
 """The fallback: a `tool_error` for every tool call that nobody has answered in time, so that no caller is left waiting.
 
-Nobody's answer is replaced. The error is not sent for a call that is answered, superseded or perhaps answered, nor once
-EVI has gone on after the call: then it may be speaking the answer already. It is not sent either while what was said
-during an outage is still coming.
+It never replaces an answer. It is not sent for a call that is answered, superseded or perhaps answered, nor after EVI
+has gone on: then EVI may already be speaking the answer. While a chat is catching up after an outage, it waits.
 """
 
 import logging
@@ -24,13 +23,13 @@ from evi_mcp.supervision.live_chat import LiveChat
 
 CONTENT = "The tool did not answer in time."
 RETRY_S = 1.0
-"""How long it waits for a chat that cannot be reached, or a journal that cannot be written."""
+"""How long it waits before it retries, in seconds, if the chat cannot be reached or the journal cannot be written."""
 
 _log = logging.getLogger(__name__)
 
 
 class StillUnanswered(CallIsOpen):
-    """Refuses if anything speaks for an answer by somebody else."""
+    """Refuses if somebody else may have answered."""
 
     def __init__(self, call: TrackedCall, command: ToolResponse | ToolError) -> None:
         super().__init__(call, command, FALLBACK)
@@ -42,17 +41,17 @@ class StillUnanswered(CallIsOpen):
 
 
 def is_unanswered(call: TrackedCall) -> bool:
-    """Whether nothing speaks for an answer."""
+    """Whether nothing suggests that the call was answered."""
     return call.status is Status.PENDING and call.answered_by is None and not call.evi_spoke_since
 
 
 async def answer_after(feed: Feed, find: Callable[[str], LiveChat | None], clock: Clock, seconds: float) -> None:
-    """Answers each tool call of the feed once it has waited for so long; for ever.
+    """Answers each tool call of the feed once it has waited this long; never returns.
 
     Args:
-        feed: Of `tool_call` events.
-        find: The attached chat of an id.
-        seconds: From when the call reached this server.
+        feed: A feed of `tool_call` events.
+        find: Gives the attached chat with an id.
+        seconds: How long a call may wait, from when it reached this server.
     """
     async with anyio.create_task_group() as group:
         with feed:
@@ -86,7 +85,7 @@ async def _fall_back(chat: LiveChat, call: TrackedCall, clock: Clock, seconds: f
         except Unrecorded:
             await sleep(clock, RETRY_S)
         except NotSent:
-            with timeout(clock, RETRY_S):  # to try again when it is live, if the call still waits then
+            with timeout(clock, RETRY_S):  # retries when the chat is live, if the call still waits then
                 await chat.changed()
         except EviMcpError as error:
             _log.warning("fallback not sent", extra=fields(chat_id=chat.chat_id, error=type(error).__name__))

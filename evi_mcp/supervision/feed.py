@@ -1,7 +1,7 @@
-"""The feed: what happens in the chats that somebody may see, from a place on.
+"""The feed: the events of the chats that a reader may see, from a given number on.
 
-The logs are its only buffer, so a reader who is slow holds up nobody and grows nothing: what was dropped meanwhile is
-said. Waits, subscriptions, cues, `watch` and the fallback of tool calls hear of events through it.
+The logs are its only buffer, so a slow reader delays nobody and fills no memory; the feed says if unread events were
+dropped. Waits, subscriptions, cues, `watch` and the fallback of tool calls get their events from it.
 """
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -18,11 +18,11 @@ from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.wakeups import Bell
 
 BATCH = 500
-"""The most events looked at in one go."""
+"""The most events that are looked at for one batch."""
 
 
 class Chats(Protocol):
-    """Where chats come and go; a `ChatRegistry`."""
+    """The attached chats; a `ChatRegistry`."""
 
     listeners: Listeners
 
@@ -31,31 +31,31 @@ class Chats(Protocol):
         ...
 
     def find(self, chat_id: str) -> LiveChat | None:
-        """The attached chat of an id."""
+        """The attached chat with this id; `None` if there is none."""
         ...
 
 
 class Scope(NamedTuple):
-    """Which chats a reader is about: these, or all that it may see, also those that are attached later."""
+    """The chats of a reader: those of `only`, or (`None`) all that it may see, including those attached later."""
 
     chats: Chats
     sees: Callable[[str], bool]
     only: Sequence[LiveChat] | None = None
 
     def covered(self) -> list[LiveChat]:
-        """The chats that it is about now."""
+        """The chats of the scope as of now."""
         if self.only is not None:
             return list(self.only)
         return [chat for chat in self.chats.chats() if self.sees(chat.chat_id) and not chat.came_to_nothing]
 
 
 class Subscription:
-    """Hears of events as they are logged, from entering to leaving the block.
+    """Gets events as they are logged, from entering to leaving the block.
 
     Args:
-        scope: Of which chats.
-        heard: Called with each event. It must be quick.
-        types: Events of these types; `None` for all.
+        scope: The chats.
+        heard: Called with each event. It must be fast.
+        types: The types of the events; `None` for all.
     """
 
     def __init__(self, scope: Scope, heard: Callable[[Event], None], types: Collection[str] | None = None) -> None:
@@ -74,7 +74,7 @@ class Subscription:
         self.stop()
 
     def stop(self) -> None:
-        """Hears of nothing any more."""
+        """Ends the subscription."""
         for place in self._places:
             place.listeners.remove(self._hear)
 
@@ -84,18 +84,18 @@ class Subscription:
 
 
 class Batch(NamedTuple):
-    """Events in the order of their numbers. `dropped`: the ids of chats in which others were dropped unread."""
+    """Events in the order of their numbers. `dropped`: the ids of chats in which unread events were dropped."""
 
     events: list[Event]
     dropped: list[str]
 
 
 class Feed:
-    """Events in batches, as an async iterator that never ends; used as a context manager.
+    """Events in batches: a context manager, and inside it an async iterator that never ends.
 
     Args:
         scope, types: As for `Subscription`.
-        after: From which number on; what there is already comes first.
+        after: The number after which to begin; events that are logged already come first.
     """
 
     def __init__(self, scope: Scope, types: Collection[str] | None = None, *, after: int = 0) -> None:
@@ -103,7 +103,7 @@ class Feed:
         self._types = None if types is None else frozenset(types)
         self._after = after
         self._bell = Bell()
-        self._unread: dict[LiveChat, int] = {}  # after which event each goes on, of those that have something
+        self._unread: dict[LiveChat, int] = {}  # chats with unread events: the number to go on after
         self._subscription = Subscription(scope, self._note, types)
 
     def __enter__(self) -> Self:
@@ -122,7 +122,7 @@ class Feed:
 
     @property
     def is_behind(self) -> bool:
-        """Whether there is more to read at once."""
+        """Whether there is something to read now."""
         return bool(self._unread)
 
     def _note(self, event: Event) -> None:
@@ -145,7 +145,7 @@ class Feed:
         await self._bell.wait()
 
     def read(self) -> Batch:
-        """The next events, perhaps none; what was looked at is read."""
+        """The next events, perhaps none. All events that were looked at count as read."""
         dropped = [chat.chat_id for chat, seq in self._unread.items() if chat.record.log.dropped_seq > seq]
         logs = [((event, chat) for event in chat.record.log.after(seq)) for chat, seq in self._unread.items()]
         events, looked_at = list[Event](), 0

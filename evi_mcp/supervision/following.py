@@ -1,4 +1,4 @@
-"""The task that keeps one chat fed: connects, takes in the replay, drains the socket, connects again."""
+"""The task that follows one chat: it connects, takes in the replay, drains the socket, and reconnects."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,19 +15,19 @@ from evi_mcp.upstream.reconnect import Patience, backoff
 from evi_mcp.upstream.transport import Closed, Connector, Refused, Transport, Unreachable
 
 SLICE_S = 0.001
-"""Seconds for which one chat is taken in without a break."""
-_SHORTEST_WAIT_S = 0.01  # so that a frame which is already here is never taken for a quiet period
+"""How long one chat may keep the event loop at a time, in seconds."""
+_SHORTEST_WAIT_S = 0.01  # so that a frame that has already arrived is received before a timeout counts as quiet
 
 
 @dataclass(frozen=True)
 class Pace(ReplayPace):
-    """How long things may take, in seconds."""
+    """The time limits of following a chat, in seconds."""
 
     reconnect_for: float = 300.0
-    """A chat is `failed` after so long without progress: neither a connection that brings something of it, nor one
-    that catches up."""
+    """A chat is `failed` after this long without progress. Progress is a connection that brings something of the
+    conversation, or catches up."""
     last_words: float = 1.0
-    """What comes within this time after the `error` that ends a chat is still taken in."""
+    """After the `error` that ends a chat, frames are still taken in for this long."""
     delays: Callable[[], Iterator[float]] = field(default=backoff)
     """Makes the waits between attempts."""
 
@@ -43,7 +43,7 @@ async def follow(
     """Follows the chat until it is over. Cancelling it closes the socket with 1000.
 
     Args:
-        first: The first connection, if it is open already.
+        first: The first connection, if it is open already; `None` opens one.
     """
     lifecycle = chat.reader.lifecycle
     patience = Patience(pace.reconnect_for, pace.delays, clock.elapsed())
@@ -78,7 +78,7 @@ async def follow(
 
 
 async def _drain(chat: LiveChat, transport: Transport, pace: Pace, clock: Clock) -> bool:
-    """Takes in all that one connection brings; whether it brought something of the chat, or caught up with it."""
+    """Takes in all that one connection brings. Returns whether that was progress (`Pace.reconnect_for`)."""
     history, lifecycle = chat.reader.history, chat.reader.lifecycle
     chat.connected(transport)
     opened = clock.elapsed()
@@ -89,7 +89,7 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace, clock: Clock)
             chat.receive(await read_if_large(await transport.receive(), chat.reader.mask))
             if time_slice.is_over():
                 await time_slice.next()
-        # An `error` has ended the chat. The service closes next, and may have something to say before it does.
+        # An `error` has ended the chat. The service closes next, and may send more before it does.
         with timeout(clock, pace.last_words):
             while True:
                 chat.receive(await read_if_large(await transport.receive(), chat.reader.mask))
@@ -108,7 +108,7 @@ async def _drain(chat: LiveChat, transport: Transport, pace: Pace, clock: Clock)
 async def _catch_up(
     chat: LiveChat, transport: Transport, catching_up: CatchingUp, time_slice: "_TimeSlice", clock: Clock
 ) -> None:
-    """Takes in the replay that opens a connection, until it has ended. On the way the chat may become live."""
+    """Takes in the replay at the start of a connection until it ends. Meanwhile the chat may become live."""
     lifecycle = chat.reader.lifecycle
     stamp, now = transport.heard_at, clock.elapsed()
     while not chat.over:
@@ -137,10 +137,10 @@ async def _catch_up(
 
 
 class _TimeSlice:
-    """How long one chat may keep the event loop before the others have theirs.
+    """Limits how long one chat keeps the event loop before other tasks get a turn.
 
-    Frames that are here already are received without waiting: those of one read of a chat that floods would all be
-    taken in at once, and everybody would wait for them.
+    Receiving a frame that has already arrived does not yield. Without a limit, everybody would wait while a flooding
+    chat takes in all frames of one read.
     """
 
     def __init__(self, transport: Transport, clock: Clock) -> None:
@@ -149,14 +149,14 @@ class _TimeSlice:
         self._ends = clock.elapsed() + SLICE_S
 
     def is_over(self) -> bool:
-        """Whether it is the others' turn, now that a frame was taken in."""
+        """Whether other tasks must get a turn; asked after each frame."""
         now, heard_at = self._clock.elapsed(), self._transport.heard_at
         if heard_at == self._heard_at:
             return now >= self._ends
-        self._heard_at, self._ends = heard_at, now + SLICE_S  # bytes came in between, so the loop has gone round
+        self._heard_at, self._ends = heard_at, now + SLICE_S  # new bytes came, so the loop has run other tasks
         return False
 
     async def next(self) -> None:
-        """Returns when the others have had theirs."""
+        """Returns after other tasks had their turn."""
         await anyio.lowlevel.checkpoint()
         self._ends = self._clock.elapsed() + SLICE_S

@@ -1,4 +1,4 @@
-"""What the chats of a process share."""
+"""What all chats of a process share."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ class House:
     Args:
         connector: Opens the sockets, and posts single commands.
         ledger: Numbers and keeps events.
-        clock: For everything that takes time.
-        journal: Where commands are recorded before they are sent.
-        memory: The budget of all chats.
-        mask: Takes secrets out of whatever is kept.
+        clock: Measures time everywhere.
+        journal: Records commands before they are sent.
+        memory: The memory budget of all chats.
+        mask: Removes secrets from everything that is kept.
         max_events: The most events kept for each chat.
         max_audio: The most characters of audio kept for each chat; 0 keeps none.
-        salt: Of the digests that tell events apart; whoever speaks in a chat must not know it.
+        salt: The salt of event identities (`Identities`); the speakers of a chat must not know it.
     """
 
     connector: Connector

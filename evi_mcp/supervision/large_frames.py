@@ -1,4 +1,4 @@
-"""Large frames are read beside the event loop, one at a time, so that no chat keeps the others waiting."""
+"""Reads large frames in a thread, one at a time, so that no chat keeps the others waiting."""
 
 import anyio
 from anyio.lowlevel import RunVar
@@ -13,9 +13,9 @@ _turn: RunVar[anyio.CapacityLimiter] = RunVar("large frames at once")
 
 
 async def read_if_large(frame: str | bytes | Message, mask: Mask) -> str | bytes | Message | FastMessage:
-    """What `ChatReader.read` takes in without holding anybody up: the frame, or what it says if it is large.
+    """A small frame as it is, or the message of a large one, so that `ChatReader.read` takes it in without delay.
 
-    It may be cancelled without losing the frame: then it is read all the same, and returned.
+    Cancelling it loses no frame: it finishes reading, and returns the message.
     """
     if not is_large(frame):
         return frame

@@ -1,4 +1,4 @@
-"""Who is told of events: many may wait for the same chat, and each comes and goes with its wait."""
+"""The listeners of a chat's events. Many may wait for one chat, and each comes and goes with its wait."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -12,26 +12,26 @@ Listener = Callable[[Event], None]
 
 
 class Listeners:
-    """Listeners, each once. They may come and go while they are called.
+    """A set of listeners. They may be added and removed while they are called.
 
-    Those that want all events are called first, then those that named the type of this one, each in the order in which
-    they came. Who has named other types costs nothing: a thousand may wait on a chat that never stops.
+    Those that want all events are called first, then those that named the type of the event, each in the order of
+    adding. Listeners for other types cost nothing: a thousand may wait on a chat that never stops.
     """
 
     def __init__(self) -> None:
         self._all: dict[Listener, None] = {}
         self._by_type: dict[str, dict[Listener, None]] = {}
         self._types: dict[Listener, frozenset[str]] = {}
-        self._called: dict[str, tuple[Listener, ...]] = {}  # by type, of those that somebody has named
-        self._called_always: tuple[Listener, ...] = ()
+        self._called: dict[str, tuple[Listener, ...]] = {}  # by type, for types that a listener has named
+        self._called_always: tuple[Listener, ...] = ()  # for all other types
 
     def __len__(self) -> int:
         return len(self._all) + len(self._types)
 
     def add(self, listener: Listener, types: Collection[str] | None = None) -> None:
-        """From now on `listener` gets every event of these types, as it is logged; `None` for all types.
+        """Calls `listener` from now on with every event of these types, as it is logged; `None` for all types.
 
-        It must be quick. If it raises, that is logged, and costs nobody else anything.
+        It must be fast. If it raises, the error is logged, and the other listeners are still called.
         """
         self.remove(listener)
         if types is None:
@@ -44,7 +44,7 @@ class Listeners:
                 self._called.pop(name, None)
 
     def remove(self, listener: Listener) -> None:
-        """Undoes `add`; unknown ones are ignored."""
+        """Undoes `add`; an unknown listener is ignored."""
         if listener in self._all:
             del self._all[listener]
             self._forget_order()
@@ -55,12 +55,12 @@ class Listeners:
                 del self._by_type[name]
 
     def clear(self) -> None:
-        """Removes all of them."""
+        """Removes all listeners."""
         for listener in (*self._all, *self._types):
             self.remove(listener)
 
     def tell(self, event: Event) -> None:
-        """Calls all that there are now."""
+        """Calls every listener that wants the event."""
         if not self._called_always and self._all:
             self._called_always = tuple(self._all)
         if event.type not in self._by_type:

@@ -1,7 +1,7 @@
-"""One attached chat. It owns all that is known and done about it: its connection, its record, its pause, its commands.
+"""One attached chat. It owns the chat's whole state: its connection, its record, its pause, its commands.
 
-What changes it happens in plain functions, which nothing can cut in half. Frames become drafts (`ChatReader`), the
-ledger numbers them, and numbered events come back to be folded (`ChatRecord`) and told to whoever listens.
+Only plain functions change the state, so cancellation cannot leave it half-changed. Frames become drafts
+(`ChatReader`), the ledger numbers them, and numbered events come back, are folded (`ChatRecord`) and go to listeners.
 """
 
 import logging
@@ -30,8 +30,8 @@ _log = logging.getLogger(__name__)
 class Attach(Enum):
     """How far an attach has come."""
 
-    TRIED = "tried"  # nobody has been told of it, and it may come to nothing
-    KNOWN = "known"  # it was live or over, or an agent was told of it
+    TRIED = "tried"  # no agent knows of it yet, and it may fail
+    KNOWN = "known"  # it was live or over, or an agent knows of it
     DETACHED = "detached"
 
 
@@ -39,8 +39,8 @@ class LiveChat:
     """A chat that is followed.
 
     Args:
-        chat_id: Whose connection it is.
-        house: What it shares with the others.
+        chat_id: The id of the chat.
+        house: What all chats share.
         on_pause: Called with the chat whenever a pause begins or ends.
     """
 
@@ -64,7 +64,7 @@ class LiveChat:
         self._on_pause = on_pause
         self.transport: Transport | None = None  # while there is a socket
         self._connections = 0
-        self._elapsed: float | None = None  # when the frame came whose events are on their way through the ledger
+        self._elapsed: float | None = None  # when the frame came whose events the ledger is numbering now
         self._sending = Sending(house)
         self._changed = Signal()
         self._ledger.follow(chat_id, self._fold)
@@ -74,32 +74,32 @@ class LiveChat:
 
     @property
     def state(self) -> State:
-        """Where the chat stands."""
+        """The state of the chat."""
         return self.record.state
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the chat is ended or failed."""
         return self.record.over
 
     @property
     def never_was(self) -> bool:
-        """Whether it failed before there was anything to follow."""
+        """Whether it failed before it was ever live."""
         return self.state is State.FAILED and not self.record.was_live
 
     @property
     def came_to_nothing(self) -> bool:
-        """Whether it is an attempt that failed, of which nobody was told: nothing of it is to be seen."""
+        """Whether it is an attach that failed before any agent knew of it: no agent is shown it."""
         return self.attach is Attach.TRIED and self.never_was
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a socket, be it still in its replay."""
+        """Whether there is a socket, even if it is still in its replay."""
         return self.transport is not None
 
     @property
     def is_detached(self) -> bool:
-        """Whether an agent, or the end of the process, has taken it off the list."""
+        """Whether an agent, or the end of the process, has detached it."""
         return self.attach is Attach.DETACHED
 
     def pause_changed(self) -> None:
@@ -113,7 +113,7 @@ class LiveChat:
     # What happens to it
 
     def connected(self, transport: Transport) -> None:
-        """A socket stands; what it brings first is the history."""
+        """A socket is open; it brings the history first."""
         self.transport = transport
         self._connections += 1
         self.record.reconnects = self._connections - 1
@@ -136,7 +136,7 @@ class LiveChat:
         self._changed.tell()
 
     def receive(self, frame: str | bytes | Message | FastMessage) -> None:
-        """Takes in a frame and tells every listener what it brought."""
+        """Takes in a frame, and passes its new events to every listener."""
         at = moment(self.clock)
         read = self.reader.read(frame, at)
         if read.drafts:
@@ -147,7 +147,7 @@ class LiveChat:
             self.record.hear(voice.message_id, voice.number, voice.data, at.elapsed, live=not voice.replayed)
 
     def change(self, change: Change | None) -> None:
-        """Logs a change of state, if there was one, and tells every listener."""
+        """Logs a change of state, if there was one, and passes it to every listener."""
         if change is not None:
             self._append(self.reader.changed(change, moment(self.clock)))
 
@@ -155,7 +155,7 @@ class LiveChat:
         self._ledger.append(self.chat_id, drafts)
 
     def _fold(self, events: Sequence[Event]) -> None:
-        """Numbered events, back from the ledger."""
+        """Takes in numbered events that come back from the ledger."""
         elapsed = self.clock.elapsed() if self._elapsed is None else self._elapsed
         for event in events:
             if _log.isEnabledFor(logging.DEBUG):
@@ -174,12 +174,12 @@ class LiveChat:
         return await self._sending.send(self, intent)
 
     def detach(self) -> None:
-        """It is followed no longer; the chat itself goes on."""
+        """Stops following the chat; the chat itself goes on."""
         self.attach = Attach.DETACHED
         self.change(self.reader.lifecycle.detached())
 
     def leave(self) -> None:
-        """Nothing of it is followed, listened to or kept any more."""
+        """Frees everything that is kept of the chat; it gets no more events."""
         self._ledger.leave(self.chat_id, self._fold)
-        self.listeners.clear()  # one of them holds the chat: with it, its log would wait for the garbage collector
+        self.listeners.clear()  # one of them refers to the chat, and would keep its log until a garbage collection
         self.record.forget()

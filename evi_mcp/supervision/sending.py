@@ -1,4 +1,4 @@
-"""The one way out of a chat: an intent becomes a receipt."""
+"""Sends the commands of a chat: takes an intent, returns a receipt. No command leaves in another way."""
 
 import secrets
 from dataclasses import replace
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from evi_mcp.supervision.live_chat import LiveChat
 
 MAX_REFUSAL = 300
-"""Characters of a refusal that a receipt shows."""
+"""The most characters of a refusal that a receipt shows."""
 LATE_EFFECT_S = 30.0
-"""How long after an agent has stopped waiting an effect still counts as that of its command."""
+"""How long after its agent has stopped waiting a command is still matched to its effect, in seconds."""
 
 
 class Sending:
-    """Sends the commands of one chat, and looks for what they bring about.
+    """Sends the commands of one chat, and looks for their effects.
 
-    It does not hold the chat: two that hold each other wait for the garbage collector, and a chat is large.
+    It keeps no reference to the chat: a reference cycle would keep a chat, which is large, until a garbage collection.
     """
 
     def __init__(self, house: House) -> None:
@@ -45,16 +45,16 @@ class Sending:
             refused.on_refused(chat)
 
     async def send(self, chat: "LiveChat", intent: Intent) -> Receipt:
-        """Writes a command once or not at all, and waits for its effect. It is in the journal before anything else
-        happens, and its outcome is when this returns.
+        """Writes a command once or not at all, and waits for its effect. The journal has the command before it is sent,
+        and its outcome before this returns.
 
         Raises:
             InvalidCommand: EVI would not understand it.
             NotSent: The chat is over, or could not take it in time; nothing was written.
-            Unrecorded: The journal could not be written; nothing else was, either.
+            Unrecorded: The journal could not be written, so nothing was sent.
             MaybeSent: The connection broke during the write, or the write took too long.
             NotSupported: The chat does not take such commands.
-            EviMcpError: Whatever its condition refuses with.
+            EviMcpError: The error with which the condition of the intent refuses.
         """
         kind = intent.command.type
         frame = intent.command.frame()
@@ -86,7 +86,7 @@ class Sending:
             recording.begins(event.seq)
             try:
                 await self._write(chat.chat_id, transport, frame, intent)
-            except Exception as error:  # be it a fault of our own: nobody knows whether it arrived, but for `NotSent`
+            except Exception as error:  # even a fault of our own: only `NotSent` is sure
                 sent = CommandState.NOT_SENT if isinstance(error, NotSent) else CommandState.MAYBE_SENT
                 self._house.ledger.outcome(chat.chat_id, command_id, sent)
                 if proof:
@@ -129,11 +129,11 @@ class Sending:
         return proof
 
     async def _way(self, chat: "LiveChat", intent: Intent) -> Transport | None:
-        """The socket that takes the command, or `None` if it goes by REST. Nothing may await between this and the
-        claim.
+        """The socket that takes the command; `None` if the command goes by REST. Nothing may await between this and
+        the claim.
 
         Raises:
-            NotSent: There is none.
+            NotSent: There was no way to send it in time.
         """
         kind = intent.command.type
         patience_s = intents.WAIT_FOR_LIVE_S if intent.patience_s is None else intent.patience_s
@@ -156,7 +156,7 @@ class Sending:
         raise NotSent(kind, f"the chat is {chat.state}{why} and was not live within {patience_s:g} s; try again")
 
     def _can_take(self, chat: "LiveChat", intent: Intent) -> bool:
-        """Whether the socket can take a command now, and the log what it depends on."""
+        """Whether the socket can take a command now, and the log is complete enough for its condition."""
         if chat.transport is None or not chat.transport.is_open:
             return False
         if intent.patience_s == 0:
@@ -165,7 +165,7 @@ class Sending:
 
     async def _write(self, chat_id: str, transport: Transport | None, frame: str, intent: Intent) -> None:
         kind = intent.command.type
-        # Shielded: a client that gives up must not leave half a command, or one that nobody knows of.
+        # Shielded: a client that gives up must not leave half a command, or one without an outcome.
         with anyio.CancelScope(shield=True):
             try:
                 if transport is None:
@@ -178,7 +178,7 @@ class Sending:
             except (Closed, MaybeTaken):
                 raise MaybeSent(kind) from None
             if written.cancelled_caught:
-                transport.abort()  # else it would be delivered once the other side reads again, over the caller
+                transport.abort()  # so that it cannot arrive later, when the moment has passed
                 raise MaybeSent(kind)
 
 
@@ -190,7 +190,7 @@ def check_supported(chat: "LiveChat", kind: str) -> None:
 
 
 def _said_of(proof: Event) -> str | None:
-    """What a service says beside a proof, quoted: it is not our word."""
+    """The service's note on a proof, in quotes; `None` if there is none."""
     note = note_of(proof)
     return f"the service says {quote(note)}" if note else None
 
