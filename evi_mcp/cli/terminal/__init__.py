@@ -1,6 +1,6 @@
-"""How a chat looks to a person in a terminal: events to lines, lines to the screen.
+"""Shows a chat to a person in a terminal: turns events into lines, and prints the lines.
 
-`watch` and `demo` share it. Whatever came from the chat has passed `evi_mcp.quoting` before it becomes a line.
+`watch` and `demo` share it. All text from the chat passes `evi_mcp.quoting` before it becomes a line.
 """
 
 from evi_mcp.cli.terminal.lines import Line, Lines, note

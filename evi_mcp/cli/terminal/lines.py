@@ -1,7 +1,7 @@
-"""Events to lines for a person. No I/O: the screen shows them.
+"""Turns events into lines for a person. No I/O: the screen shows them.
 
-An event is what the structured results hold (`views.shapes.Event`); any of its fields but `type` and `at` may be
-missing. Speech is shown whole. Whatever else can be long is cut, and the line says so.
+The events are those of the structured results (`views.shapes.Event`); any field but `type` and `at` may be missing.
+Speech is shown whole. Other long text is cut, and the line says so.
 """
 
 import json
@@ -18,9 +18,9 @@ from evi_mcp.views.lines import expression
 CHAT = "chat"
 EARLIER = "earlier"
 MOST = 400
-"""The most characters shown of what is not speech."""
+"""The most characters of a text that are shown, if it is not speech."""
 MAX_VOICES = 100
-"""Messages whose expression may still come, or has come; the oldest is forgotten first."""
+"""The most messages that are remembered until their expression comes; the oldest is forgotten first."""
 
 _STYLES = {"user": "cyan", "assistant": "green", "error": "bold red", "fault": "red", "agent": "yellow", CHAT: "bold"}
 _SPEAKERS = {"user_message": "user", "assistant_message": "assistant"}
@@ -32,7 +32,7 @@ V = TypeVar("V")
 class Line:
     """One line: when (`14:03:07`, `earlier` or empty), who or what (at most nine characters), and the rest.
 
-    `interim`: it may still change, and stands until a line of the same label or of the chat takes its place.
+    `interim`: it may still change; the next line with the same label, or about the chat, replaces it.
     """
 
     when: str
@@ -43,12 +43,12 @@ class Line:
 
 
 def note(text: str) -> Line:
-    """What this program itself says of the chat."""
+    """A line in which this program itself says something about the chat."""
     return Line("", CHAT, Text(plain(text)), _STYLES[CHAT])
 
 
 class Lines:
-    """Makes the lines of one chat. It remembers which messages still wait for their expression, and tools' names."""
+    """Makes the lines of one chat. Remembers the names of tools, and which messages still wait for their expression."""
 
     def __init__(self) -> None:
         self._voiceless: dict[str, str | None] = {}  # by message id, its words; `None` once its expression was shown
@@ -56,7 +56,7 @@ class Lines:
         self._last_message: str | None = None
 
     def of(self, event: Mapping[str, Any]) -> Iterator[Line]:
-        """The lines of the next event: none for audio, metadata and ends of turns, which tell a person nothing."""
+        """The lines of the next event; none for audio, metadata and ends of turns."""
         kind = event["type"]
         if kind in ("audio_output", "assistant_end", "chat_metadata"):
             return
@@ -79,8 +79,8 @@ class Lines:
             _remember(self._voiceless, self._last_message, None if scores else event.get("text", ""))
 
     def _late_voice(self, event: Mapping[str, Any]) -> Iterator[Line]:
-        """The expression of an assistant's message, which EVI sends after the message. If other lines have come in
-        between, it says whose it is."""
+        """The expression of an assistant's message, which EVI sends after the message. If other lines came in between,
+        it says which message it belongs to."""
         message, scores = event.get("message_id", ""), event.get("expression")
         words = self._voiceless.get(message, "")
         if not scores or words is None:
@@ -93,7 +93,7 @@ class Lines:
         yield _voice(of + expression(scores))
 
     def _other(self, kind: str, event: Mapping[str, Any]) -> tuple[str, Text]:
-        """Label and body of what is not speech."""
+        """The label and the body of an event that is not speech."""
         match kind:
             case "chat_state":
                 return CHAT, Text(_words(name(event.get("state", "unknown")), _bracketed(event.get("reason"))))
@@ -155,7 +155,7 @@ def _speech(event: Mapping[str, Any]) -> Text:
 
 
 def _voice(text: str) -> Line:
-    """How a message sounded, below it."""
+    """The line below a message that says how it sounded."""
     return Line("", "", Text(text, style="magenta dim"))
 
 
@@ -164,7 +164,7 @@ def _settings(event: Mapping[str, Any]) -> str:
 
 
 def _when(event: Mapping[str, Any]) -> str:
-    """The local time of day. EVI does not say when what came with the history happened."""
+    """The local time of day. EVI does not say when the events of the history happened."""
     if event.get("replayed"):
         return EARLIER
     return datetime.fromisoformat(event["at"]).astimezone().strftime("%H:%M:%S")

@@ -1,4 +1,4 @@
-"""stdout for whoever must not wait for its reader: what is written to it is posted."""
+"""A stdout that never blocks: a thread writes what is posted to it."""
 
 import io
 import os
@@ -9,19 +9,19 @@ from evi_mcp.writer import Writer
 
 STDOUT = 1
 FAREWELL_S = 1.0
-"""How long the last lines may take where nobody reads stdout."""
+"""How long to wait until the last lines are read, in seconds."""
 
 
 class Posted(io.RawIOBase):
-    """stdout as a binary file; 1 MiB of it may wait for its reader, and what was dropped beyond is counted."""
+    """stdout as a binary file. At most 1 MiB waits to be read; lines beyond that are dropped and counted."""
 
     def __init__(self) -> None:
         self._writer = Writer(STDOUT, lambda count: b"(%d lines were dropped: stdout was not read)\n" % count)
 
     @property
     def text(self) -> TextIO:
-        """The same as a text file. Writing to it raises an `OSError` once stdout takes no more."""
-        raw: Any = self  # a raw file will do, since nothing is kept back
+        """stdout as a text file. Writing to it raises an `OSError` once stdout takes no more."""
+        raw: Any = self  # a raw file is enough, because nothing is buffered
         return io.TextIOWrapper(raw, sys.stdout.encoding, "backslashreplace", write_through=True)
 
     def write(self, data: bytes) -> int:  # type: ignore[override]  # nothing else is ever written
@@ -40,5 +40,5 @@ class Posted(io.RawIOBase):
         return STDOUT
 
     def farewell(self) -> None:
-        """Waits until all is shown, for a second at most."""
+        """Waits until everything is written, for at most `FAREWELL_S`."""
         self._writer.flush(FAREWELL_S)

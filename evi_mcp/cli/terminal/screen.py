@@ -1,4 +1,4 @@
-"""The screen: lines on a terminal, with what is being said rewritten in place; plain lines for a pipe or a file."""
+"""Prints lines: on a terminal it rewrites an interim line in place; to a pipe or a file it prints plain lines."""
 
 import sys
 import threading
@@ -17,29 +17,29 @@ from evi_mcp.writer import discard
 
 INDENT = 20
 NARROWEST = 10
-"""The fewest columns that a text is wrapped to."""
+"""A text is wrapped to at least this many columns."""
 
 _ERASE = Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2))
 
 
 class _Console(Console):
-    """A console that tells of a reader who has gone; rich's own would end the process."""
+    """A console that raises if its reader has gone; rich's own would end the process."""
 
     def on_broken_pipe(self) -> None:
         raise  # it is called where the BrokenPipeError is handled
 
 
 class Screen:
-    """Where lines go. `show` may be called from a thread, and takes as long as whoever reads stdout does.
+    """Prints lines to stdout. `show` may be called from a thread, and blocks while nobody reads stdout.
 
-    On a terminal a long line is wrapped below its own words, so that nothing that was said stands where the time of
-    a line does. Elsewhere a line is a line, without colours or escapes, and interim lines are left away.
+    On a terminal the rows of a wrapped line are indented, so that no speech stands in the column of the times.
+    Elsewhere a line is never wrapped, has no colours or escapes, and interim lines are left out.
     """
 
     def __init__(self, file: TextIO | None = None) -> None:
         self._file = file or sys.stdout
         if hasattr(self._file, "reconfigure"):
-            self._file.reconfigure(errors="backslashreplace")  # a terminal that is not of UTF-8 is no reason to end
+            self._file.reconfigure(errors="backslashreplace")  # a terminal without UTF-8 must not end the program
         self.console = _Console(file=self._file, highlight=False)
         self._is_terminal = self._file.isatty()
         self._lock = threading.Lock()
@@ -49,7 +49,7 @@ class Screen:
         """Shows the lines, in order.
 
         Raises:
-            OSError: stdout takes no more; a `BrokenPipeError` if its reader has gone. What follows is discarded.
+            OSError: stdout takes no more; a `BrokenPipeError` if its reader has gone. Later lines are discarded.
         """
         with self._lock:
             try:
@@ -84,7 +84,7 @@ class Screen:
         return _head(line).append_text(body)
 
     def _shortened(self, line: Line) -> Text:
-        """The end of it, which is what is new, in one row: only that can be rewritten for sure."""
+        """The end of an interim line, which is what is new, in one row: only one row can be rewritten reliably."""
         room = max(NARROWEST, self.console.width - INDENT - 2)
         whole = line.body.plain
         shown = whole[-room:]
