@@ -69,7 +69,7 @@ class Sending:
             pre_authorised=intent.pre_authorised,
         ) as recording:
             await self._house.ledger.submit(chat.chat_id, command_id)
-            transport = await self._way(chat, intent)
+            transport = await self._wait_for_socket(chat, intent)
             check_supported(chat, kind)
             intent.condition.check(chat)
             cursor_seq = self._house.ledger.cursors.last_seq
@@ -128,7 +128,7 @@ class Sending:
         self._proofs.add(proof)
         return proof
 
-    async def _way(self, chat: "LiveChat", intent: Intent) -> Transport | None:
+    async def _wait_for_socket(self, chat: "LiveChat", intent: Intent) -> Transport | None:
         """The socket that takes the command; `None` if the command goes by REST. Nothing may await between this and
         the claim.
 
