@@ -194,8 +194,9 @@ PLAIN = (sys.executable, "-m", "benchmarks.plain_server")
 
 
 def evi_mcp(base_url: str, **settings: str) -> Any:
-    """evi-mcp as users start it, against this service; `settings` are environment variables."""
-    return server(*EVI_MCP, EVI_MCP_BASE_URL=base_url, HUME_API_KEY=KEY, EVI_MCP_LOG_LEVEL="WARNING", **settings)
+    """evi-mcp as programs start it, against this service; `settings` are environment variables."""
+    usual = {"EVI_MCP_BASE_URL": base_url, "HUME_API_KEY": KEY, "EVI_MCP_LOG_LEVEL": "WARNING"}
+    return server(*EVI_MCP, **usual, EVI_MCP_RESULTS="both", **settings)
 
 
 @asynccontextmanager

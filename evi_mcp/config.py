@@ -120,9 +120,10 @@ class Settings(BaseSettings):
         description="on cues Claude Code (channels, a research preview) when something happens in a chat: with counts,"
         " ids and types, never with what was said.",
     )
-    results: Literal["structured", "text"] = Field(
-        default="structured",
-        description="structured gives text and structured content, text leaves the latter and the output schemas away.",
+    results: Literal["text", "structured", "both"] = Field(
+        default="text",
+        description="What a result holds: text for a model, structured content for clients that show nothing else, or"
+        " both, with output schemas, for programs.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = Field(
         default="INFO", description="Level of the log on stderr."

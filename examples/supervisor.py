@@ -10,8 +10,8 @@ from typing import Any
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
-SIMULATE = [] if "EVI_MCP_BASE_URL" in os.environ else ["--simulate"]
-SERVER = StdioServerParameters(command=sys.executable, args=["-m", "evi_mcp", *SIMULATE], env=dict(os.environ))
+OPTIONS = ["--results=both", *([] if "EVI_MCP_BASE_URL" in os.environ else ["--simulate"])]
+SERVER = StdioServerParameters(command=sys.executable, args=["-m", "evi_mcp", *OPTIONS], env=dict(os.environ))
 UNTIL = [
     {"kind": "event", "types": ["tool_call", "error"]},
     {"kind": "expression", "score": "Anger", "at_least": 0.5},

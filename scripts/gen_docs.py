@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ import services_page
 from mcp import Client
 
 from evi_mcp.access.callers import Access
+from evi_mcp.chat.trigger_forms import FORMS
 from evi_mcp.config import Settings, rows
 from evi_mcp.server.server import EviServer
-from evi_mcp.server.tools import ALL_TOOLS
+from evi_mcp.server.tools import ALL_TOOLS, ToolSpec
 from evi_mcp.supervision.service import open_service
 
 ROOT = Path(__file__).parent.parent
@@ -37,8 +39,8 @@ def tools_page(served: "Served") -> str:
         "tools",
         tools="\n".join(_tool_section(tool) for tool in served.tools),
         shapes=_result_shapes(served.tools),
-        parameters=_parameter_shapes(served.tools),
-        triggers=_triggers(served.tool("wait_for_events")),
+        parameters=_parameter_shapes(),
+        triggers=_triggers(),
         resources="\n".join(
             f"| `{item.uri_template}` | {item.mime_type} | {item.description} |" for item in served.templates
         ),
@@ -69,14 +71,10 @@ class Served:
     templates: list[types.ResourceTemplate]
     prompts: list[types.Prompt]
 
-    def tool(self, name: str) -> types.Tool:
-        """The tool of this name."""
-        return next(tool for tool in self.tools if tool.name == name)
-
 
 async def _served() -> Served:
     served = Served()
-    async with open_service(Settings(hume_api_key=None, access=Access.BARGE)) as service:
+    async with open_service(Settings(hume_api_key=None, access=Access.BARGE, results="both")) as service:
         async with Client(EviServer(service)) as client:
             served.tools = (await client.list_tools()).tools
             served.templates = (await client.list_resource_templates()).resource_templates
@@ -95,8 +93,12 @@ def _sentence(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
+def _spec(name: str) -> ToolSpec:
+    return next(spec for spec in ALL_TOOLS if spec.name == name)
+
+
 def _access(name: str) -> str:
-    return next(spec.access.value for spec in ALL_TOOLS if spec.name == name)
+    return _spec(name).access.value
 
 
 def _tool_section(tool: types.Tool) -> str:
@@ -108,9 +110,15 @@ def _tool_section(tool: types.Tool) -> str:
         *(["may be repeated"] if hints.idempotent_hint and not hints.read_only_hint else []),
         *(["heard by the person on the line, or felt"] if hints.destructive_hint else []),
     ]
-    lines = [f"### {tool.name}", "", f"{_sentence(tool.description)} *({', '.join(marks)})*", ""]
-    required = tool.input_schema.get("required", [])
-    parameters: Mapping[str, Any] = tool.input_schema["properties"]
+    lines = [
+        f"### {tool.name}",
+        "",
+        f"**{_spec(tool.name).title}.** {_sentence(tool.description)} *({', '.join(marks)})*",
+        "",
+    ]
+    read_by = _spec(tool.name).schema
+    required = read_by.get("required", [])
+    parameters: Mapping[str, Any] = read_by["properties"]
     if parameters:
         lines += ["| Parameter | Type | Default | Meaning |", "| --- | --- | --- | --- |"]
     for name, schema in parameters.items():
@@ -143,12 +151,13 @@ def _type(schema: Mapping[str, Any]) -> str:
     return f"{ {'object': 'object', 'string': 'text'}.get(kind, kind) }{bounds}".strip()
 
 
-def _parameter_shapes(tools: list[types.Tool]) -> str:
+def _parameter_shapes() -> str:
     """Every shape that is a part of a parameter, but for triggers."""
     shapes: dict[str, Mapping[str, Any]] = {}
-    for tool in tools:
-        shapes |= tool.input_schema.get("$defs", {})
-    return _sections({name: shape for name, shape in shapes.items() if not name.startswith("On")})
+    for spec in ALL_TOOLS:
+        arguments = spec.tool().fn_metadata.arg_model
+        shapes |= arguments.model_json_schema().get("$defs", {})
+    return _sections(shapes)
 
 
 def _result_shapes(tools: list[types.Tool]) -> str:
@@ -179,18 +188,13 @@ def _sections(shapes: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n\n".join(sections)
 
 
-def _triggers(tool: types.Tool) -> str:
+def _triggers() -> str:
     """The kinds of triggers, as lines of a table."""
     lines = []
-    for name, shape in tool.input_schema.get("$defs", {}).items():
-        if not name.startswith("On"):
-            continue
-        required = shape.get("required", [])
-        fields = [
-            f'"kind": "{schema["const"]}"' if field == "kind" else f'"{field}"{"" if field in required else "?"}'
-            for field, schema in shape["properties"].items()
-        ]
-        lines.append(f"| `{{{', '.join(fields)}}}` | {_sentence(shape.get('description'))} |")
+    for kind, (made_into, _) in FORMS.items():
+        own = [field for field in fields(made_into) if field.name != "chat_id"]  # every kind has that
+        shown = [f'"kind": "{kind}"', *(f'"{field.name}"{"" if field.default is MISSING else "?"}' for field in own)]
+        lines.append(f"| `{{{', '.join(shown)}}}` | {_sentence(made_into.__doc__)} |")
     return "\n".join(lines)
 
 

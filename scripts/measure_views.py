@@ -61,7 +61,7 @@ async def measure(speed: float = SPEED) -> list[Measured]:
 
 
 async def _follow(simulator: Simulator, row: Measured, speed: float) -> None:
-    settings = Settings(base_url=simulator.base_url, hume_api_key=SecretStr("any"))
+    settings = Settings(base_url=simulator.base_url, hume_api_key=SecretStr("any"), results="both")
     async with (
         open_service(settings) as service,
         Client(EviServer(service)) as client,

@@ -29,8 +29,12 @@ async def supervising(
     clock: Clock | None = None,
     **settings: Any,
 ) -> AsyncIterator[EviServer]:
-    """A server with these settings, on the service `evi`; it takes a replay for over sooner than a real one."""
-    values = {"base_url": evi.base_url if evi else "http://127.0.0.1:9", "hume_api_key": SecretStr(KEY), **settings}
+    """A server with these settings, on the service `evi`; it takes a replay for over sooner than a real one.
+
+    Its results are text and structure, unless the settings say otherwise: tests look at both.
+    """
+    base_url = evi.base_url if evi else "http://127.0.0.1:9"
+    values = {"base_url": base_url, "hume_api_key": SecretStr(KEY), "results": "both", **settings}
     async with open_service(Settings(**values), connector, clock=clock, pace=pace) as service:
         yield EviServer(service)
 

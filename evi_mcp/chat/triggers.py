@@ -2,30 +2,28 @@
 
 Four kinds are met by an event, at the moment at which it is logged; two by the passing of time.
 Nothing that comes from a chat changes a trigger: speech is only compared with what the agent gave.
+`trigger_forms` reads them from what an agent writes.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
-from typing import Annotated, Literal, NamedTuple
-
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import Any, ClassVar, NamedTuple
 
 from evi_mcp.chat.events import Event
+from evi_mcp.chat.names import is_evis, is_evis_score
 from evi_mcp.chat.record import ChatRecord
-from evi_mcp.protocol.prosody import SCORE_NAMES
+from evi_mcp.chat.turns import Turn
 
 MAX_LATE_TURNS = 100
 """How many turns back a voice may still come late."""
-
-_SCORES = {name.casefold(): name for name in SCORE_NAMES}
+TURNS_BEFORE = 5
+"""With the mean of so many turns a voice is compared, to see whether a score has risen."""
 
 CUTS_SHORT = frozenset({"user_interruption"})
 _WORDS = {"user": "user_message", "assistant": "assistant_message"}
 _VOICES = {"user": frozenset({"user_message"}), "assistant": frozenset({"assistant_message", "assistant_prosody"})}
-
-Seconds = Annotated[float, Field(ge=0.1, le=3600, description="For how long.")]
-Speaker = Literal["user", "assistant"]
 
 
 class Timer(NamedTuple):
@@ -39,21 +37,28 @@ class Timer(NamedTuple):
     call: int | None = None
 
 
-class Trigger(BaseModel):
-    """The base of all kinds."""
+@dataclass(frozen=True, kw_only=True)
+class Trigger:
+    """The base of all kinds. `chat_id`: the only chat in which it is met; empty for any that the wait covers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: str
+    kind: ClassVar[str]
+    chat_id: str = ""
 
     @cached_property
     def looks_at(self) -> frozenset[str]:
         """The types of the events that can meet it, or that start a timer of it."""
         return frozenset()
 
+    def shown(self) -> dict[str, Any]:
+        """It as an agent writes it, without what keeps its default."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        defaults = {field.name: field.default for field in fields(self)}
+        told = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+        return {"kind": self.kind} | {name: value for name, value in told.items() if given[name] != defaults[name]}
+
     def met_by(self, event: Event, record: ChatRecord) -> bool:
         """Whether this event, the newest of the chat and no part of its past, meets it."""
-        return False
+        return self._is_about(record) and self._meets(event, record)
 
     def met_after(self, record: ChatRecord, seq: int) -> int | None:
         """The `seq` of the first event after `seq` that meets it; `None` if none does."""
@@ -61,85 +66,123 @@ class Trigger(BaseModel):
 
     def timers(self, record: ChatRecord) -> Iterator[Timer]:
         """What meets it by going on long enough; none for most kinds."""
+        return self._timers(record) if self._is_about(record) else iter(())
+
+    def _is_about(self, record: ChatRecord) -> bool:
+        return self.chat_id in ("", record.chat_id)
+
+    def _meets(self, event: Event, record: ChatRecord) -> bool:
+        return False
+
+    def _timers(self, record: ChatRecord) -> Iterator[Timer]:
         return iter(())
 
 
+@dataclass(frozen=True, kw_only=True)
 class OnEvent(Trigger):
-    """An event of one of these types."""
+    """There is an event of one of these types; with `speaker`, of that side."""
 
-    kind: Literal["event"]
-    types: Annotated[tuple[str, ...], Field(min_length=1, max_length=50, description="Event types, as in `types`.")]
+    kind = "event"
+    types: tuple[str, ...]
+    speaker: str = ""
 
     @cached_property
     def looks_at(self) -> frozenset[str]:
         return frozenset(self.types)
 
-    def met_by(self, event: Event, record: ChatRecord) -> bool:
-        return event.type in self.looks_at and not event.interim
+    def _meets(self, event: Event, record: ChatRecord) -> bool:
+        return event.type in self.looks_at and not event.interim and self.speaker in ("", event.speaker)
 
 
+@dataclass(frozen=True, kw_only=True)
 class OnExpression(Trigger):
-    """A score is at least so high in each of the last `turns` turns of the speaker; a turn counts with its mean."""
+    """In each of the last `turns` turns of the speaker the score is `at_least`, and `at_most`, so high, and has risen
+    by `rise` (fallen, if that is negative) against the mean of the five turns before; a turn counts with its mean."""
 
-    kind: Literal["expression"]
-    score: Annotated[str, Field(description="One of EVI's 48 expressions, such as Anger.")]
-    at_least: Annotated[float, Field(ge=-1, le=1, description="Mostly 0 to 1; 0.5 is strong.")]
-    turns: Annotated[int, Field(ge=1, le=20, description="In so many turns on end.")] = 1
-    speaker: Speaker = "user"
-
-    @field_validator("score")
-    @classmethod
-    def _one_of_the_48(cls, value: str) -> str:
-        if value.strip().casefold() not in _SCORES:
-            raise ValueError(f"there is no such expression; there are {', '.join(SCORE_NAMES)}")
-        return value
+    kind = "expression"
+    score: str
+    at_least: float | None = None
+    at_most: float | None = None
+    rise: float | None = None
+    turns: int = 1
+    speaker: str = "user"
 
     @cached_property
     def looks_at(self) -> frozenset[str]:
         return _VOICES[self.speaker]
 
     def is_hopeless(self, record: ChatRecord) -> bool:
-        """Whether nothing says that it can be met: the chat is not EVI's, and has never given such a score."""
-        if record.source is None or record.catching_up:
+        """Whether nothing says that it can be met: EVI has no such score or the chat is not EVI's, and the chat has
+        never given one."""
+        if not self._is_about(record):
+            return True
+        if record.catching_up or (is_evis(record) and is_evis_score(self.score)):
             return False
         return record.turns.score_name(self.speaker, self.score) is None
 
-    def met_by(self, event: Event, record: ChatRecord) -> bool:
+    def _meets(self, event: Event, record: ChatRecord) -> bool:
         turn = record.turns.changed_by(event.seq)
         return turn is not None and turn.speaker == self.speaker and self.met_after(record, event.seq - 1) is not None
 
     def met_after(self, record: ChatRecord, seq: int) -> int | None:
         """As for all triggers, but for how the turns are now: a mean may have been higher while a turn went on."""
-        streak: list[int] = []  # when each of the turns on end, newest first, was changed last
-        met: list[int] = []
         name = record.turns.score_name(self.speaker, self.score)
-        if name is None:
-            name = _SCORES[self.score.strip().casefold()]  # one that counts as 0 throughout
-        for turn in record.turns.voiced(self.speaker):
-            if turn.has_scores and turn.mean(name) >= self.at_least:
-                streak.append(turn.changed_seq)
-            else:
-                streak = []
-            changed = max(streak[-self.turns :], default=0)
-            if len(streak) >= self.turns and changed > seq:
+        if name is None or not self._is_about(record):
+            return None
+        turns = self._turns_since(record, seq)
+        met: list[int] = []
+        for newest in range(len(turns) - self.turns + 1):
+            last = turns[newest : newest + self.turns]
+            changed = max(turn.changed_seq for turn in last)
+            if changed > seq and self._holds(
+                name, last, turns[newest + self.turns : newest + self.turns + TURNS_BEFORE]
+            ):
                 met.append(changed)
-            if not streak and turn.changed_seq <= seq and turn.number + MAX_LATE_TURNS < record.turns.count:
-                break
         return min(met, default=None)
 
+    def _turns_since(self, record: ChatRecord, seq: int) -> list[Turn]:
+        """The turns that may have changed after `seq`, newest first, and those before with which they are compared."""
+        turns, unchanged = list[Turn](), 0
+        for turn in record.turns.voiced(self.speaker):
+            turns.append(turn)
+            if turn.changed_seq <= seq and turn.number + MAX_LATE_TURNS < record.turns.count:
+                unchanged += 1
+                if unchanged >= self.turns + TURNS_BEFORE:
+                    break
+        return turns
 
+    def _holds(self, name: str, last: Sequence[Turn], before: Sequence[Turn]) -> bool:
+        """Whether the score is as is asked for in all of the last turns; a voice that may still come is none yet."""
+        if not all(turn.has_scores for turn in last):
+            return False
+        means = [turn.mean(name) for turn in last]
+        if self.at_least is not None and min(means) < self.at_least:
+            return False
+        if self.at_most is not None and max(means) > self.at_most:
+            return False
+        if self.rise is None:
+            return True
+        compared = [turn.mean(name) for turn in before if turn.has_scores]
+        if not compared:
+            return False
+        usual = sum(compared) / len(compared)
+        # Rounded: 0.7 - 0.5 is less than 0.2 in binary.
+        return all(round((mean - usual) * (1 if self.rise > 0 else -1), 6) >= abs(self.rise) for mean in means)
+
+
+@dataclass(frozen=True, kw_only=True)
 class OnText(Trigger):
-    """Somebody says these words: a part of one final message, in any case."""
+    """Somebody says these words: a part of one final message, in any case; with `speaker`, that side."""
 
-    kind: Literal["text"]
-    contains: Annotated[str, Field(pattern=r"\S", max_length=1000, description="Words to look for, in any case.")]
-    speaker: Annotated[Speaker | None, Field(description="Whose; omit for both.")] = None
+    kind = "text"
+    contains: str
+    speaker: str = ""
 
     @cached_property
     def looks_at(self) -> frozenset[str]:
-        return frozenset(name for speaker, name in _WORDS.items() if self.speaker in (None, speaker))
+        return frozenset(name for speaker, name in _WORDS.items() if self.speaker in ("", speaker))
 
-    def met_by(self, event: Event, record: ChatRecord) -> bool:
+    def _meets(self, event: Event, record: ChatRecord) -> bool:
         if event.type not in self.looks_at or event.interim or not event.text:
             return False
         return self._looked_for in _plain(event.text)
@@ -149,51 +192,49 @@ class OnText(Trigger):
         return _plain(self.contains)
 
 
+@dataclass(frozen=True, kw_only=True)
 class OnSilence(Trigger):
-    """Neither side has said anything for so long, interim transcripts and audio included."""
+    """Neither side has said anything for so many seconds, interim transcripts and audio included."""
 
-    kind: Literal["silence"]
-    seconds: Seconds
+    kind = "silence"
+    seconds: float
 
     @cached_property
     def looks_at(self) -> frozenset[str]:
         return CUTS_SHORT  # it takes back what would have been heard: the silence began sooner than was foreseen
 
-    def timers(self, record: ChatRecord) -> Iterator[Timer]:
+    def _timers(self, record: ChatRecord) -> Iterator[Timer]:
         yield Timer(record.spoke_at, self.seconds)
 
 
+@dataclass(frozen=True, kw_only=True)
 class OnToolCallWaiting(Trigger):
-    """A tool call of the chat has been waiting for an answer for so long."""
+    """A tool call that needs an answer has been waiting for so many seconds; EVI's own tools need none."""
 
-    kind: Literal["tool_call_waiting"]
-    seconds: Seconds
+    kind = "tool_call_waiting"
+    seconds: float
 
     @cached_property
     def looks_at(self) -> frozenset[str]:
         return frozenset({"tool_call"})
 
-    def timers(self, record: ChatRecord) -> Iterator[Timer]:
+    def _timers(self, record: ChatRecord) -> Iterator[Timer]:
         for call in record.tool_calls.pending():
             yield Timer(call.asked_at, self.seconds, call.number)
 
 
+@dataclass(frozen=True, kw_only=True)
 class OnTurnEnd(Trigger):
     """EVI has finished its turn, or the user has cut it short."""
 
-    kind: Literal["turn_end"]
+    kind = "turn_end"
 
     @cached_property
     def looks_at(self) -> frozenset[str]:
         return CUTS_SHORT | {"assistant_end"}
 
-    def met_by(self, event: Event, record: ChatRecord) -> bool:
+    def _meets(self, event: Event, record: ChatRecord) -> bool:
         return event.type in self.looks_at
-
-
-AnyTrigger = Annotated[
-    OnEvent | OnExpression | OnText | OnSilence | OnToolCallWaiting | OnTurnEnd, Field(discriminator="kind")
-]
 
 
 def first_met(triggers: Sequence[Trigger], record: ChatRecord, seq: int) -> tuple[Trigger, int] | None:

@@ -142,6 +142,10 @@ class Turns:
         """The spelling of a score's name that one side uses, ignoring case; `None` if it never had such a score."""
         return self._names.get(speaker, {}).get(score.strip().casefold())
 
+    def names(self, speaker: str) -> list[str]:
+        """The scores that one side has ever been given."""
+        return list(self._names.get(speaker, {}).values())
+
     def first(self, speaker: str) -> Turn | None:
         """The oldest turn of this side that is kept, or `None`."""
         return next((turn for turn in self._turns if turn.speaker == speaker), None)

@@ -1,10 +1,11 @@
 """Arguments as models write them, made into what a tool's JSON Schema asks for. Pure.
 
-Many models write every parameter, with `null` for those that they leave out. Some write a list of one as its only item,
-and lists and objects as JSON text. Each of these has one meaning, so none of them is worth a refusal.
+Many models and clients write every parameter, with `null` or something empty in those that they leave out. Some write a
+list of one as its only item, and lists and objects as JSON text. Each of these has one meaning, so none of them is
+worth a refusal.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic_core
@@ -16,76 +17,52 @@ def as_meant(arguments: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
     """The arguments in the form that the schema asks for; what is wrong in another way is left to its validation.
 
     At any depth:
-    - an optional field that is `null` is left out;
-    - a text or an object, where a list is wanted, becomes a list of one;
-    - JSON text (it begins with `[` or `{`, or is `null`), where a list or an object is wanted and no text, is parsed.
+    - an optional field that is `null` is left out; so is one that holds an empty text and may not be a free text, or a
+      zero where the least is more;
+    - a text or an object, where a list is wanted, becomes a list of one; what is empty in a list is left out;
+    - JSON text (it begins with `[` or `{`, or is `null`), where a list or an object is wanted, is parsed.
 
     What a schema does not describe (free objects, unknown fields) stays as it is.
 
     Args:
-        schema: The JSON Schema of an object, with its `$defs`.
+        schema: That of an object, made to be read by (`schemas.plain`).
     """
-    return _Reader(schema.get("$defs", {})).fields(arguments, schema)
+    known, required = schema.get("properties", {}), schema.get("required", ())
+    read = {name: _value(value, known[name]) if name in known else value for name, value in arguments.items()}
+    return {
+        name: value
+        for name, value in read.items()
+        if name not in known or name in required or not _is_left_out(value, known[name])
+    }
 
 
-class _Reader:
-    """Reads values by schemas that refer to the same definitions."""
-
-    def __init__(self, definitions: Mapping[str, Schema]) -> None:
-        self._definitions = definitions
-
-    def fields(self, given: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-        known, required = schema.get("properties", {}), schema.get("required", ())
-        read = {name: self._value(value, known[name]) if name in known else value for name, value in given.items()}
-        return {
-            name: value for name, value in read.items() if value is not None or name not in known or name in required
-        }
-
-    def _value(self, value: Any, schema: Schema) -> Any:
-        forms = {kind: form for form in self._forms(schema) for kind in _kinds(form)}
-        array, free_text = forms.get("array"), "string" in forms
-        if isinstance(value, str) and not free_text and ("array" in forms or "object" in forms):
-            value = _parsed(value)
-        if array is not None and _is_item(value, free_text=free_text, free_object="object" in forms):
-            value = [value]
-        if array is not None and isinstance(value, list):
-            return [self._value(item, array.get("items", {})) for item in value]
-        return self.fields(value, self._form_of(value, schema)) if isinstance(value, dict) else value
-
-    def _forms(self, schema: Schema) -> Iterator[Schema]:
-        """What a value may be: the schema itself, or the alternatives that it names."""
-        if reference := schema.get("$ref"):
-            schema = self._definitions.get(str(reference).rpartition("/")[2], {})
-        alternatives = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
-        for alternative in alternatives:
-            yield from self._forms(alternative)
-        if not alternatives:
-            yield schema
-
-    def _form_of(self, value: Mapping[str, Any], schema: Schema) -> Schema:
-        """The form of object that this one is meant to be; one that says nothing if that is not clear."""
-        forms = [form for form in self._forms(schema) if "object" in _kinds(form)]
-        if len(forms) > 1:
-            forms = [form for form in forms if _is_named(value, form)]
-        return forms[0] if len(forms) == 1 else {}
-
-
-def _is_named(value: Mapping[str, Any], form: Schema) -> bool:
-    """Whether the value has all the constants of a form, of which there is at least one: `kind`, for a trigger."""
-    constants = {name: field["const"] for name, field in form.get("properties", {}).items() if "const" in field}
-    return bool(constants) and all(value.get(name) == constant for name, constant in constants.items())
-
-
-def _kinds(form: Schema) -> list[str]:
-    kinds = form.get("type", [])
-    return [kinds] if isinstance(kinds, str) else list(kinds)
-
-
-def _is_item(value: Any, *, free_text: bool, free_object: bool) -> bool:
-    """Whether a value given for a list is the only item of it."""
+def _value(value: Any, schema: Schema) -> Any:
+    kind = schema.get("type")
+    if kind not in ("array", "object"):
+        return value
     if isinstance(value, str):
-        return not free_text and not _is_json(value)
-    return isinstance(value, dict) and not free_object
+        value = _parsed(value)
+    if kind == "array":
+        if isinstance(value, dict) or (isinstance(value, str) and not _is_json(value)):
+            value = [value]
+        if isinstance(value, list):
+            items = schema.get("items", {})
+            read = [_value(item, items) for item in value]
+            return [item for item in read if item not in (None, {}) and not _is_blank(item)]
+    return as_meant(value, schema) if isinstance(value, dict) and "properties" in schema else value
+
+
+def _is_left_out(value: Any, schema: Schema) -> bool:
+    """Whether an optional field that has this value was not given."""
+    if value is None:
+        return True
+    if _is_blank(value):
+        return schema.get("type") != "string" or "enum" in schema
+    return isinstance(value, int | float) and value is not False and value == 0 < schema.get("minimum", 0)
+
+
+def _is_blank(value: Any) -> bool:
+    return isinstance(value, str) and not value.strip()
 
 
 def _is_json(text: str) -> bool:

@@ -42,7 +42,7 @@ def list_resources(desk: Desk) -> list[types.Resource]:
             listed.append(
                 types.Resource(
                     uri=uris.chat(chat.chat_id, view),
-                    name=f"{chat.chat_id}{'/' + view if view else ''}",
+                    name=f"chat-{chat.chat_id}{'-' + view if view else ''}",
                     title=f"{title}: {chat.chat_id}",
                     description=description,
                     mime_type=mime_type,

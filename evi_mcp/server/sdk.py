@@ -93,6 +93,24 @@ def serve_subscriptions(server: MCPServer[Any], subscribe: Subscribe, unsubscrib
     low.create_initialization_options = options  # type: ignore[method-assign]  # there is no other way in
 
 
+def announce_what_changes(server: MCPServer[Any]) -> None:
+    """Announces to clients of both eras that the list of resources changes, and those of tools and prompts do not.
+
+    Handshake clients are told of the resources by `serve_subscriptions`. To others the SDK announces all three.
+    """
+    low = server._lowlevel_server
+    base = low.get_capabilities
+
+    def capabilities(*args: Any, **kwargs: Any) -> types.ServerCapabilities:
+        found = base(*args, **kwargs)
+        for fixed in (found.tools, found.prompts):
+            if fixed is not None:
+                fixed.list_changed = False
+        return found
+
+    low.get_capabilities = capabilities  # type: ignore[method-assign]  # as above
+
+
 def announce(server: MCPServer[Any], capability: str) -> None:
     """Announces an experimental capability to handshake clients; there is none in `server/discover` (SDK 2.3.0)."""
     low = server._lowlevel_server

@@ -76,20 +76,12 @@ def _head(shown: shapes.EventPage, *, asked: bool) -> Iterator[str]:
         yield _left_out(omitted, asked=asked)
 
 
-def unknown_types(types: Sequence[str]) -> str | None:
-    """A sentence on those of the types that do not exist; `None` if all do."""
-    unknown = [kind for kind in types if kind not in KNOWN_EVENTS]
-    if not unknown:
-        return None
-    return f"no such type is known: {listing(unknown, MANY)}; known are {', '.join(sorted(KNOWN_EVENTS))}"
-
-
 def hopeless(scores: Sequence[str]) -> str | None:
     """A sentence on scores that none of the chats has given; `None` if there are none."""
     if not scores:
         return None
     return (
-        f"no chat here has ever given {listing(scores, MANY)}, and none is EVI's, which scores every voice; wait for"
+        f"no chat here has ever given {listing(scores, MANY)}, and only EVI scores every voice, with its 48; wait for"
         " text, turn_end or silence instead, or for user_message events until a score comes"
     )
 

@@ -27,7 +27,13 @@ def parameters(base_url: str, **environment: str) -> StdioServerParameters:
     return StdioServerParameters(
         command=sys.executable,
         args=["-m", "tests.chaos.served"],
-        env={"EVI_MCP_BASE_URL": base_url, "HUME_API_KEY": KEY, "EVI_MCP_LOG_LEVEL": "ERROR", **environment},
+        env={
+            "EVI_MCP_BASE_URL": base_url,
+            "HUME_API_KEY": KEY,
+            "EVI_MCP_LOG_LEVEL": "ERROR",
+            "EVI_MCP_RESULTS": "both",
+            **environment,
+        },
     )
 
 

@@ -144,7 +144,7 @@ async def test_prompts_and_completions_answer_whatever_they_are_asked(monkeypatc
     """Both take text of any kind, and show some of it."""
     fields = st.sampled_from(["chat_id", "goal", "x"]) | texts
     asked = st.dictionaries(fields, chat_ids | texts, max_size=3)
-    names = st.sampled_from(["supervise_chat", "answer_tool_calls", "review_chat"]) | texts
+    names = st.sampled_from(["supervise_chat", "handle_tool_calls", "look_back_on_chat"]) | texts
     templates = (
         st.sampled_from(["evi://chats/{chat_id}", "evi://chats/{chat_id}/audio/{message_id}", "evi://{x}"]) | texts
     )

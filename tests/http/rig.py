@@ -152,7 +152,8 @@ def events_of(text: str) -> Iterator[Any]:
 @asynccontextmanager
 async def serving(evi: FakeEvi | None = None, *, watch: bool = False, **settings: Any) -> AsyncIterator[Served]:
     """A server on the service `evi`. `watch`: tokens in use are looked at once a second, as in a process."""
-    values = {"base_url": evi.base_url if evi else "http://127.0.0.1:9", "hume_api_key": SecretStr(KEY), **settings}
+    base_url = evi.base_url if evi else "http://127.0.0.1:9"
+    values = {"base_url": base_url, "hume_api_key": SecretStr(KEY), "results": "both", **settings}
     listener = bind("127.0.0.1", 0)
     address = f"127.0.0.1:{listener.getsockname()[1]}"
     made = Settings(**values)

@@ -102,9 +102,11 @@ async def evi_mcp(
     """Runs `evi-mcp` with these arguments, under `limits` as `ulimit` takes them; it is killed if the test leaves it
     running, or after `limit_s` seconds.
 
-    Its environment has the address and the key of `evi`, then `environment`, then `more`.
+    Its environment has the address and the key of `evi`, then `environment`, then `more`. Its results are text and
+    structure, unless that says otherwise.
     """
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+    keep["EVI_MCP_RESULTS"] = "both"
     service = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY} if evi is not None else {}
     under_limits = ("sh", "-c", f'ulimit {limits} && exec "$0" "$@"') if limits else ()
     process = await asyncio.create_subprocess_exec(

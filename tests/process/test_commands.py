@@ -44,7 +44,7 @@ async def test_served_with_the_simulator_inside_there_are_live_chats_at_once() -
 
 async def test_one_simulated_call_can_be_asked_for_by_name() -> None:
     """Who tries an agent on a call needs to know which one it is."""
-    async with evi_mcp("serve", "--simulate=billing", "--simulate-speed=50", EVI_MCP_RESULTS="structured") as server:
+    async with evi_mcp("serve", "--simulate=billing", "--simulate-speed=50") as server:
         await server.initialize()
         [chat] = (await server.call("list_chats", scope="active"))["structuredContent"]["chats"]
         await server.call("attach_chat", chat_id=chat["chat_id"])

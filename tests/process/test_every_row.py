@@ -25,7 +25,9 @@ async def test_every_tool_resource_prompt_and_completion_works_over_stdio(evi: F
     """In memory much works that does not on a pipe, and the eras differ on the wire."""
     environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY, "EVI_MCP_LOG_LEVEL": "ERROR"}
     server = StdioServerParameters(
-        command=sys.executable, args=["-m", "evi_mcp"], env={**environment, "EVI_MCP_SECRET_LLM": "sk-0123456789"}
+        command=sys.executable,
+        args=["-m", "evi_mcp"],
+        env={**environment, "EVI_MCP_RESULTS": "both", "EVI_MCP_SECRET_LLM": "sk-0123456789"},
     )
     evi.chats[CHAT] = {"id": CHAT, "status": "ACTIVE", "start_timestamp": 1762430100123}
     evi.history[CHAT] = [
@@ -142,7 +144,7 @@ async def _read_resources(agent: Agent) -> None:
 
 async def _prompts(agent: Agent) -> None:
     prompts = {prompt.name for prompt in (await agent.client.list_prompts()).prompts}
-    assert prompts == {"supervise_chat", "answer_tool_calls", "review_chat"}
+    assert prompts == {"supervise_chat", "handle_tool_calls", "look_back_on_chat"}
     [message] = (await agent.client.get_prompt("supervise_chat", {"chat_id": CHAT, "goal": "Listen."})).messages
     assert CHAT in text_of(message.content)
     template = ResourceTemplateReference(type="ref/resource", uri="evi://chats/{chat_id}")

@@ -26,7 +26,7 @@ async def test_a_stdio_client_of_either_era_supervises_a_chat(evi: FakeEvi, era:
     """Nothing but the console script and its environment: frames in, tool results and commands out."""
     evi.history[CHAT] = [frames.metadata(), frames.user("Where is it?", 100), frames.tool_call("call_1")]
     evi.chats = {CHAT: {"id": CHAT, "status": "ACTIVE", "start_timestamp": 1762430100123}}
-    environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY}
+    environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY, "EVI_MCP_RESULTS": "both"}
     server = stdio_client(StdioServerParameters(command=SCRIPT, env=environment))
     async with Client(server, mode=era) as client:
         agent = Agent(client)
@@ -207,7 +207,7 @@ async def test_updates_of_a_resource_arrive_over_stdio_in_both_eras(evi: FakeEvi
         while (message := await server.read()).get("method") != "notifications/resources/updated":
             pass
         assert message["params"] == {"uri": uri}
-    environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY}
+    environment = {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY, "EVI_MCP_RESULTS": "both"}
     async with Client(stdio_client(StdioServerParameters(command=SCRIPT, env=environment))) as client:
         await Agent(client).call("attach_chat", chat_id=CHAT)
         async with client.listen(resource_subscriptions=[uri]) as stream:

@@ -87,6 +87,7 @@ class Unread:
 @asynccontextmanager
 async def unread_server(evi: FakeEvi | None, *arguments: str, **environment: str) -> AsyncIterator[Unread]:
     keep = {name: os.environ[name] for name in ("PATH", "HOME", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+    keep["EVI_MCP_RESULTS"] = "both"
     if evi is not None:
         keep |= {"EVI_MCP_BASE_URL": evi.base_url, "HUME_API_KEY": KEY}
     with unread() as (out, out_end), unread() as (err, err_end):

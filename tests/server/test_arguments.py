@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from mcp.shared.exceptions import MCPError
 
 from evi_mcp.server.arguments import as_meant
+from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.harness import CHAT, Agent
-from tests.server.test_tool_table import SNAPSHOTS
 
-TOOLS = {path.stem: json.loads(path.read_text("utf-8"))["inputSchema"] for path in SNAPSHOTS.glob("*.json")}
-"""The published schemas, which are those that clients see (test_tool_table.py)."""
+TOOLS = {spec.name: spec.schema for spec in ALL_TOOLS}
+"""The schemas by which arguments are read."""
 ONE_OF_EACH: dict[str, Any] = {
     "chat_ids": ["chat-1"],
     "types": ["user_message"],
@@ -120,8 +120,8 @@ async def test_agents_are_understood_in_each_of_these_ways(evi: FakeEvi, agent: 
     await agent.call("update_session_settings", chat_id=CHAT, variables='{"name": "Kim"}', system_prompt=None)
     await evi.until(lambda: evi.received[CHAT])
     assert evi.received[CHAT] == [{"type": "session_settings", "variables": {"name": "Kim"}}]
-    assert "chat_id: input should be a valid string" in await agent.error("get_chat", chat_id=None)
-    assert "until: input should be a valid list" in await agent.error("wait_for_events", until="[{")
+    assert "chat_id must be text" in await agent.error("get_chat", chat_id=None)
+    assert "until takes objects such as {" in await agent.error("wait_for_events", until="[{")
     assert 'no parameter "untill"' in await agent.error("wait_for_events", untill=None)
 
 

@@ -44,7 +44,7 @@ async def both(evi: FakeEvi, era: str) -> AsyncIterator[Both]:
             frames.tool_call(f"call-{chat_id}", words, json.dumps({"words": words})),
         ]
         evi.chats[chat_id] = {"id": chat_id, "chat_group_id": f"group-{chat_id}", "status": "ACTIVE"}
-    settings = Settings(base_url=evi.base_url, hume_api_key=SecretStr(KEY))
+    settings = Settings(base_url=evi.base_url, hume_api_key=SecretStr(KEY), results="both")
     with anyio.fail_after(60):
         async with open_service(settings, pace=QUICK) as service:
             everything = EviServer(service)
@@ -131,7 +131,7 @@ async def test_it_completes_nowhere_and_no_prompt_speaks_of_it(both: Both) -> No
 
 async def test_rights_follow_the_caller_and_not_the_process(evi: FakeEvi, era: str) -> None:
     """Two callers of one service: what each is told, listed and allowed is its own."""
-    settings = Settings(base_url=evi.base_url, hume_api_key=SecretStr(KEY))
+    settings = Settings(base_url=evi.base_url, hume_api_key=SecretStr(KEY), results="both")
     async with open_service(settings, pace=QUICK) as service:
         monitor = EviServer(service, Rights(Access.MONITOR))
         async with agent_on(EviServer(service), era) as one, agent_on(monitor, era) as other:
@@ -139,14 +139,14 @@ async def test_rights_follow_the_caller_and_not_the_process(evi: FakeEvi, era: s
             assert "access level monitor" in (other.client.instructions or "")
             assert "pause" in {tool.name for tool in (await one.client.list_tools()).tools}
             assert "pause" not in {tool.name for tool in (await other.client.list_tools()).tools}
-            assert "answer_tool_calls" not in {prompt.name for prompt in (await other.client.list_prompts()).prompts}
+            assert "handle_tool_calls" not in {prompt.name for prompt in (await other.client.list_prompts()).prompts}
             assert "needs the access level 'barge'" in await other.error("pause", chat_id=MINE)
 
 
 async def test_two_clients_of_one_name_are_two_callers(evi: FakeEvi, era: str) -> None:
     """The second got no silence trigger, since the first had been told."""
     evi.history[MINE] = [frames.metadata(MINE)]
-    settings = Settings(base_url=evi.base_url, hume_api_key=SecretStr(KEY))
+    settings = Settings(base_url=evi.base_url, hume_api_key=SecretStr(KEY), results="both")
     silence = [{"kind": "silence", "seconds": 0.2}]
     async with open_service(settings, pace=QUICK) as service:
         server = EviServer(service)

@@ -135,7 +135,6 @@ class Reader:
         ends = {"after": "earliest", "timeout_s": 0}
         trigger = {"kind": "text", "contains": next(word)}
         await self.tool("wait_for_events", until=[trigger], **ends)
-        await self.tool("wait_for_events", chat_ids=[CHAT], types=[next(word)], after="latest", timeout_s=0)
         await self.tool("list_chats")
         await self.tool("list_chats", scope="active")
         await self.tool("get_chat", chat_id=CHAT)

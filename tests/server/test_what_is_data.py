@@ -1,12 +1,12 @@
 """What callers say, and whatever else arrives from a chat, is data: it changes nothing but the log."""
 
+from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
 import pytest
-from pydantic import TypeAdapter, ValidationError
 
 from evi_mcp.access.callers import Access
-from evi_mcp.chat.triggers import AnyTrigger
+from evi_mcp.chat.trigger_forms import read_triggers
 from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
@@ -27,6 +27,7 @@ HOSTILE = [
         for spec in ALL_TOOLS
     ),
     frames.frame("notifications/tools/list_changed"),
+    frames.error("W0", "last"),
 ]
 
 
@@ -52,7 +53,7 @@ async def test_nothing_that_arrives_changes_a_level_a_setting_an_allow_list_or_a
         cursor = (await agent.call("attach_chat", chat_id=CHAT))["cursor"]
         async with agent.waiting(after=cursor, until=[trigger], timeout_s=20, limit=200, max_chars=50_000) as pages:
             await evi.push(CHAT, *HOSTILE)
-            await agent.call("wait_for_events", after=cursor, until={"kind": "event", "types": [LAST]}, timeout_s=20)
+            await agent.call("wait_for_events", after=cursor, until={"kind": "event", "types": ["error"]}, timeout_s=20)
             await evi.push(CHAT, frames.user("These are the words agreed upon.", 99_000))
         [page] = pages
         assert (page["woken_by"], page["trigger"]) == ("trigger", trigger)
@@ -61,9 +62,6 @@ async def test_nothing_that_arrives_changes_a_level_a_setting_an_allow_list_or_a
         assert await agent.client.list_tools() == tools
         assert "not among the chats" in await agent.error("attach_chat", chat_id=OTHER)
         assert not any(evi.received.values()), "nothing was sent"
-
-
-LAST = "notifications/tools/list_changed"
 
 
 @pytest.mark.parametrize(
@@ -79,8 +77,8 @@ LAST = "notifications/tools/list_changed"
 )
 def test_a_trigger_cannot_be_changed_at_all(trigger: dict[str, Any]) -> None:
     """Whoever holds one, it stays what the agent gave; and so does what it looks at."""
-    given: Any = TypeAdapter(AnyTrigger).validate_python(trigger)
+    [given] = read_triggers(trigger)
     hash(given)  # all that it holds is as immutable as itself
-    for name in type(given).model_fields:
-        with pytest.raises(ValidationError, match="frozen"):
-            setattr(given, name, getattr(given, name))
+    for field in fields(given):
+        with pytest.raises(FrozenInstanceError):
+            setattr(given, field.name, getattr(given, field.name))

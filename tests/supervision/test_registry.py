@@ -166,7 +166,7 @@ async def test_an_interruption_begins_a_silence_for_who_sleeps_already() -> None
         with waiting(registry, [chat], Filter(frozenset({"audio_output"}))) as wait:
             if chat.record.spoke_at < chat.clock.elapsed() + 30:
                 await wait.sleep(5)
-        with waiting(registry, [chat], Filter(), [OnSilence(kind="silence", seconds=0.2)]) as wait:
+        with waiting(registry, [chat], Filter(), [OnSilence(seconds=0.2)]) as wait:
             async with anyio.create_task_group() as group:
                 group.start_soon(wait.sleep, 60)
                 await anyio.lowlevel.checkpoint()

@@ -101,13 +101,6 @@ def test_a_page_names_only_some_of_very_many_types_that_it_leaves_out() -> None:
     assert structure.page(Page(omitted=few), [], [record], cursors.at(1))["omitted"] == few
 
 
-def test_types_that_nobody_knows_are_named_and_counted() -> None:
-    """Our contract (section 5): a sentence says what is wrong, and it stays short."""
-    assert text.unknown_types(["user_message"]) is None
-    said = text.unknown_types([f"x{number}\u202e" for number in range(9)]) or ""
-    assert said.startswith('no such type is known: "x0\\u{202e}", "x1\\u{202e}", "x2\\u{202e}" and 6 more; known are')
-
-
 def test_a_chat_in_a_list_costs_nothing_of_what_was_said_in_it() -> None:
     """A list may have a thousand of them."""
     record, cursors = record_of("c", [turn(number, "word " * 1000) for number in range(50)])

@@ -71,7 +71,7 @@ async def supervise(display: Display) -> Steps:
         server = StdioServerParameters(
             command=sys.executable,
             args=["-m", "evi_mcp", "serve", "--log-level", "WARNING"],
-            env={"EVI_MCP_BASE_URL": simulator.base_url, "HUME_API_KEY": "demo"},
+            env={"EVI_MCP_BASE_URL": simulator.base_url, "HUME_API_KEY": "demo", "EVI_MCP_RESULTS": "both"},
         )
         display.step(f"simulated EVI at {simulator.base_url}, server: evi-mcp serve, over stdio")
         async with Client(stdio_client(server)) as client:

@@ -135,7 +135,7 @@ class Tenants:
         rights = tenant_rights(self._settings, entry)
         reached = self._chats_of_default if name == DEFAULT else (None, None)
         async with open_service(settings, *reached, clock=self._clock, pace=self._pace, rights=rights) as service:
-            tenant = Tenant(name, entry, service, EviServer(service))
+            tenant = Tenant(name, entry, service, EviServer(service, over_http=True))
             async with tenant.sessions.run():
                 task_status.started(tenant)
                 await tenant.closing.wait()

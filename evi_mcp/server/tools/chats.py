@@ -32,10 +32,10 @@ async def list_chats(
     ctx: ToolContext,
     scope: Annotated[
         Literal["attached", "active"],
-        Field(description="`attached` to this server, or `active` at the service, newest first."),
+        Field(description="`active`: all of the service, newest first."),
     ] = "attached",
 ) -> Annotated[types.CallToolResult, shapes.ChatList]:
-    """List chats and what they are about: those attached to this server, or those the service says are active."""
+    """List chats and what they are about."""
     desk = desk_of(ctx)
     elapsed = desk.clock.elapsed()
     attached = {chat.chat_id: structure.summary(chat.record, desk.cursors, elapsed) for chat in desk.chats()}
@@ -73,14 +73,13 @@ async def attach_chat(
     chat_id: Annotated[
         str,
         Field(
-            description="EVI chat id, from `list_chats`; or `active`, for all active chats of the service.",
+            description="Or `active`: all active chats.",
             json_schema_extra={"x-mcp-header": "Chat-Id"},
         ),
     ] = "",
-    chat_ids: Annotated[list[str], Field(description="Several of them, attached at the same time.")] = [],  # noqa: B006
+    chat_ids: Annotated[list[str], Field(description="Several of them.")] = [],  # noqa: B006
 ) -> Annotated[types.CallToolResult, shapes.Attached]:
-    """Follow live chats from now on; returns once their history so far has arrived, with one cursor for all of
-    them."""
+    """Follow chats from now on (`active`: all that are active); returns when their history has arrived."""
     desk = desk_of(ctx)
     named = list(dict.fromkeys([*([chat_id] if chat_id else []), *chat_ids]))
     if not named:
@@ -139,14 +138,14 @@ def _several(
 
 
 async def detach_chat(ctx: ToolContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Chat]:
-    """Stop following a chat, for all agents of this server; the chat itself goes on, its log here is dropped."""
+    """Stop following a chat, for all agents; the chat itself goes on."""
     desk = desk_of(ctx)
     shown = structure.chat((await desk.detach(chat_id)).record, desk.cursors, desk.clock.elapsed())
     return result(ctx, text.detached(shown), shown)
 
 
 async def get_chat(ctx: ToolContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Chat]:
-    """Show the state of a chat, its pending tool calls and its last turns."""
+    """Show a chat's state, pending tool calls and last turns."""
     desk = desk_of(ctx)
     shown = _shown(desk, await desk.reach(chat_id))
     return result(ctx, text.chat(shown), shown)

@@ -16,7 +16,7 @@ async def get_transcript(
     last_turns: Annotated[int, Field(ge=1, le=2000, description="Most turns to return, the newest ones.")] = 20,
     max_chars: MaxChars = 8000,
 ) -> Annotated[CallToolResult, shapes.Transcript]:
-    """Show what was said, turn by turn, with the strongest expressions of each voice."""
+    """Show what was said, turn by turn, with the strongest expressions."""
     desk = desk_of(ctx)
     chat = await desk.reach(chat_id)
     shown = text.transcript_within(chat.record, desk.cursors, last_turns, max_chars)
@@ -30,7 +30,7 @@ async def get_expression(
     last_turns: Annotated[int, Field(ge=1, le=100, description="Over so many turns, the newest ones.")] = 10,
     top: Annotated[int, Field(ge=1, le=48, description="So many scores, those with the highest mean.")] = 5,
 ) -> Annotated[CallToolResult, shapes.Expressions]:
-    """Show how a voice has sounded over the last turns: each score turn by turn, its mean and its change."""
+    """Show how a voice has sounded: each score turn by turn, its mean and its change."""
     chat = await desk_of(ctx).reach(chat_id)
     shown = structure.expressions(chat.record, speaker, last_turns, top)
     return result(ctx, text.expressions(shown), shown)

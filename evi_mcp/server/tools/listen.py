@@ -3,15 +3,15 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeGuard, cast
+from typing import Annotated, Any, cast
 
 from mcp_types import CallToolResult
-from pydantic import BeforeValidator, Field
+from pydantic import Field, WithJsonSchema
 
 from evi_mcp.access.callers import Access
 from evi_mcp.chat.events import Event
 from evi_mcp.chat.pages import Filter, Page, Start, read_page
-from evi_mcp.chat.triggers import AnyTrigger, OnEvent, OnExpression
+from evi_mcp.chat.trigger_forms import SCHEMA, read_triggers
 from evi_mcp.clock import Clock
 from evi_mcp.errors import InvalidArgument
 from evi_mcp.ledger.cursors import EARLIEST, LATEST, Position
@@ -27,6 +27,7 @@ from evi_mcp.server.tools.spec import (
     result,
     wants_progress,
 )
+from evi_mcp.server.tools.wanted import checked, checked_types, is_hopeless
 from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.supervision.waiting import Wait, WokenBy
@@ -37,15 +38,16 @@ HEARTBEAT_S = 5.0
 
 After = Annotated[
     str,
-    Field(description="`cursor` of an earlier result, `earliest` or `latest`; events after it are returned."),
+    Field(description="A `cursor`, `earliest` or `latest`."),
 ]
 
 Until = Annotated[
-    Annotated[list[AnyTrigger], Field(max_length=10)] | None,
-    BeforeValidator(lambda value: [value] if isinstance(value, dict) else value),
+    Any,
+    WithJsonSchema({"type": "array", "items": SCHEMA}),
     Field(
-        description="Triggers: sleep until any of them is met instead of waking for every event. They look at all"
-        " events after the cursor, whatever `types` shows.",
+        description="Triggers: sleep until one is met. event: types, speaker?; expression: score (Anger), at_least,"
+        " at_most or rise (against the turns before), turns?, speaker?; text: contains, speaker?; silence,"
+        " tool_call_waiting: seconds; turn_end. Any: chat_id?.",
     ),
 ]
 
@@ -54,61 +56,64 @@ async def read_events(
     ctx: ToolContext,
     chat_id: ChatId,
     after: After = EARLIEST,
-    types: Types = None,
+    types: Types = [],  # noqa: B006
     limit: Limit = 50,
     max_chars: MaxChars = 8000,
 ) -> Annotated[CallToolResult, shapes.EventPage]:
-    """Read a chat's events after a cursor, without waiting; reading consumes nothing."""
+    """Read a chat's events after a cursor, without waiting."""
     desk = desk_of(ctx)
+    after = after or EARLIEST
     desk.position(after)  # refused before anything is attached
     chat = await desk.reach(chat_id)
-    position = desk.position(after)
-    return _Reading(desk, [chat], [chat.chat_id], position, types or [], limit, max_chars).result(ctx)
+    types, position = checked_types(types, desk), desk.position(after)
+    return _Reading(desk, [chat], [chat.chat_id], position, types, limit, max_chars).result(ctx)
 
 
 async def wait_for_events(
     ctx: ToolContext,
     after: After = LATEST,
-    chat_ids: Annotated[list[str] | None, Field(description="Chats to wait on; omit for all attached chats.")] = None,
-    types: Types = None,
+    chat_ids: Annotated[list[str], Field(description="Empty for all attached chats.")] = [],  # noqa: B006
+    types: Types = [],  # noqa: B006
     until: Until = None,
-    timeout_s: Annotated[float, Field(ge=0, le=50, description="Seconds to wait at most.")] = 25,
+    timeout_s: Annotated[float, Field(ge=0, le=50, description="Most seconds to wait.")] = 25,
     limit: Limit = 50,
     max_chars: MaxChars = 8000,
 ) -> Annotated[CallToolResult, shapes.WaitPage]:
-    """Wait until any of the chats has an event after the cursor, or meets a trigger of `until`, or ends; then show all
-    events after the cursor."""
+    """Wait until a chat has news, meets a trigger of `until`, or ends; show all after the cursor."""
     desk = desk_of(ctx)
+    after = after or LATEST
     desk.position(after)  # refused before anything is attached
+    triggers = read_triggers(until)
     chats = await desk.reach_all(chat_ids) if chat_ids else desk.chats()
-    chat_ids = [chat.chat_id for chat in chats] if chat_ids else None
+    chat_ids = [chat.chat_id for chat in chats] if chat_ids else []
     position = desk.position(after)
     if not chats:
         raise InvalidArgument(
             "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."
         )
-    named = _types_of(until or [])
-    reading = _Reading(desk, chats, chat_ids or [], position, types or [], limit, max_chars, named)
+    types = checked_types(types, desk)
+    triggers = checked(triggers, desk, chats if chat_ids else None)
+    reading = _Reading(desk, chats, chat_ids, position, types, limit, max_chars)
     start = reading.start()
     shared = not is_one_client(ctx.request_context.request)
     asked = None if shared else (after, repr((chat_ids, types, until, timeout_s, limit, max_chars)))
     with (
-        desk.wait(chats if chat_ids else None, start, reading.wanted, until or (), shared=shared) as wait,
+        desk.wait(chats if chat_ids else None, start, reading.wanted, triggers, shared=shared) as wait,
         wait.asked(asked, str(ctx.request_id)) as call,
     ):
         # A chat that ended since the cursor ends the wait, whatever it waits for.
         ended = _ended(chats, start) or (chats[0] if all(chat.over for chat in chats) else None)
         if ended is not None:
             wait.end(ended.chat_id, ended.record.reason)
-        elif until:
+        elif triggers:
             # More than a page is unread: it is read first, since a page that is full cannot show what is met.
             if not wait.look_back() and reading.page(max_chars, reading.rendering()).more:
                 wait.by = WokenBy.EVENT
         elif reading.has_events():
             wait.by = WokenBy.EVENT
-        hopeless = [trigger for trigger in until or () if _is_hopeless(trigger, chats)]
+        hopeless = [trigger for trigger in triggers if is_hopeless(trigger, chats)]
         reading.hopeless = list(dict.fromkeys(trigger.score for trigger in hopeless))
-        if until and len(hopeless) == len(until) and not wait.woken:
+        if triggers and len(hopeless) == len(triggers) and not wait.woken:
             wait.by = WokenBy.NO_SCORES
         if not wait.woken:
             seconds, gives_up_after = wait.at_most(timeout_s)
@@ -168,7 +173,6 @@ class _Reading:
     types: list[str]
     limit: int
     max_chars: int
-    trigger_types: list[str] = field(default_factory=list)
     hopeless: list[str] = field(default_factory=list)
     """Scores that it waits for in vain."""
     cut_short: str | None = None
@@ -232,8 +236,7 @@ class _Reading:
             shown: dict[str, Any] = {**structure.page(page, structures, records, cursor)}
             if wait is not None:
                 shown |= _why(wait, several=len(records) > 1)
-            unknown = text.unknown_types([*self.types, *self.trigger_types])
-            notes = [unknown, text.hopeless(self.hopeless), self._scope_note(), self.cut_short]
+            notes = [text.hopeless(self.hopeless), self._scope_note(), self.cut_short]
             if told := "; ".join(filter(None, notes)):
                 shown["note"] = told
             lines = rendering.lines(events)
@@ -252,16 +255,6 @@ class _Reading:
         return "`after` is a place in one chat; every other chat is read from its attach"
 
 
-def _types_of(until: list[AnyTrigger]) -> list[str]:
-    """The event types that triggers name."""
-    return [kind for trigger in until if isinstance(trigger, OnEvent) for kind in trigger.types]
-
-
-def _is_hopeless(trigger: AnyTrigger, chats: list[LiveChat]) -> TypeGuard[OnExpression]:
-    """Whether it is a score that none of the chats gives."""
-    return isinstance(trigger, OnExpression) and all(trigger.is_hopeless(chat.record) for chat in chats)
-
-
 def _why(wait: Wait, *, several: bool) -> dict[str, Any]:
     """Why a wait has returned, as a part of its page, which may be about several chats."""
     shown: dict[str, Any] = {"woken_by": wait.by.value}
@@ -270,7 +263,7 @@ def _why(wait: Wait, *, several: bool) -> dict[str, Any]:
     if several and chat_id is not None:
         where["chat_id"] = chat_id
     if wait.met is not None:
-        shown["trigger"] = wait.met.trigger.model_dump(exclude_unset=True)
+        shown["trigger"] = wait.met.trigger.shown()
         facts = {"seq": wait.met.seq, "tool_call_id": wait.met.tool_call_id}
         where |= {name: value for name, value in facts.items() if value is not None}
     if where:

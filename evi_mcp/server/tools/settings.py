@@ -34,7 +34,7 @@ class FunctionTool(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: Annotated[str, Field(description="Name that the `tool_call` will carry.")]
-    parameters: Annotated[Written, Field(description="JSON Schema of the arguments, as its JSON text or an object.")]
+    parameters: Annotated[Written, Field(description="A JSON Schema.")]
     description: Annotated[str, Field(description="Tells the LLM when to call it.")] = ""
     fallback_content: Annotated[str, Field(description="What the LLM is told if the tool fails.")] = ""
 
@@ -72,14 +72,14 @@ async def whisper(
     chat_id: ChatId,
     text: Annotated[
         Written,
-        Field(description="What EVI's LLM is to know: text, or an object or a list, sent as JSON; not to be spoken."),
+        Field(description="What it is to know: text or JSON."),
     ],
     persistent: Annotated[
         bool,
-        Field(description="Until another one, or clear=['context'] of update_session_settings; else for one answer."),
+        Field(description="For all answers from now on, not the next alone."),
     ] = False,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Tell EVI's LLM something that the person on the line does not hear; EVI does not speak because of it."""
+    """Tell EVI's LLM something, text or JSON, that nobody hears."""
     if not text.strip():
         raise InvalidArgument("text is empty, so there is nothing to whisper and nothing was sent.")
     kind = {"type": "persistent"} if persistent else {}  # the other one is EVI's default
@@ -94,13 +94,11 @@ async def update_session_settings(
     variables: Annotated[
         dict[str, Annotated[str | bool | int | FiniteFloat, WrapValidator(_in_one_sentence)]],
         WithJsonSchema({"type": "object"}),
-        Field(description="Values for {{name}} in the prompt: texts, numbers, true or false."),
+        Field(description="Values for {{name}} in the prompt."),
     ] = {},  # noqa: B006  # an empty default is a plain schema, and nobody changes it
     voice_id: Annotated[str, Field(description="Switches EVI's voice, which the person on the line hears.")] = "",
-    tools: Annotated[list[FunctionTool], Field(description="Functions that EVI may ask for, in place of all.")] = [],  # noqa: B006
-    builtin_tools: Annotated[
-        list[BuiltinTool], Field(description="EVI's own tools that it may use, in place of all.")
-    ] = [],  # noqa: B006
+    tools: Annotated[list[FunctionTool], Field(description="In place of all functions that EVI may ask for.")] = [],  # noqa: B006
+    builtin_tools: Annotated[list[BuiltinTool], Field(description="EVI's own tools, in place of all.")] = [],  # noqa: B006
     metadata: Annotated[dict[str, Any], Field(description="Free data kept with the session.")] = {},  # noqa: B006
     language_model_api_key_name: Annotated[
         str, Field(description="Names a secret of this server (EVI_MCP_SECRET_<NAME>); its value is never shown.")
@@ -110,7 +108,7 @@ async def update_session_settings(
         Field(description="What to take away from the running chat; an empty value elsewhere changes nothing."),
     ] = [],  # noqa: B006
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Change the prompt, variables, voice or tools of the running chat; what is left out or empty keeps its value."""
+    """Change the running chat; what is left out or empty keeps its value."""
     fields: dict[str, Any] = {
         "system_prompt": system_prompt,
         "variables": variables,

@@ -21,30 +21,28 @@ from evi_mcp.supervision.actions.barging import BargeIn
 from evi_mcp.times import iso
 from evi_mcp.views import shapes, steps
 
-UnlessUserSpoke = Annotated[
-    str, Field(description="A cursor: refuse if the user has said anything after it, since it may no longer fit.")
-]
+UnlessUserSpoke = Annotated[str, Field(description="A cursor.")]
 
 
 async def send_user_input(
     ctx: ToolContext,
     chat_id: ChatId,
-    text: Annotated[str, Field(description="What EVI is to take as said by the user.")],
+    text: Annotated[str, Field(description="The user's words.")],
     unless_user_spoke_after: UnlessUserSpoke = "",
     wait_for_effect_s: WaitForEffect = 2,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Say something to EVI as if the user had said it; EVI answers aloud, and the person on the line hears that."""
+    """Say something to EVI as if the user had; EVI answers aloud."""
     return await _speak(ctx, chat_id, UserInput.of(text=text), unless_user_spoke_after, wait_for_effect_s)
 
 
 async def send_assistant_input(
     ctx: ToolContext,
     chat_id: ChatId,
-    text: Annotated[str, Field(description="What EVI is to speak, word for word.")],
+    text: Annotated[str, Field(description="Spoken word for word.")],
     unless_user_spoke_after: UnlessUserSpoke = "",
     wait_for_effect_s: WaitForEffect = 2,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Have EVI speak this text aloud, word for word, to the person on the line."""
+    """Have EVI speak this text to the person on the line."""
     return await _speak(ctx, chat_id, AssistantInput.of(text=text), unless_user_spoke_after, wait_for_effect_s)
 
 
@@ -58,16 +56,14 @@ async def _speak(
 async def barge_in(
     ctx: ToolContext,
     chat_id: ChatId,
-    text: Annotated[str, Field(description="What EVI is to speak, word for word.")],
+    text: Annotated[str, Field(description="Spoken word for word.")],
     unless_user_spoke_after: UnlessUserSpoke = "",
-    resume_when_spoken: Annotated[
-        bool, Field(description="Let EVI go on once the line was heard; else it stays silent until `resume`.")
-    ] = True,
+    resume_when_spoken: Annotated[bool, Field(description="Else EVI stays silent until `resume`.")] = True,
     resume_after_s: Annotated[
-        float, Field(ge=1, le=300, description="Seconds after which EVI is resumed in any case.")
+        float, Field(ge=1, le=300, description="Seconds after which EVI resumes in any case.")
     ] = 30,
 ) -> Annotated[types.CallToolResult, steps.BargeIn]:
-    """Step in with one call: silence EVI, have it speak this text to the person on the line, and let it go on."""
+    """Step in: silence EVI, have it speak this text, let it go on."""
     done = await desk_of(ctx).barge_in(
         chat_id,
         AssistantInput.of(text=text),
@@ -101,29 +97,29 @@ async def pause(
     ctx: ToolContext,
     chat_id: ChatId,
     resume_after_s: Annotated[
-        float, Field(ge=0, le=1800, description="Seconds after which EVI is resumed by itself; 0 for never.")
+        float, Field(ge=0, le=1800, description="Seconds after which EVI resumes by itself; 0 for never.")
     ] = 300,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Silence EVI; it goes on listening but neither speaks nor uses tools until `resume`."""
+    """Silence EVI; it goes on listening."""
     return receipt(ctx, await desk_of(ctx).pause(chat_id, resume_after_s))
 
 
 async def resume(ctx: ToolContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Let EVI speak again after a pause; it answers the last thing the user said."""
+    """Let EVI speak again after a pause."""
     return receipt(ctx, await desk_of(ctx).resume(chat_id))
 
 
 async def end_chat(ctx: ToolContext, chat_id: ChatId) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """End the call for the person on the line; only chats whose `supports` names `end_chat`, EVI's do not."""
+    """End the call, where the chat `supports` it."""
     return receipt(ctx, await desk_of(ctx).end_chat(chat_id))
 
 
 async def transfer_chat(
     ctx: ToolContext,
     chat_id: ChatId,
-    target_uri: Annotated[str, Field(description="`tel:` and a number, or a `sip:` address.")],
+    target_uri: Annotated[str, Field(description="`tel:` and a number, or `sip:` address.")],
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Hand the call on to another line, which ends the chat; only chats whose `supports` names `transfer_chat`."""
+    """Hand the call on to another line, where the chat `supports` it."""
     return receipt(ctx, await desk_of(ctx).transfer_chat(chat_id, target_uri))
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 from evi_mcp.access.callers import Access
 from evi_mcp.quoting import name
 from evi_mcp.server.callers import Seat, current_desk
+from evi_mcp.server.schemas import plain
 from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.intents import Receipt
 from evi_mcp.times import iso
@@ -21,32 +22,22 @@ from evi_mcp.views import text as views_text
 
 ToolContext = Context[Seat]
 
-ChatId = Annotated[
-    str,
-    # Over HTTP clients of 2026-07-28 repeat it in the header Mcp-Param-Chat-Id, where proxies can read it.
-    Field(
-        description="EVI chat id, from `list_chats`; its first 8 characters do for an attached chat.",
-        json_schema_extra={"x-mcp-header": "Chat-Id"},
-    ),
-]
-WaitForEffect = Annotated[
-    float, Field(ge=0, le=30, description="Seconds to wait for the effect to be seen; 0 returns once it is sent.")
-]
-Types = Annotated[
-    list[str] | None,
-    Field(
-        description="Event types to show: user_message, assistant_message, assistant_end, user_interruption, tool_call,"
-        " tool_response, tool_error, session_settings, error, chat_metadata, chat_state, command, or audio_output,"
-        " assistant_prosody; omit for all but the last two and interim transcripts."
-    ),
-]
-Limit = Annotated[int, Field(ge=1, le=200, description="Most events to return.")]
-MaxChars = Annotated[int, Field(ge=500, le=50_000, description="Most characters of text to return.")]
+INSTEAD_OF_TEXT = "The result is in structuredContent."
+"""The text of a result where a client shows its structure."""
+
+# Over HTTP clients of 2026-07-28 repeat it in the header Mcp-Param-Chat-Id, where proxies can read it.
+ChatId = Annotated[str, Field(json_schema_extra={"x-mcp-header": "Chat-Id"})]
+"""What it is stands in the instructions, once for all tools."""
+WaitForEffect = Annotated[float, Field(ge=0, le=30, description="Seconds to wait for its effect.")]
+Types = Annotated[list[str], Field(description="Event types, such as tool_call.")]
+Limit = Annotated[int, Field(ge=1, le=200, description="Most events.")]
+MaxChars = Annotated[int, Field(ge=500, le=50_000, description="Most characters.")]
 
 
 @dataclass(frozen=True)
 class ToolSpec:
-    """A row of the table. `run` is the function; its docstring is the description that agents read."""
+    """A row of the table. `run` is the function; its docstring is the description that agents read. `title` is for the
+    docs: to a model it would say the same as the name."""
 
     run: Callable[..., Any]
     title: str
@@ -62,30 +53,36 @@ class ToolSpec:
 
     @property
     def annotations(self) -> types.ToolAnnotations:
-        """The hints, all of them explicit."""
-        return types.ToolAnnotations(
-            title=self.title,
-            read_only_hint=self.read_only,
-            destructive_hint=self.destructive,
-            idempotent_hint=self.idempotent,
-            open_world_hint=True,
-        )
+        """The hints that mean something and are not the protocol's defaults, and always whether what acts destroys."""
+        if self.read_only:
+            return types.ToolAnnotations(read_only_hint=True)
+        return types.ToolAnnotations(destructive_hint=self.destructive, idempotent_hint=self.idempotent or None)
 
-    def tool(self, *, structured: bool) -> Tool:
-        """What the SDK makes of the row, with an output schema or without. It is one object for all servers: making
-        the schemas takes several milliseconds, and nobody changes them."""
-        return _tool(self, structured)
+    def tool(self, *, with_output_schema: bool = False, with_headers: bool = False) -> Tool:
+        """What the SDK makes of the row, with plain schemas. It is one object for all servers: making the schemas
+        takes several milliseconds, and nobody changes them."""
+        return _tool(self, with_output_schema, with_headers)
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """The schema by which its arguments are read: the published one, with bounds."""
+        return _schema(self)
 
 
 @cache
-def _tool(spec: ToolSpec, structured: bool) -> Tool:
-    return Tool.from_function(
+def _tool(spec: ToolSpec, with_output_schema: bool, with_headers: bool) -> Tool:
+    made = Tool.from_function(
         spec.run,
-        title=spec.title,
-        description=spec.run.__doc__,
+        description=" ".join((spec.run.__doc__ or "").split()),
         annotations=spec.annotations,
-        structured_output=structured,
+        structured_output=with_output_schema,
     )
+    return made.model_copy(update={"parameters": plain(made.parameters, with_headers=with_headers)})
+
+
+@cache
+def _schema(spec: ToolSpec) -> dict[str, Any]:
+    return plain(spec.tool().fn_metadata.arg_model.model_json_schema(), to_read=True)
 
 
 def desk_of(ctx: ToolContext) -> Desk:
@@ -99,12 +96,14 @@ def wants_progress(ctx: ToolContext) -> bool:
 
 
 def result(ctx: ToolContext, text: str, structure: Mapping[str, Any]) -> types.CallToolResult:
-    """Both forms of a result, or the text alone where the settings say so; with a note of what was attached for it."""
+    """A result in the form that the settings ask for (EVI_MCP_RESULTS): text, structure, or both; it notes what was
+    attached for it."""
     text, structure = _with_note(text, structure)
-    structured = (
-        dict(structure) if ctx.request_context.lifespan_context.service.settings.results == "structured" else None
+    results = ctx.request_context.lifespan_context.service.settings.results
+    return types.CallToolResult(
+        content=[types.TextContent(type="text", text=INSTEAD_OF_TEXT if results == "structured" else text)],
+        structured_content=None if results == "text" else dict(structure),
     )
-    return types.CallToolResult(content=[types.TextContent(type="text", text=text)], structured_content=structured)
 
 
 def _with_note(text: str, structure: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from evi_mcp.views import shapes, structure, text
 
 async def list_tool_calls(
     ctx: ToolContext,
-    chat_id: Annotated[str, Field(description="EVI chat id, from `list_chats`; omit for all attached chats.")] = "",
+    chat_id: Annotated[str, Field(description="Empty for all attached chats.")] = "",
     status: Annotated[
         Literal["pending", "running", "answered", "failed", "superseded", "unanswered", "all"],
         Field(
@@ -30,7 +30,7 @@ async def list_tool_calls(
         ),
     ] = "pending",
 ) -> Annotated[types.CallToolResult, shapes.ToolCallList]:
-    """List the tool calls that EVI made in a chat, oldest first."""
+    """List the tool calls of a chat."""
     desk = desk_of(ctx)
     chats = [await desk.reach(chat_id)] if chat_id else desk.chats()
     calls = [call for chat in chats for call in chat.record.tool_calls if status in ("all", call.status.value)]
@@ -46,8 +46,7 @@ async def answer_tool_call(
     content: Annotated[
         Written,
         Field(
-            description="The result for EVI's LLM, or with is_error what it gets instead: text, or an object or a list,"
-            " sent as JSON, which a bot without an LLM would speak."
+            description="The result, which EVI's LLM puts into words: text or JSON, which a bot without an LLM speaks."
         ),
     ],
     is_error: Annotated[bool, Field(description="Whether the tool failed.")] = False,
@@ -55,7 +54,7 @@ async def answer_tool_call(
     code: Annotated[str, Field(description="With is_error: a code of yours, for the record only.")] = "",
     wait_for_effect_s: WaitForEffect = 2,
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Answer a pending tool call of the chat; the first answer wins, a later one is refused."""
+    """Answer a pending tool call; the first answer wins."""
     done = await desk_of(ctx).answer_tool_call(
         chat_id,
         tool_call_id,
