@@ -96,7 +96,7 @@ def _trigger(given: Any) -> Trigger | None:
     if not isinstance(given, dict):
         raise _refused("until takes objects", "tool_call_waiting", {})
     meant = {name: value for name, value in given.items() if not _is_empty(value)}
-    if not meant:
+    if all(_is_no_value(name, value) for name, value in meant.items()):
         return None
     named = meant.pop("kind", None)
     kind = _kind(named) if isinstance(named, str) else None
@@ -203,9 +203,8 @@ def _is_empty(value: Any) -> bool:
 
 def _is_no_value(name: str, value: Any) -> bool:
     """Whether a field that does not belong to the kind was only filled in: zeros, and what it is by default."""
-    if name in ("turns", "speaker"):
-        return value in (0, 1, "0", "1") if name == "turns" else False
-    return name in SCHEMA["properties"] and value in (0, "0")
+    empty = (0, "0", 1, "1") if name == "turns" else (0, "0")
+    return name in SCHEMA["properties"] and value in empty
 
 
 def _number(least: float, most: float) -> Callable[[Any], float]:

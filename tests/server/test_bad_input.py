@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from evi_mcp.config import Settings
 from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.harness import CHAT, Agent, agent_on, supervising
@@ -117,13 +118,29 @@ async def test_a_crash_in_a_tool_shows_no_internals(
     assert (await agent.call("get_chat", chat_id=CHAT))["state"] == "live"
 
 
-async def test_results_as_text_leave_structure_and_schemas_away(evi: FakeEvi, era: str) -> None:
-    """Our contract (section 5, EVI_MCP_RESULTS=text): where a model is the only reader, it pays once."""
+@pytest.mark.parametrize(
+    ("results", "with_text", "with_structure", "with_schemas"),
+    [("text", True, False, False), ("structured", False, True, False), ("both", True, True, True)],
+)
+async def test_a_result_holds_what_the_mode_says(
+    evi: FakeEvi, era: str, results: str, with_text: bool, with_structure: bool, with_schemas: bool
+) -> None:
+    """Our contract (section 5, EVI_MCP_RESULTS): a model pays for each fact once; programs ask for both."""
     evi.history[CHAT] = [frames.metadata()]
-    async with supervising(evi, results="text") as server, agent_on(server, era) as agent:
-        assert all(tool.output_schema is None for tool in (await agent.client.list_tools()).tools)
-        assert await agent.call("attach_chat", chat_id=CHAT) is None
-        assert "chat-1" in await agent.text("get_chat", chat_id=CHAT)
+    async with supervising(evi, results=results) as server, agent_on(server, era) as agent:
+        listed = (await agent.client.list_tools()).tools
+        assert {tool.output_schema is not None for tool in listed} == {with_schemas}
+        structure = await agent.call("attach_chat", chat_id=CHAT)
+        assert (structure is not None and structure["chat_id"] == CHAT) is with_structure
+        text = await agent.text("get_chat", chat_id=CHAT)
+        assert (CHAT in text) is with_text and 0 < len(text)
+        assert with_text or text == "The result is in structuredContent."
+        assert 'no tool "nothing"' in await agent.error("nothing"), "an error is text in every mode"
+
+
+def test_text_alone_is_what_results_hold_by_default() -> None:
+    """Most clients show a model the text, and the structure costs three times as many characters."""
+    assert Settings().results == "text"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Prompts and completions: true to the access level, and with nothing in them that was not meant."""
 
 import re
+from difflib import SequenceMatcher
 
 import pytest
 from mcp.shared.exceptions import MCPError
@@ -9,7 +10,7 @@ from evi_mcp.access.callers import Access
 from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.harness import agent_on, supervising, text_of
+from tests.harness import CHAT, Agent, agent_on, supervising, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -41,6 +42,21 @@ async def test_the_goal_is_the_persons_own(evi: FakeEvi) -> None:
     async with supervising(evi) as server, agent_on(server) as agent:
         result = await agent.client.get_prompt("supervise_chat", {"chat_id": "c-1", "goal": "Sell tea."})
         assert "Goal: Sell tea." in text_of(result.messages[0].content)
+
+
+async def test_no_prompt_is_called_like_a_tool(agent: Agent) -> None:
+    """Some clients (Semantic Kernel) show both in one list, where `answer_tool_calls` stood beside `answer_tool_call`."""
+    tools = [tool.name for tool in (await agent.client.list_tools()).tools]
+    for prompt in (await agent.client.list_prompts()).prompts:
+        likeness = {tool: SequenceMatcher(None, prompt.name, tool).ratio() for tool in [*tools, "review_chat"]}
+        assert max(likeness.values()) < 0.8, (prompt.name, likeness)
+
+
+async def test_prompts_wait_for_calls_that_need_an_answer(agent: Agent) -> None:
+    """`event: tool_call` is met by calls that EVI answers itself, too."""
+    for name in ("supervise_chat", "handle_tool_calls"):
+        [message] = (await agent.client.get_prompt(name, {"chat_id": CHAT})).messages
+        assert "tool_call_waiting" in str(message) and '"types":["tool_call' not in str(message)
 
 
 async def test_a_prompt_takes_nothing_but_a_chat_id_for_one(evi: FakeEvi) -> None:

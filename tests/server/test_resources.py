@@ -1,6 +1,7 @@
 """The `evi://` resources: listed, read and followed, in both eras."""
 
 import json
+import re
 from typing import Any
 
 import anyio
@@ -21,6 +22,24 @@ pytestmark = pytest.mark.anyio
 async def read(agent: Agent, uri: str) -> str:
     contents = (await agent.client.read_resource(uri)).contents
     return str(contents[0].text)  # type: ignore[union-attr]
+
+
+async def test_names_of_resources_begin_with_a_letter(evi: FakeEvi, agent: Agent) -> None:
+    """Frameworks make functions of resources, by name; ids of chats begin with digits."""
+    evi.history["0f3c"] = [frames.metadata("0f3c")]
+    await agent.call("attach_chat", chat_id="0f3c")
+    names = [resource.name for resource in (await agent.client.list_resources()).resources]
+    names += [template.name for template in (await agent.client.list_resource_templates()).resource_templates]
+    assert len(names) == len(set(names)) and all(re.fullmatch(r"[A-Za-z][\w.-]*", name) for name in names), names
+
+
+async def test_what_changes_is_announced_in_both_eras(evi: FakeEvi, era: str) -> None:
+    """Chats come and go, and their resources with them; tools and prompts stay what they are."""
+    async with supervising(evi) as server, agent_on(server, era) as agent:
+        has = agent.client.server_capabilities
+        assert has.resources is not None and has.resources.subscribe and has.resources.list_changed
+        assert has.tools is not None and has.tools.list_changed is False
+        assert has.prompts is not None and has.prompts.list_changed is False
 
 
 async def test_an_attached_chat_has_its_resources_and_loses_them_with_detaching(evi: FakeEvi, era: str) -> None:

@@ -95,6 +95,53 @@ async def test_a_wait_over_all_chats_wakes_for_the_first_and_shows_every_chat(ev
     assert said == [(OTHER, "chat_metadata"), (CHAT, "user_message"), (OTHER, "assistant_end")]
 
 
+async def test_a_trigger_may_be_about_one_of_several_chats(evi: FakeEvi, agent: Agent) -> None:
+    """An agent waits for something else in each of its chats."""
+    for chat_id in (CHAT, OTHER):
+        evi.history[chat_id] = [frames.metadata(chat_id)]
+        await agent.call("attach_chat", chat_id=chat_id)
+    until = [{"kind": "turn_end", "chat_id": OTHER}]
+    async with agent.waiting(until=until) as pages:
+        await anyio.wait_all_tasks_blocked()
+        await evi.push(CHAT, frames.end(), frames.user("mark", 1))
+        await agent.call("wait_for_events", chat_ids=[CHAT], types=["user_message"], after="earliest")
+        await evi.push(OTHER, frames.end())
+    assert (pages[0]["trigger"], pages[0]["triggered_by"]["chat_id"]) == (until[0], OTHER)
+    said = await agent.error("wait_for_events", until=until, chat_ids=[CHAT])
+    assert said.startswith(f"a trigger is about the chat {OTHER}, which is not among chat_ids")
+
+
+async def test_a_voice_that_calms_down_wakes(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """Did the whisper help? A fall is reckoned against the turns before, those of the history included."""
+    until = [{"kind": "expression", "score": "Anger", "rise": -0.3}]
+    async with agent.waiting(after=live, until=until) as pages:
+        await anyio.wait_all_tasks_blocked()
+        for number, anger in enumerate((0.8, 0.7, 0.2)):
+            await evi.push(CHAT, angry("words", 1000 * number + 500, anger), frames.assistant("Yes.", f"m-{number}"))
+    [page] = pages
+    met = next(event for event in page["events"] if event["seq"] == page["triggered_by"]["seq"])
+    assert met["expression"] == {"Anger": 0.2, "Joy": 0.1} and page["trigger"] == until[0]
+
+
+async def test_a_score_of_another_service_can_be_waited_for(evi: FakeEvi, agent: Agent) -> None:
+    """EVI has 48; what scores a bot on a hub gives, nobody knows before they have come."""
+    evi.history[CHAT] = [frames.metadata()]
+    evi.history[OTHER] = [frames.metadata(OTHER, source="pipecat")]
+    await agent.call("attach_chat", chat_id=CHAT)
+    until = {"kind": "expression", "score": "Stress", "at_least": 0.5}
+    assert 'there is no score "Stress"; the scores are Distress, ' in await agent.error("wait_for_events", until=until)
+    await agent.call("attach_chat", chat_id=OTHER)
+    page = await agent.call("wait_for_events", until=until)
+    assert page["woken_by"] == "no_scores" and "has ever given" in page["note"], "none has it, and it says so at once"
+    cursor = page["cursor"]
+    await evi.push(OTHER, frames.user("Hm.", 100, scores={"Stress": 0.2}))
+    await agent.call("wait_for_events", after=cursor)
+    async with agent.waiting(until=until) as pages:
+        await anyio.wait_all_tasks_blocked()
+        await evi.push(OTHER, frames.assistant("Yes?", "m-1"), frames.user("No!", 5000, scores={"Stress": 0.9}))
+    assert (pages[0]["woken_by"], pages[0]["triggered_by"]["chat_id"]) == ("trigger", OTHER)
+
+
 async def test_a_silence_wakes_its_sleeper(evi: FakeEvi, agent: Agent, live: str) -> None:
     """No event tells of it: a timer does."""
     trigger = {"kind": "silence", "seconds": 0.3}
