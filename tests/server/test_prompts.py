@@ -45,7 +45,7 @@ async def test_the_goal_is_the_persons_own(evi: FakeEvi) -> None:
 
 
 async def test_no_prompt_is_called_like_a_tool(agent: Agent) -> None:
-    """Some clients (Semantic Kernel) show both in one list, where `answer_tool_calls` stood beside `answer_tool_call`."""
+    """Some clients (Semantic Kernel) list both together: `answer_tool_calls` stood beside `answer_tool_call`."""
     tools = [tool.name for tool in (await agent.client.list_tools()).tools]
     for prompt in (await agent.client.list_prompts()).prompts:
         likeness = {tool: SequenceMatcher(None, prompt.name, tool).ratio() for tool in [*tools, "review_chat"]}
