@@ -58,6 +58,9 @@ class Event(TypedDict):
     left_out: NotRequired[Annotated[int, Field(description="Characters cut off to fit the page; raise max_chars.")]]
 
 
+Note = Annotated[str, Field(description="What was odd, or done beside what was asked for.")]
+
+
 class Gap(TypedDict):
     """Events before `oldest_seq` are not here: `expired` (dropped, the log was full), `restarted` (new process),
     `detached` (in between; the history has come again) or `before_attach` (the service gives no history)."""
@@ -127,6 +130,7 @@ class ToolCallList(TypedDict):
 
     tool_calls: list[ToolCall]
     not_shown: NotRequired[int]
+    note: NotRequired[Note]
 
 
 class Turn(TypedDict):
@@ -150,6 +154,7 @@ class Transcript(TypedDict):
     turns: list[Turn]
     cursor: Cursor
     earlier_turns: NotRequired[int]
+    note: NotRequired[Note]
 
 
 class ScoreOverTurns(TypedDict):
@@ -190,6 +195,7 @@ class Chat(TypedDict):
     last_event_at: NotRequired[str]
     resumes_at: NotRequired[str]
     resume_undelivered: NotRequired[Annotated[str, Field(description="Why EVI could not be told to go on yet.")]]
+    note: NotRequired[Note]
 
 
 class ChatSummary(TypedDict):
@@ -228,7 +234,7 @@ class Attached(TypedDict):
     chats: NotRequired[list[Chat]]
     failed: NotRequired[list[NotHad]]
     left_out: NotRequired[int]
-    note: NotRequired[str]
+    note: NotRequired[Note]
 
 
 class ChatList(TypedDict):
@@ -252,3 +258,4 @@ class Receipt(TypedDict):
     resumes_at: NotRequired[str]
     warning: NotRequired[str]
     call_seq: NotRequired[Annotated[int, Field(description="Which tool call, where its id names several.")]]
+    note: NotRequired[Note]

@@ -48,6 +48,8 @@ def hurried(tool: types.Tool, arguments: dict[str, Any]) -> dict[str, Any]:
         value = arguments[name]
         if isinstance(value, int | float) and 0.01 < value <= 50:
             arguments[name] = 0.01
+    if tool.name == "barge_in" and arguments.get("resume_after_s") in (None, *range(2, 301)):
+        arguments["resume_after_s"] = 1
     return arguments
 
 
