@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from evi_mcp.hub.commands import EVI_COMMANDS
 from evi_mcp.openai_realtime.declared import FEATURES, SERVICES, SUPPORTS
+from evi_mcp.protocol.commands import EVI_COMMANDS
 
 ROWS = {
     "user_input": "words for the caller (`user_input`)",
@@ -36,7 +36,7 @@ EVI = {
     "foreign_answers": "not promised",
     "tried": "simulated, with Hume's own client",
 }
-OTHERS = {"end_chat", "transfer_chat", "recap"}
+OTHERS = frozenset({"end_chat", "transfer_chat", "recap"})
 """Commands that EVI has not."""
 LINK = dict.fromkeys((*EVI_COMMANDS, *OTHERS), "as the bot declares") | {
     "history": "since the bot dialled in",
@@ -52,8 +52,8 @@ LINK = dict.fromkeys((*EVI_COMMANDS, *OTHERS), "as the bot declares") | {
 def table() -> str:
     """The table in Markdown: one column for each service."""
     columns: dict[str, list[str]] = {
-        "EVI and compatible": column(EVI_COMMANDS, EVI),
-        "Hub link": column(EVI_COMMANDS | OTHERS, LINK),
+        "EVI and compatible": column(frozenset(EVI_COMMANDS), EVI),
+        "Hub link": column(OTHERS.union(EVI_COMMANDS), LINK),
         **{name: column(frozenset(SUPPORTS), {**FEATURES, **more}) for name, more in SERVICES.items()},
     }
     lines = [f"| Feature | {' | '.join(columns)} |", f"| --- |{' --- |' * len(columns)}"]
@@ -66,6 +66,6 @@ def column(supports: frozenset[str], more: Mapping[str, str]) -> list[str]:
     """The cells of a service: a command that is not declared is not there, whatever else is said of it."""
     cells = []
     for name in ROWS:
-        is_command = name in EVI_COMMANDS | OTHERS
+        is_command = name in OTHERS.union(EVI_COMMANDS)
         cells.append("no" if is_command and name not in supports else more.get(name, "yes"))
     return cells

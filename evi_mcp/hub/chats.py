@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evi_mcp.hub.chat import Facts, HubChat
+from evi_mcp.hub.chat import HubChat
 from evi_mcp.hub.closes import Close, Ending
+from evi_mcp.hub.facts import Facts
 from evi_mcp.hub.history import MAX_AUDIO_BYTES, MAX_BYTES, MAX_MESSAGES, History
 from evi_mcp.protocol.chat_id import check_chat_id
 

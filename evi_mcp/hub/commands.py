@@ -10,7 +10,7 @@ from typing import Any
 
 from evi_mcp.hub.consumers import Consumer
 from evi_mcp.hub.json_frames import write
-from evi_mcp.protocol.commands import publish_adapter
+from evi_mcp.protocol.commands import EVI_COMMANDS, publish_adapter
 
 MAX_PENDING = 1000
 MAX_PENDING_BYTES = 16 * 2**20
@@ -22,14 +22,6 @@ FORGOTTEN_AFTER_S = 60.0
 
 SPOKEN = frozenset({"user_input", "assistant_input"})
 """What the caller hears, or hears an answer to."""
-
-EVI_COMMANDS = SPOKEN | {
-    "session_settings",
-    "tool_response",
-    "tool_error",
-    "pause_assistant_message",
-    "resume_assistant_message",
-}
 
 
 class CommandRefused(Exception):
@@ -103,7 +95,7 @@ def check(value: Any, supports: frozenset[str] | None, source: str) -> Mapping[s
         ValidationError: It is no such message.
         NotSupported: The chat does not take it.
     """
-    extra = frozenset() if supports is None else supports - EVI_COMMANDS
+    extra = frozenset() if supports is None else supports.difference(EVI_COMMANDS)
     named = value.get("type") if isinstance(value, dict) else None
     kind = named if isinstance(named, str) and named in extra else publish_adapter.validate_python(value).type
     if supports is not None and kind not in supports:

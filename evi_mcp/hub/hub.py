@@ -5,22 +5,23 @@ import secrets
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 from starlette.routing import BaseRoute, Mount
 
 from evi_mcp.clock import Clock, SystemClock, sleep
-from evi_mcp.errors import CannotListen, InvalidSetting
+from evi_mcp.errors import InvalidSetting
 from evi_mcp.hub.app import Addresses, Authorize, build
 from evi_mcp.hub.chats import Chats, Limits
 from evi_mcp.hub.closes import GOING_AWAY, Close
 from evi_mcp.hub.keys import Keys, is_local
 from evi_mcp.hub.links import GRACE_S, Links
 from evi_mcp.hub.memory import HubConnector, HubDirectory
-from evi_mcp.hub.server import listen, serving
+from evi_mcp.hub.server import serving
 from evi_mcp.hub.sources import ChatSource, SourceCommand
+from evi_mcp.opened import Opened
+from evi_mcp.serving import listen
 
 TICK_S = 1.0
 DRAIN_TIMEOUT_S = 1.0
@@ -29,7 +30,7 @@ DRAIN_TIMEOUT_S = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Hub:
+class Hub(Opened):
     """EVI's control plane as a service for many chats, open as long as its `async with` block.
 
         async with Hub("127.0.0.1", 8770) as hub:
@@ -80,7 +81,6 @@ class Hub:
         """Where it listens; `None` while it does not."""
         self.connector = HubConnector(self.chats, self.clock)
         self.directory = HubDirectory(self.chats)
-        self._exit: AsyncExitStack | None = None
 
     @property
     def mount(self) -> Mount:
@@ -140,37 +140,22 @@ class Hub:
         )
         return ChatSource(self.chats, chat, self.clock, on_command)
 
-    async def __aenter__(self) -> Self:
-        try:
-            listener = None if self._host is None else listen(self._host, self._port)
-        except OSError as error:
-            raise CannotListen(self._host or "", self._port, error.strerror or str(error)) from None
-        async with AsyncExitStack() as stack:
-            group = await stack.enter_async_context(anyio.create_task_group())
-            stack.callback(group.cancel_scope.cancel)
-            group.start_soon(self._tick)
-            if self.clock is self._system_clock:
-                group.start_soon(self._system_clock.run)
-            if listener is None:
-                stack.push_async_callback(self._drain)
-            else:
-                app = build([*self.routes, self.mount])
-                await stack.enter_async_context(serving(app, listener, before_stop=self._drain))
-                host = f"[{self._host}]" if ":" in (self._host or "") else self._host
-                self.base_url = f"http://{host}:{listener.getsockname()[1]}"
-                if self._keyless:
-                    _log.warning("the hub has no keys (EVI_MCP_HUB_KEYS): any program of this machine may use it")
-            self._exit = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        assert self._exit is not None
-        if isinstance(exc, Exception):
-            await self._exit.aclose()  # not told of it: a task group would wrap it, and hide what went wrong
-            return None
-        return await self._exit.__aexit__(exc_type, exc, traceback)
+    async def _open(self, stack: AsyncExitStack) -> None:
+        listener = None if self._host is None else listen(self._host, self._port)
+        group = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(group.cancel_scope.cancel)
+        group.start_soon(self._tick)
+        if self.clock is self._system_clock:
+            group.start_soon(self._system_clock.run)
+        if listener is None:
+            stack.push_async_callback(self._drain)
+        else:
+            app = build([*self.routes, self.mount])
+            await stack.enter_async_context(serving(app, listener, before_stop=self._drain))
+            host = f"[{self._host}]" if ":" in (self._host or "") else self._host
+            self.base_url = f"http://{host}:{listener.getsockname()[1]}"
+            if self._keyless:
+                _log.warning("the hub has no keys (EVI_MCP_HUB_KEYS): any program of this machine may use it")
 
     async def _tick(self) -> None:
         """Ends what has waited for too long."""

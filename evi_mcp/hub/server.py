@@ -1,17 +1,13 @@
-"""uvicorn, made to fit: it listens where it is told, leaves signals alone, and hangs up on whoever does not.
+"""uvicorn, made to fit: it is told when to end, and hangs up on whoever does not.
 
 What is changed, and why (uvicorn 0.54):
 
-- It takes over the process's signals, and raises a caught one again: nothing behind it would run. Here it does not.
 - It waits for ever for half a request, and for a peer that is closed and reads no more. Here each has a deadline.
 - It refuses a frame that is too large with 1009 and closes at once: with unread bytes left, the system resets the
   connection, and the peer never sees why. Here the rest is read first, for a moment.
-- It logs addresses with their query, in which a key may stand. Here its log is off; what fails in the app is logged
-  by the app.
 """
 
 import asyncio
-import contextlib
 import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -26,6 +22,7 @@ from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from evi_mcp.protocol.codec import MAX_FRAME_BYTES
+from evi_mcp.serving import Server, quiet_config
 
 CLOSE_TIMEOUT_S = 1.0
 """How long a peer may take to answer a close frame."""
@@ -38,8 +35,6 @@ REQUEST_TIMEOUT_S = 30.0
 """How long a request may take, from its first byte to the end of its answer."""
 HANG_UP = "evi_mcp.hang_up"
 """The extension of a WebSocket's scope: a function that closes it with a code and a reason, and never waits."""
-
-_BACKLOG = 2048
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
@@ -149,10 +144,8 @@ class _Http(H11Protocol):
             self._deadline = None
 
 
-class _Server(uvicorn.Server):
+class _Server(Server):
     """A server that is stopped by `stop`."""
-
-    capture_signals = staticmethod(contextlib.nullcontext)  # type: ignore[assignment]
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -170,16 +163,6 @@ class _Server(uvicorn.Server):
         await self._stopped.wait()
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; port 0 takes a free one.
-
-    Raises:
-        OSError: It cannot listen there.
-    """
-    family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-
-
 @asynccontextmanager
 async def serving(
     app: ASGIApp, listener: socket.socket, *, before_stop: Callable[[], Awaitable[None]]
@@ -188,11 +171,11 @@ async def serving(
 
     Args:
         app: Without a lifespan of its own.
-        listener: From `listen`; closed at the end.
+        listener: From `evi_mcp.serving.listen`; closed at the end.
         before_stop: Awaited when the block is left, while connections are still served.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
-    config = uvicorn.Config(
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)  # what fails in the app is logged by the app
+    config = quiet_config(
         app,
         http=_Http,
         ws=_WebSocket,
@@ -200,11 +183,7 @@ async def serving(
         ws_ping_interval=PING_INTERVAL_S,
         ws_ping_timeout=PING_TIMEOUT_S,
         ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
         proxy_headers=False,
-        server_header=False,
         date_header=False,
         timeout_graceful_shutdown=1,
     )

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from evi_mcp.clock import Clock, sleep, timeout
 from evi_mcp.hub.closes import INTERNAL_ERROR, POLICY_VIOLATION, TRY_AGAIN_LATER, Close
-from evi_mcp.hub.links import LinkConnection
+from evi_mcp.hub.link_connections import LinkConnection
 from evi_mcp.hub.server import CLOSE_TIMEOUT_S, HANG_UP
 from evi_mcp.logs import fields
 

@@ -15,38 +15,31 @@ No method that tells something waits, raises, or depends on the hub: what cannot
 """
 
 import asyncio
-import inspect
 import logging
 import re
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from uuid import uuid4
 
 from evi_mcp.link.address import link_uri
-from evi_mcp.link.commands import Command, Refused, SessionSettings, ToolError, ToolResponse, command_of
-from evi_mcp.link.dialing import OVER, Dialer, State, backoff
-from evi_mcp.link.inbox import Inbox, Outcome
-from evi_mcp.link.messages import Message, cut, held_of, inference, text_of, wav_base64
+from evi_mcp.link.connecting import backoff
+from evi_mcp.link.dialing import OVER, Dialer, State
+from evi_mcp.link.inbox import Inbox
+from evi_mcp.link.messages import held_of, text_of
+from evi_mcp.link.obeying import C, Handler, Obeying
 from evi_mcp.link.outbox import Outbox
+from evi_mcp.link.vocabulary import Vocabulary, given
 
-COMMAND_TIMEOUT_S = 10.0
-"""How long a handler may take. It should begin what was asked for and not wait for its end."""
 FLUSH_S = 2.0
-MAX_COMMANDS = 256
-"""Commands that wait to be carried out; more are refused."""
 DEFAULT_HUB = "http://127.0.0.1:8770"
-
-C = TypeVar("C", bound=Command)
-Handler = Callable[[C], Awaitable[None] | None]
 
 _CHAT_ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}")
 _log = logging.getLogger("evi_mcp.link")
 
 
-class ChatLink:
+class ChatLink(Vocabulary):
     """The link of one chat. Make it where the call begins, register handlers, `start` it, tell what happens, `stop` it.
 
     Args:
@@ -77,23 +70,25 @@ class ChatLink:
     ) -> None:
         if chat_id is not None and not _CHAT_ID.fullmatch(chat_id):
             raise ValueError("chat_id must be 1 to 128 letters, digits, '-', '_' or '.'")
-        self.chat_id = chat_id or str(uuid4())
-        self.chat_group_id = chat_group_id
+        super().__init__(chat_id or str(uuid4()), chat_group_id)
         self._source = source
         self._metadata = metadata
         self._outbox = Outbox()
         self._inbox = Inbox()
+        self._obeying = Obeying(self._inbox, self, lambda outcome: self._dialer.tell(outcome))
         self._dialer = Dialer(
-            link_uri(hub, insecure=insecure), key, self._hello, self._outbox, self._inbox, self._receive, delays
+            link_uri(hub, insecure=insecure),
+            key,
+            self._hello,
+            self._outbox,
+            self._inbox,
+            self._obeying.receive,
+            delays,
         )
-        self._handlers: dict[type[Command], Callable[[Any], Awaitable[None] | None]] = {}
-        self._commands: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(MAX_COMMANDS)
         self._tasks: list[asyncio.Task[None]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
-        self._began = time.monotonic()
         self._ended = False
-        self._audio_index: tuple[str, int] = ("", 0)
         self._logged_fault = False
 
     def __repr__(self) -> str:
@@ -117,16 +112,7 @@ class ChatLink:
     @property
     def supports(self) -> list[str]:
         """The commands that have a handler, in EVI's types."""
-        return sorted(command.type for command in self._handlers)
-
-    @property
-    def now_ms(self) -> int:
-        """Milliseconds since this link was made, at least 1: what EVI's `time` counts."""
-        return self.position_ms(time.monotonic())
-
-    def position_ms(self, monotonic_s: float) -> int:
-        """A moment of `time.monotonic()` as EVI's `time`."""
-        return max(1, round((monotonic_s - self._began) * 1000))
+        return sorted(command.type for command in self._obeying.handlers)
 
     def on(self, command: type[C]) -> Callable[[Handler[C]], Handler[C]]:
         """Registers the handler of a command, before `start`. It raises `Refused` to refuse.
@@ -136,7 +122,7 @@ class ChatLink:
         """
 
         def register(handler: Handler[C]) -> Handler[C]:
-            self._handlers[command] = handler
+            self._obeying.handlers[command] = handler
             return handler
 
         return register
@@ -148,7 +134,7 @@ class ChatLink:
             self._thread = threading.get_ident()
             self._tasks = [
                 self._loop.create_task(self._dialer.run(), name=f"evi-mcp link {self.chat_id}"),
-                self._loop.create_task(self._obey(), name=f"evi-mcp commands {self.chat_id}"),
+                self._loop.create_task(self._obeying.run(), name=f"evi-mcp commands {self.chat_id}"),
             ]
 
     async def stop(self, reason: str = "the bot left", *, flush_s: float = FLUSH_S) -> None:
@@ -173,122 +159,6 @@ class ChatLink:
     ) -> None:
         await self.stop("the bot left" if kind is None else f"the bot failed ({kind.__name__})")
 
-    def user_message(
-        self,
-        text: str,
-        *,
-        interim: bool = False,
-        from_text: bool = False,
-        begin_ms: int | None = None,
-        end_ms: int | None = None,
-        language: str | None = None,
-        scores: Mapping[str, float] | None = None,
-    ) -> Message:
-        """The user said something. `interim`: provisional. `from_text`: it was a `user_input`. Times: as `now_ms`."""
-        end = self.now_ms if end_ms is None else end_ms
-        message = Message(uuid4().hex, "user")
-        self.message(
-            {
-                "type": "user_message",
-                "id": message.id,
-                "message": {"role": "user", "content": cut(text)},
-                "models": inference(scores),
-                "time": {"begin": end if begin_ms is None else begin_ms, "end": end},
-                "from_text": from_text,
-                "interim": interim,
-                **_given(language=language),
-            }
-        )
-        return message
-
-    def assistant_message(
-        self,
-        text: str,
-        *,
-        from_text: bool = False,
-        is_quick_response: bool = False,
-        language: str | None = None,
-        scores: Mapping[str, float] | None = None,
-    ) -> Message:
-        """The bot says something, a sentence at a time. `from_text`: it was an `assistant_input`."""
-        message = Message(uuid4().hex, "assistant")
-        self.message(
-            {
-                "type": "assistant_message",
-                "id": message.id,
-                "message": {"role": "assistant", "content": cut(text)},
-                "models": inference(scores),
-                "from_text": from_text,
-                "is_quick_response": is_quick_response,
-                **_given(language=language),
-            }
-        )
-        return message
-
-    def assistant_end(self) -> None:
-        """The bot's turn is complete."""
-        self.message({"type": "assistant_end"})
-
-    def user_interruption(self) -> None:
-        """The user cut in: what the bot was saying was not heard to its end."""
-        self.message({"type": "user_interruption", "time": int(time.time())})
-
-    def tool_call(
-        self, tool_call_id: str, name: str, parameters: str | Mapping[str, Any], *, response_required: bool = False
-    ) -> None:
-        """A tool was called. `response_required`: a supervisor has to answer it; else the bot does by itself."""
-        self.message(
-            {
-                "type": "tool_call",
-                "tool_call_id": tool_call_id,
-                "name": name,
-                "parameters": text_of(parameters),
-                "tool_type": "function",
-                "response_required": response_required,
-            }
-        )
-
-    def tool_response(self, tool_call_id: str, content: Any, *, name: str | None = None) -> None:
-        """A tool has answered; content that is no text is shown as JSON."""
-        told = {"type": "tool_response", "tool_call_id": tool_call_id, "content": text_of(content)}
-        self.message({**told, "tool_type": "function", **_given(tool_name=name)})
-
-    def tool_error(self, tool_call_id: str, error: str, *, content: str | None = None, code: str | None = None) -> None:
-        """A tool has failed. `content` is what the LLM gets in place of a result."""
-        told = {"type": "tool_error", "tool_call_id": tool_call_id, "error": cut(error), "level": "warn"}
-        self.message({**told, "tool_type": "function", **_given(content=content, code=code)})
-
-    def audio_output(self, message: Message, pcm: bytes, sample_rate: int, channels: int = 1) -> None:
-        """What the bot said sounds like this: 16-bit PCM, a chunk at a time. Dropped first where there is no room."""
-        last, index = self._audio_index
-        index = index + 1 if last == message.id else 0
-        self._audio_index = (message.id, index)
-        try:
-            data = wav_base64(pcm, sample_rate, channels)
-        except Exception as error:
-            self._log_fault(error)
-            return
-        self.message({"type": "audio_output", "id": message.id, "index": index, "data": data})
-
-    def expression(self, message: Message, scores: Mapping[str, float]) -> None:
-        """How something sounded: scores of any names. EVI's own go from about 0 to 1."""
-        type_ = "assistant_prosody" if message.speaker == "assistant" else "user_prosody"
-        self.message({"type": type_, "id": message.id, "models": inference(scores)})
-
-    def chat_metadata(self, **fields: Any) -> None:
-        """Says more of the chat. Its ids, source and supported commands go out by themselves."""
-        ids = {"chat_id": self.chat_id, **_given(chat_group_id=self.chat_group_id)}
-        self.message({**fields, "type": "chat_metadata", **ids})
-
-    def session_settings(self, settings: Mapping[str, Any]) -> None:
-        """The settings have changed. A key of a language model is not shown."""
-        hidden = {"language_model_api_key": "[redacted]"} if settings.get("language_model_api_key") else {}
-        self.message({**settings, **hidden, "type": "session_settings"})
-
-    def error(self, code: str, message: str, *, slug: str | None = None) -> None:
-        """Something went wrong in the bot, in a sentence for people."""
-        self.message({"type": "error", "code": code, "slug": slug or code, "message": cut(message)})
-
     def end(self, reason: str) -> None:
         """The chat is over; what is told later is not sent."""
         if not self._ended:
@@ -302,7 +172,7 @@ class ChatLink:
         try:
             held = held_of(message)
         except Exception as error:
-            self._log_fault(error)
+            self.log_fault(error)
             return
 
         def keep() -> None:
@@ -319,9 +189,9 @@ class ChatLink:
             else:
                 self._loop.call_soon_threadsafe(act)
         except Exception as error:  # a loop that was closed, for one: nobody listens any more
-            self._log_fault(error)
+            self.log_fault(error)
 
-    def _log_fault(self, error: Exception) -> None:
+    def log_fault(self, error: Exception) -> None:
         if not self._logged_fault:
             self._logged_fault = True
             _log.error("a message was not sent (%s); more are not logged", type(error).__name__)
@@ -334,50 +204,6 @@ class ChatLink:
             "chat_id": self.chat_id,
             "source": self._source,
             "supports": self.supports,
-            **_given(chat_group_id=self.chat_group_id),
+            **given(chat_group_id=self.chat_group_id),
             **metadata,
         }
-
-    def _receive(self, id_: str, message: Any) -> None:
-        if not self._inbox.is_new(id_):
-            if (outcome := self._inbox.outcome(id_)) is not None:
-                self._dialer.tell(outcome)
-        elif self._commands.full():
-            self._settle(Outcome(id_, "the bot has too many commands to carry out"))
-        else:
-            self._commands.put_nowait((id_, message))
-
-    def _settle(self, outcome: Outcome) -> None:
-        self._inbox.settle(outcome)
-        self._dialer.tell(outcome)
-
-    async def _obey(self) -> None:
-        while True:
-            id_, message = await self._commands.get()
-            self._settle(Outcome(id_, await self._carry_out(message)))
-
-    async def _carry_out(self, message: Any) -> str | None:
-        """Returns why it was refused, or `None`."""
-        try:
-            command = command_of(message)
-            if (handler := self._handlers.get(type(command))) is None:
-                raise Refused(f"this chat does not support {command.type}")
-            async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                if inspect.isawaitable(doing := handler(command)):
-                    await doing
-            if isinstance(command, (ToolResponse, ToolError)):
-                self.message({"tool_type": "function", **message})
-            elif isinstance(command, SessionSettings):
-                self.session_settings(message)
-        except Refused as refusal:
-            return str(refusal)
-        except TimeoutError:
-            return f"the bot did not finish it within {COMMAND_TIMEOUT_S:g} s; it may have taken effect in part"
-        except Exception as error:
-            _log.exception("a command failed in the bot")
-            return f"it failed in the bot ({type(error).__name__})"
-        return None
-
-
-def _given(**fields: str | None) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if value is not None}

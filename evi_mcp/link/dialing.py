@@ -7,48 +7,27 @@ the call: frames that are no JSON are counted and passed over, a hub that stops 
 import asyncio
 import json
 import logging
-import random
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import count
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from evi_mcp import __version__
-from evi_mcp.link.address import is_loopback
+from evi_mcp.link.connecting import LAST_DELAY_S, OPEN_TIMEOUT_S, backoff, hang_up, open_connection, why_lost
 from evi_mcp.link.inbox import Inbox, Outcome
 from evi_mcp.link.outbox import Outbox
 
 PROTOCOL = 1
-MAX_COMMAND_BYTES = 1024 * 1024
-"""The largest frame from the hub. Reading it holds up the bot's event loop, some 5 ms for a mebibyte."""
-OPEN_TIMEOUT_S = 10.0
 SEND_TIMEOUT_S = 20.0
 STALL_S = 30.0
 """A hub that acknowledges nothing for so long, although there is something to acknowledge, is left."""
-CLOSE_TIMEOUT_S = 1.0
-FIRST_DELAY_S = 0.25
-LAST_DELAY_S = 30.0
 MAX_OUTCOMES = 1000
 
 State = Literal["new", "connecting", "live", "reconnecting", "refused", "ended"]
 OVER: tuple[State, ...] = ("refused", "ended")
 
 _log = logging.getLogger("evi_mcp.link")
-# At DEBUG the library writes every header, and so the key, to its log.
-_socket_log = logging.getLogger("evi_mcp.link.socket")
-_socket_log.setLevel(logging.WARNING)
-
-
-def backoff(rng: random.Random | None = None) -> Iterator[float]:
-    """Endless delays in seconds: doubling from 0.25 to 30, each shortened by up to a half at random."""
-    rng = rng or random.Random()
-    for attempt in count():
-        delay = min(LAST_DELAY_S, FIRST_DELAY_S * 2 ** min(attempt, 10))
-        yield delay * rng.uniform(0.5, 1.0)
 
 
 class _Goodbye(Exception):
@@ -58,13 +37,6 @@ class _Goodbye(Exception):
         self.reason = repr(str(message.get("reason"))[:200])
         self.greeting = greeting
         """It came in answer to our `hello`."""
-
-
-class _NoRedirect(connect):
-    """A handshake that follows no redirect: the header with the key would go along, to anywhere."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 class Dialer:
@@ -142,18 +114,7 @@ class Dialer:
                 await asyncio.sleep(next(delays))
 
     async def _dial(self) -> None:
-        headers = {} if self._key is None else {"X-Hume-Api-Key": self._key}
-        connection = await _NoRedirect(
-            self._uri,
-            additional_headers=headers,
-            user_agent_header=f"evi-mcp-link/{__version__}",
-            max_size=MAX_COMMAND_BYTES,
-            open_timeout=OPEN_TIMEOUT_S,
-            close_timeout=CLOSE_TIMEOUT_S,
-            compression=None,  # the bot's time is worth more than the line's
-            proxy=None if is_loopback(urlsplit(self._uri).hostname or "") else True,
-            logger=_socket_log,
-        )
+        connection = await open_connection(self._uri, self._key)
         try:
             await self._greet(connection)
             since = _now()
@@ -165,7 +126,7 @@ class Dialer:
                 writer.cancel()
                 await asyncio.wait([writer])
         finally:
-            await _hang_up(connection)
+            await hang_up(connection)
 
     async def _greet(self, connection: ClientConnection) -> None:
         hello = self._hello()
@@ -287,7 +248,7 @@ class Dialer:
             self._outbox.discard()
             _log.error("the hub refuses the key (HTTP %d): this call is not supervised", error.response.status_code)
         else:
-            self._lost(_told(error))
+            self._lost(why_lost(error))
 
     def _lost(self, why: str) -> None:
         if self.state != "reconnecting":
@@ -301,24 +262,3 @@ def _is_count(value: Any) -> bool:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _told(error: Exception) -> str:
-    """What happened, without the text of a foreign exception: it may repeat the request and its key."""
-    if isinstance(error, InvalidStatus):
-        return f"it answers HTTP {error.response.status_code}"
-    if isinstance(error, ConnectionClosed):
-        return f"the connection closed ({error.rcvd.code if error.rcvd else 'cut'})"
-    if isinstance(error, TimeoutError):
-        return "it does not answer"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__
-
-
-async def _hang_up(connection: ClientConnection) -> None:
-    try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_S):
-            await connection.close()
-    except Exception:
-        connection.transport.abort()

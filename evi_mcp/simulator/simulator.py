@@ -3,13 +3,12 @@
 import secrets
 from collections.abc import Collection
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Self
 
 import anyio
 from anyio.abc import TaskGroup
 
 from evi_mcp.hub import Hub
+from evi_mcp.opened import Opened
 from evi_mcp.simulator.bots import ScriptedBot, ScriptedBots
 from evi_mcp.simulator.credentials import Credentials
 from evi_mcp.simulator.primary import PrimarySocket, token_route
@@ -20,7 +19,7 @@ BREAK_S = 5.0
 """Between the end of a scripted call and the next run of its script, at speed 1."""
 
 
-class Simulator:
+class Simulator(Opened):
     """A stand-in for EVI on this machine, open as long as its `async with` block.
 
         async with Simulator() as sim:
@@ -72,7 +71,6 @@ class Simulator:
         self.hub.addresses.routes[:0] = primary.routes
         self.hub.routes.append(token_route(credentials, self._now))
         self._tasks: TaskGroup | None = None
-        self._exit: AsyncExitStack | None = None
 
     @property
     def base_url(self) -> str:
@@ -98,24 +96,12 @@ class Simulator:
         """
         return self._start_script(name, chat_id).source.chat_id
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self.hub)
-            self._tasks = await stack.enter_async_context(anyio.create_task_group())
-            stack.callback(self._tasks.cancel_scope.cancel)
-            for name in self._calls:
-                self._tasks.start_soon(self._repeat, name, self._start_script(name))
-            self._exit = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        assert self._exit is not None
-        if isinstance(exc, Exception):
-            await self._exit.aclose()  # not told of it: a task group would wrap it, and hide what went wrong
-            return None
-        return await self._exit.__aexit__(exc_type, exc, traceback)
+    async def _open(self, stack: AsyncExitStack) -> None:
+        await stack.enter_async_context(self.hub)
+        self._tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(self._tasks.cancel_scope.cancel)
+        for name in self._calls:
+            self._tasks.start_soon(self._repeat, name, self._start_script(name))
 
     def _now(self) -> float:
         return self.hub.clock.elapsed() - self._started

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from evi_mcp.hub.server import listen, serving
+from evi_mcp.hub.server import serving
+from evi_mcp.serving import listen
 
 KEY = "sk-of-the-scripted-endpoint"
 Message = Mapping[str, Any]

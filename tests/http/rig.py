@@ -16,10 +16,11 @@ from evi_mcp.config import Settings
 from evi_mcp.server.http.app import PATH, Door, Web
 from evi_mcp.server.http.challenge import Challenge
 from evi_mcp.server.http.guard import allowed
-from evi_mcp.server.http.listening import bind, server
+from evi_mcp.server.http.listening import server
 from evi_mcp.server.http.serve import end, look_after, open_web
 from evi_mcp.server.http.tenants import DEFAULT, Tenant
 from evi_mcp.server.server import EviServer
+from evi_mcp.serving import listen
 from tests.fake_evi import KEY, FakeEvi
 from tests.harness import Agent, service_behind
 from tests.supervision.following import QUICK
@@ -154,7 +155,7 @@ async def serving(evi: FakeEvi | None = None, *, watch: bool = False, **settings
     """A server on the service `evi`. `watch`: tokens in use are looked at once a second, as in a process."""
     base_url = evi.base_url if evi else "http://127.0.0.1:9"
     values = {"base_url": base_url, "hume_api_key": SecretStr(KEY), "results": "both", **settings}
-    listener = bind("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     address = f"127.0.0.1:{listener.getsockname()[1]}"
     made = Settings(**values)
     with listener, anyio.fail_after(60):
@@ -187,7 +188,7 @@ async def over_http(made: EviServer) -> AsyncIterator[Any]:
     """How an agent reaches a server of `harness.supervising` over HTTP."""
     tenant = Tenant(DEFAULT, None, service_behind(made), made)
     may = allowed("127.0.0.1", None, "", is_local=True, has_authentication=False)
-    listener = bind("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}{PATH}"
     web = Web(_OneTenant(tenant), [Door(PATH, None, Challenge(url))], may, most=2000)  # type: ignore[arg-type]
     with listener:

@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evi_mcp.access.callers import Access
 from evi_mcp.access.token_edits import add
-from evi_mcp.server.http.listening import bind, server
+from evi_mcp.server.http.listening import server
+from evi_mcp.serving import listen
 from tests.http.rig import serving
 from tests.npm import npm_folder, recent_node
 
@@ -86,7 +87,7 @@ async def at(way: str, folder: Path) -> AsyncIterator[str]:
         if way == "bare":
             yield served.url
             return
-        with bind("127.0.0.1", 0) as listener:
+        with listen("127.0.0.1", 0) as listener:
             adding = server(_adding(served.web.app, token), "127.0.0.1", 1000)
             async with anyio.create_task_group() as group:
                 group.start_soon(adding.serve, [listener])

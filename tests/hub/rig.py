@@ -7,7 +7,8 @@ from typing import Any
 from evi_mcp.hub.chat import HubChat
 from evi_mcp.hub.chats import Chats, Limits
 from evi_mcp.hub.consumers import Consumer
-from evi_mcp.hub.links import LinkConnection, Links
+from evi_mcp.hub.link_connections import LinkConnection
+from evi_mcp.hub.links import Links
 
 AT_MS = 1_800_000_000_000
 CHAT = "chat-1"

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from evi_mcp.hub.consumers import Consumer
-from evi_mcp.hub.links import LinkConnection
+from evi_mcp.hub.link_connections import LinkConnection
 from tests.hub.rig import CHAT, Rig, frames_of, line
 
 

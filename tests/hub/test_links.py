@@ -7,7 +7,8 @@ import pytest
 from evi_mcp.hub import links
 from evi_mcp.hub.chat import NotBackYet
 from evi_mcp.hub.chats import Limits
-from evi_mcp.hub.links import MAX_FAULTS, RETURN_MS
+from evi_mcp.hub.link_connections import MAX_FAULTS
+from evi_mcp.hub.links import RETURN_MS
 from tests.hub.rig import AT_MS, CHAT, Rig, RigBot, frames_of, line, texts_of
 
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from websockets.exceptions import InvalidStatus
 
 from evi_mcp.hub import Hub
-from evi_mcp.hub.server import listen
+from evi_mcp.serving import listen
 from tests.clocks import HandClock
 from tests.hub.rig import line
 from tests.hub.wire import KEY, bot, consumer, eventually, hub, lines, resume, socket, the_rest, until

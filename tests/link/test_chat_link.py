@@ -363,7 +363,7 @@ async def test_another_hub_numbers_its_commands_anew() -> None:
 
 async def test_a_command_that_cannot_be_carried_out_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason reaches the agent: it has to say what is wrong."""
-    monkeypatch.setattr("evi_mcp.link.chat_link.COMMAND_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("evi_mcp.link.obeying.COMMAND_TIMEOUT_S", 0.05)
     async with fake_hub() as hub:
         link = link_to(hub)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import evi_mcp.link
-from evi_mcp.link import dialing, messages, outbox, supervised_tools
+from evi_mcp.link import connecting, dialing, messages, outbox, supervised_tools
 from tests.link.fake_hub import KEY, fake_hub
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,9 +50,9 @@ def test_every_argument_that_is_named_exists(framework: str) -> None:
 def test_the_figures_are_those_of_the_code() -> None:
     """A limit that moves must move here too."""
     assert f"{outbox.MAX_MESSAGES:,} messages, {outbox.MAX_BYTES >> 20} MiB" in PAGE
-    assert f"up to every {dialing.LAST_DELAY_S:g} s" in PAGE and f"after {dialing.FIRST_DELAY_S:g} s" in PAGE
+    assert f"up to every {connecting.LAST_DELAY_S:g} s" in PAGE and f"after {connecting.FIRST_DELAY_S:g} s" in PAGE
     assert f"acknowledges nothing for {dialing.STALL_S:g} s" in PAGE
-    assert f"a frame over {dialing.MAX_COMMAND_BYTES >> 20} MiB" in PAGE
+    assert f"a frame over {connecting.MAX_COMMAND_BYTES >> 20} MiB" in PAGE
     assert f"over {messages.MAX_MESSAGE_BYTES >> 20} MiB" in PAGE and f"over {messages.MAX_TEXT >> 10} Ki" in PAGE
     assert f"`tool_timeout_s` ({supervised_tools.TIMEOUT_S:g} seconds)" in PAGE
     assert outbox.DROPPED in PAGE

@@ -21,7 +21,7 @@ from evi_mcp.link import (
     UserInput,
 )
 from evi_mcp.link.commands import command_of
-from evi_mcp.link.dialing import FIRST_DELAY_S, LAST_DELAY_S, backoff
+from evi_mcp.link.connecting import FIRST_DELAY_S, LAST_DELAY_S, backoff
 from evi_mcp.link.speech import Speech
 from evi_mcp.link.whispers import Prompt, Whisper
 

@@ -26,8 +26,9 @@ from evi_mcp.server.http.app import PATH, STATIC_PATH, Door, Web, resource_url
 from evi_mcp.server.http.asking import Asking
 from evi_mcp.server.http.challenge import Challenge
 from evi_mcp.server.http.guard import allowed
-from evi_mcp.server.http.listening import Server, bind, server
+from evi_mcp.server.http.listening import server
 from evi_mcp.server.http.tenants import open_tenants
+from evi_mcp.serving import Server, listen
 from evi_mcp.supervision.following import Pace
 from evi_mcp.upstream.directory import Directory
 from evi_mcp.upstream.transport import Connector
@@ -158,7 +159,7 @@ async def serve(settings: Settings, connector: Connector | None = None, director
     assert settings.http is not None
     told = anyio.Event()
     host, port = host_and_port(settings.http)
-    listener = bind(host, port)
+    listener = listen(host, port)
     bound = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     try:
         async with open_web(settings, bound, connector, directory) as web, anyio.create_task_group() as group:

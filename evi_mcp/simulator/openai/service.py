@@ -5,8 +5,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from random import Random
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -18,7 +17,9 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from evi_mcp.clock import Clock, SystemClock, timeout
-from evi_mcp.hub.server import listen, serving
+from evi_mcp.hub.server import serving
+from evi_mcp.opened import Opened
+from evi_mcp.serving import listen
 from evi_mcp.simulator.openai.call import RealtimeCall
 from evi_mcp.simulator.openai.sidebands import ServedCall
 from evi_mcp.simulator.openai.wire import Object
@@ -40,7 +41,7 @@ BAD_KEY = {
 }
 
 
-class OpenAISimulator:
+class OpenAISimulator(Opened):
     """A stand-in for OpenAI Realtime on this machine, open as long as its `async with` block.
 
         async with OpenAISimulator() as service:
@@ -72,7 +73,6 @@ class OpenAISimulator:
         self._calls: dict[str, ServedCall] = {}
         self._count = 0
         self._tasks: TaskGroup | None = None
-        self._exit: AsyncExitStack | None = None
         self.base_url = ""
         self.referred: dict[str, str] = {}
         """By call id, where it was transferred to."""
@@ -150,28 +150,16 @@ class OpenAISimulator:
         """Sends any event on all sidebands of a call, also one that the service would not."""
         self._calls[call_id].push(event)
 
-    async def __aenter__(self) -> Self:
+    async def _open(self, stack: AsyncExitStack) -> None:
         listener = listen(self._host, self._port)
         routes = [
             WebSocketRoute("/v1/realtime", self._sideband),
             Route("/v1/realtime/calls/{call_id}/{verb}", self._rest, methods=["POST"]),
         ]
-        async with AsyncExitStack() as stack:
-            self._tasks = await stack.enter_async_context(anyio.create_task_group())
-            stack.callback(self._tasks.cancel_scope.cancel)
-            await stack.enter_async_context(serving(Starlette(routes=routes), listener, before_stop=self._stop))
-            self.base_url = f"http://{self._host}:{listener.getsockname()[1]}/v1"
-            self._exit = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        assert self._exit is not None
-        if isinstance(exc, Exception):
-            await self._exit.aclose()
-            return None
-        return await self._exit.__aexit__(exc_type, exc, traceback)
+        self._tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(self._tasks.cancel_scope.cancel)
+        await stack.enter_async_context(serving(Starlette(routes=routes), listener, before_stop=self._stop))
+        self.base_url = f"http://{self._host}:{listener.getsockname()[1]}/v1"
 
     async def _stop(self) -> None:
         for call_id in self._calls:
