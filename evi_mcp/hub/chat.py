@@ -197,11 +197,12 @@ class HubChat:
 
     # What became of commands
 
-    def done(self, id_: str, at_ms: int) -> None:
-        """The bot has carried a command out; the others see what they are to see of it."""
+    def done(self, id_: str, at_ms: int) -> Delivery | None:
+        """The bot has carried a command out; the others see what they are to see of it. Returns the command; `None` if
+        it is not known, or the chat is over."""
         delivery = self.pending.settle(id_)
         if delivery is None or self.ending is not None:
-            return
+            return None
         if delivery.type in MIRRORED:
             if self._mirrors.hub_shows(delivery.message):
                 # Its sender's own socket does not get it back (issue 388 of the React SDK).
@@ -209,6 +210,7 @@ class HubChat:
         elif delivery.type in NOTED:
             self._paused = delivery.type == PAUSE
             self.history.append(delivery.type, at_ms, write(delivery.message), shown=False)
+        return delivery
 
     def refused(self, id_: str, reason: str | None) -> None:
         """The bot does not carry a command out. Its sender is told, unless there is no reason: then the bot has told

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
-from evi_mcp.hub.chat import HubChat
+from evi_mcp.hub.chat import NOTED, HubChat
 from evi_mcp.hub.chats import Chats, TooManyChats
 from evi_mcp.hub.closes import NORMAL_CLOSURE, POLICY_VIOLATION, TRY_AGAIN_LATER, Close
 from evi_mcp.hub.commands import MAX_WRITES, Delivery
@@ -19,6 +19,8 @@ MAX_FAULTS = 10
 """Frames of one connection that cannot be read; then it is closed."""
 MAX_REASON = 500
 
+COMMAND_RESULT = "command_result"
+"""The type of the message that says that a bot has carried out a command which no message of EVI's shows."""
 DROPPED = "messages_dropped"
 """The type of the message that stands in the chat for numbers that the bot left out."""
 
@@ -218,7 +220,11 @@ class LinkConnection:
         if not isinstance(id_, str):
             raise Unreadable("an outcome whose id is not text")
         if "done" in value:
-            session.chat.done(id_, at_ms)
+            delivery = session.chat.done(id_, at_ms)
+            if delivery is not None and delivery.type in NOTED:
+                # No message of EVI's shows these; whoever sent one waits for a sign that it took effect.
+                shown = {"type": COMMAND_RESULT, "command": delivery.type, "status": "confirmed"}
+                self._reception.chats.publish(session.chat, shown, at_ms)
             self._reception.chats.measure(session.chat)
         else:
             reason = value.get("reason")

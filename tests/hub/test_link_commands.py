@@ -148,3 +148,21 @@ def test_an_acknowledgement_can_wait_and_a_command_cannot() -> None:
     assert bot.connection is not None and bot.connection.can_wait
     rig.chat().command({"type": "pause_assistant_message"}, None, rig.now)
     assert not bot.connection.can_wait
+
+
+@pytest.mark.parametrize("command", ["pause_assistant_message", "resume_assistant_message"])
+def test_a_pause_that_a_bot_has_carried_out_is_said_to_everybody(command: str) -> None:
+    """No message of EVI's shows it, and whoever sent it would else wait for a sign that never comes."""
+    rig = Rig()
+    bot = rig.bot()
+    sender, other = rig.chat().attach(), rig.chat().attach()
+    rig.send(sender, command)
+    bot.listen()
+    assert frames_of(sender)[1:] == [], "it is only on its way"
+    bot.write({"done": bot.commands[0]["id"]})
+    said = {"type": "command_result", "command": command, "status": "confirmed"}
+    assert frames_of(sender) == [said] and frames_of(other)[1:] == [said]
+    rig.send(sender, command)
+    bot.listen()
+    bot.write({"refused": bot.commands[1]["id"], "reason": "not now"})
+    assert frames_of(other) == [] and [frame["type"] for frame in frames_of(sender)] == ["error"]

@@ -110,14 +110,14 @@ async def test_an_agent_supervises_a_call(kind: str, bots_python: Path) -> None:
         await call.say("one")
         await call.hears("You said: one. I was told: Context: be brief.")
 
-        await agent.use("pause")
+        assert (await agent.use("pause"))["status"] == "confirmed"
         await call.say("are you there")
         await agent.wait_for("user_message", "are you there")
         await call.say("so where is my parcel")
         await agent.wait_for("user_message", "so where is my parcel")
         await anyio.sleep(1.0)
         assert call.heard.strip() == ""
-        await agent.use("resume")
+        assert (await agent.use("resume"))["status"] == "confirmed"
         await call.hears("It is in Lyon.")
 
         await call.say("tell me a very long story about everything that has happened to all the parcels of this town")
