@@ -112,7 +112,7 @@ async def test_an_agent_that_waits_in_two_ways_at_once_is_not_thought_impatient(
 
 async def test_what_has_waited_keeps_no_chat_that_is_gone(waiting: Waiting) -> None:
     """A chat keeps up to 64 MiB. What is known of its callers must not keep it after it was detached."""
-    await waiting.asks(until=[{"kind": "silence", "seconds": 5}])
+    await waiting.asks(chat_ids=[CHAT], until=[{"kind": "silence", "seconds": 5}])
     await waiting.clock.advance(6)
     chat = weakref.ref(waiting.registry.find(CHAT) or object())
     assert chat() is not None
