@@ -155,7 +155,7 @@ async def test_the_beginning_of_an_id_will_do_wherever_a_chat_is_named(calls: Fa
     await calls.until(lambda: len(calls.received[ONE]) == 2)
     resource = await named.client.read_resource(f"evi://chats/{short}/transcript")
     assert "the first caller" in str(resource.contents[0])
-    prompt = await named.client.get_prompt("review_chat", {"chat_id": short})
+    prompt = await named.client.get_prompt("look_back_on_chat", {"chat_id": short})
     assert ONE in str(prompt.messages[0].content)
     assert (await named.call("attach_chat", chat_id=short))["chat_id"] == ONE
     assert (await named.call("detach_chat", chat_id=short))["chat_id"] == ONE
