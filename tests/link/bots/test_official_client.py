@@ -1,4 +1,4 @@
-"""A client that nobody here wrote, on a bot that nobody here wrote: the npm package `hume` supervises a Pipecat call."""
+"""A client that nobody here wrote, on a bot that nobody here wrote: npm `hume` supervises a Pipecat call."""
 
 import json
 import os
