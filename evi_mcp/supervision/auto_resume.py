@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import anyio
+import anyio.to_thread
 
 from evi_mcp.access.callers import AUTO_RESUME, Caller
 from evi_mcp.chat.pause import Pause
@@ -32,9 +33,12 @@ _log = logging.getLogger(__name__)
 class AutoResume:
     """Ends the pauses of all chats on time, also of those that nobody follows any more."""
 
-    def __init__(self, clock: Clock, delays: Callable[[], Iterator[float]]) -> None:
+    def __init__(
+        self, clock: Clock, delays: Callable[[], Iterator[float]], make_ready: Callable[[], None] = lambda: None
+    ) -> None:
         self._clock = clock
         self._delays = delays
+        self._make_ready: Callable[[], None] | None = make_ready
         self._bell = Bell()
         self._paused: dict[LiveChat, None] = {}
         self._delivering: dict[LiveChat, None] = {}
@@ -61,6 +65,10 @@ class AutoResume:
         """Delivers due resumes; never returns."""
         async with anyio.create_task_group() as group:
             while True:
+                if self._paused and self._make_ready is not None:
+                    # A resume may have to go by REST in the last second of the process; loading takes half of that.
+                    group.start_soon(_in_a_thread, self._make_ready)
+                    self._make_ready = None
                 elapsed = self._clock.elapsed()
                 for chat in self._paused:
                     if chat.record.pause.is_due(elapsed) and chat not in self._delivering:
@@ -111,6 +119,13 @@ class AutoResume:
         for share in (within_s / 3, within_s / 2):  # first the socket, then REST if the socket has not taken it
             if not chat.record.pause.promised or await try_once(chat, by, share):
                 return
+
+
+async def _in_a_thread(work: Callable[[], None]) -> None:
+    try:
+        await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+    except Exception as error:
+        _log.warning("cannot make ready to post", extra=fields(reason=str(error)))
 
 
 async def try_once(chat: LiveChat, by: Caller, write_timeout_s: float) -> bool:

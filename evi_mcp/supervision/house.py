@@ -1,6 +1,7 @@
 """What all chats of a process share."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from evi_mcp.chat.memory import Memory
@@ -24,6 +25,8 @@ class House:
         mask: Removes secrets from everything that is kept.
         max_events: The most events kept for each chat.
         max_audio: The most characters of audio kept for each chat; 0 keeps none.
+        make_ready: Loads what `Connector.post` needs, so that the first post takes no longer than any other. Called
+            once, in a thread, when the first pause begins.
         salt: The salt of event identities (`Identities`); the speakers of a chat must not know it.
     """
 
@@ -35,4 +38,5 @@ class House:
     mask: Mask
     max_events: int = 10_000
     max_audio: int = 0
+    make_ready: Callable[[], None] = lambda: None
     salt: bytes = field(default_factory=lambda: secrets.token_bytes(32))

@@ -61,7 +61,7 @@ class ChatRegistry:
         self._on_chats_changed: list[Callable[[], None]] = []
         self._group: TaskGroup | None = None
         self._ending = False
-        self._auto_resume = AutoResume(house.clock, self._pace.delays)
+        self._auto_resume = AutoResume(house.clock, self._pace.delays, house.make_ready)
 
     def __repr__(self) -> str:
         return f"<ChatRegistry {self.chats()}>"

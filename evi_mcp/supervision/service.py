@@ -121,6 +121,7 @@ async def open_service(
             mask=mask,
             max_events=settings.log_events,
             max_audio=settings.audio_kib * 1024,
+            make_ready=rest.warm if rest is not None else lambda: None,
         )
         pace = replace(pace or Pace(), reconnect_for=settings.reconnect_for)
         waits = Waits(settings.max_waits, settings.caller_waits, settings.max_wait)

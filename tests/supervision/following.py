@@ -53,6 +53,7 @@ def house_of(
     journal: Journal | None = None,
     max_events: int = 10_000,
     max_audio: int = 0,
+    make_ready: Callable[[], None] = lambda: None,
 ) -> House:
     """What chats share, with nothing kept between two of these."""
     return House(
@@ -64,6 +65,7 @@ def house_of(
         mask=mask or Mask(),
         max_events=max_events,
         max_audio=max_audio,
+        make_ready=make_ready,
     )
 
 
@@ -78,8 +80,17 @@ async def following(
     max_audio: int = 0,
     mask: Mask | None = None,
     journal: Journal | None = None,
+    make_ready: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[ChatRegistry]:
-    house = house_of(connector, clock, max_events=max_events, max_audio=max_audio, mask=mask or Mask(), journal=journal)
+    house = house_of(
+        connector,
+        clock,
+        max_events=max_events,
+        max_audio=max_audio,
+        mask=mask or Mask(),
+        journal=journal,
+        make_ready=make_ready,
+    )
     with anyio.fail_after(10):
         async with ChatRegistry(house, pace=pace, max_chats=max_chats) as registry:
             yield registry

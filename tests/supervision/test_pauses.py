@@ -1,5 +1,6 @@
 """The promise of a pause: EVI speaks again, whatever becomes of the socket, the chat or the clock."""
 
+import threading
 from itertools import repeat
 
 import anyio
@@ -95,6 +96,26 @@ async def test_the_end_of_the_process_resumes_also_where_there_is_no_socket() ->
         connector.connections["c"][0].shut(None)
         await until(chat, "reconnecting")
     assert connector.posted == [RESUME]
+
+
+async def test_what_a_resume_by_rest_needs_is_loaded_when_the_first_pause_begins() -> None:
+    """Loading takes half a second, and at the end of the process there is one for all. It never holds the loop."""
+    threads: list[int] = []
+
+    def load() -> None:
+        threads.append(threading.get_ident())
+        raise OSError("no certificates")  # which is of no interest before something is posted
+
+    connector = lost()
+    async with following(connector, make_ready=load) as registry:
+        chat = await registry.attach("c")
+        await anyio.lowlevel.checkpoint()
+        assert not threads, "a server that needs no REST does not load it"
+        for _ in range(2):
+            await pausing.pause(chat, by=ME, resume_after_s=300)
+            await happens(lambda: threads)
+            await pausing.resume(chat, by=ME)
+    assert len(threads) == 1 and threads[0] != threading.get_ident()
 
 
 async def test_the_end_of_the_process_resumes_by_rest_if_the_socket_takes_nothing() -> None:
