@@ -52,7 +52,7 @@ def plain(schema: Schema, *, to_read: bool = False, with_headers: bool = False) 
     - References are replaced by what they refer to (no schema of ours refers to itself).
     - Of a union, `null` is left out: what is optional is not required. Of the rest the object counts, else the list,
       else the first.
-    - A constant is an enum of one.
+    - A constant is an enum of one. An object of any fields says that it is, else some make a text of it.
     - Titles, empty defaults, patterns and `additionalProperties: false` are left out; so are bounds, which services
       refuse that hold a model to a schema.
     - A model pays for every word each time: fields that say themselves what they are have no description, and
@@ -109,6 +109,8 @@ class _Plain:
                         made[key] = value
                 case _ if key not in self._left_out:
                     made[key] = value
+        if made.get("type") == "object" and "properties" not in made:
+            made["additionalProperties"] = True
         return made
 
     def _field(self, name: str, field: Schema) -> dict[str, Any]:
