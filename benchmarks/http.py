@@ -110,7 +110,10 @@ async def main(python: Sequence[str] = (sys.executable, "-m")) -> None:
     """Prints the table."""
     print("| Server | one at a time | 16 in flight |\n| --- | --- | --- |")
     async with process(*python, "benchmarks.empty_server", "http") as (empty, _):
-        async with process(*python, "evi_mcp", "serve", "--http", "127.0.0.1:0", "--simulate") as (ours, pid):
+        async with process(*python, "evi_mcp", "serve", "--http", "127.0.0.1:0", "--simulate", "--results", "both") as (
+            ours,
+            pid,
+        ):
             for name, url, tool in (("empty server of the SDK", empty, "nothing"), ("evi-mcp", ours, "list_chats")):
                 for handshake in (False, True):
                     one, many = await round_trips(url, tool, handshake=handshake)

@@ -15,7 +15,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from evals.record import Asked, Record
 from evi_mcp.clock import Clock, sleep
 
-RESULTS = "structured"
+RESULTS = "both"
 """Both forms: the text is for the model, the structure for the scores."""
 _LOOK_EVERY_S = 0.25
 _SEEN = ["user_message", "tool_call", "command", "tool_response", "tool_error", "chat_state"]
