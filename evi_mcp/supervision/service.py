@@ -4,7 +4,10 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+
+from pydantic import SecretStr
 
 from evi_mcp import __version__
 from evi_mcp.access.callers import Caller, Rights
@@ -39,6 +42,29 @@ class _NoKey:
 
     async def explain_refusal(self, chat_id: str, status: int) -> str:
         raise MissingApiKey
+
+
+class _Sockets:
+    """A `WebSocketConnector` that is loaded with the first chat: it takes a twentieth of the start, and a client that
+    starts the server waits for that."""
+
+    def __init__(self, base_url: str, api_key: SecretStr, rest: RestClient | None) -> None:
+        self._made_of = base_url, api_key, rest
+
+    @cached_property
+    def _sockets(self) -> Connector:
+        from evi_mcp.upstream.websocket import WebSocketConnector
+
+        return WebSocketConnector(*self._made_of)
+
+    async def connect(self, chat_id: str) -> Transport:
+        return await self._sockets.connect(chat_id)
+
+    async def post(self, chat_id: str, frame: str, within_s: float) -> None:
+        await self._sockets.post(chat_id, frame, within_s)
+
+    async def explain_refusal(self, chat_id: str, status: int) -> str:
+        return await self._sockets.explain_refusal(chat_id, status)
 
 
 class Service:
@@ -137,8 +163,4 @@ async def open_service(
 
 
 def _connector(settings: Settings, rest: RestClient | None) -> Connector:
-    if settings.hume_api_key is None:
-        return _NoKey()
-    from evi_mcp.upstream.websocket import WebSocketConnector
-
-    return WebSocketConnector(settings.base_url, settings.hume_api_key, rest)
+    return _NoKey() if settings.hume_api_key is None else _Sockets(settings.base_url, settings.hume_api_key, rest)
