@@ -1,6 +1,7 @@
 """Every tool, prompt, completion and resource, with arguments that no agent means."""
 
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -43,9 +44,9 @@ KNOWN: dict[str, Any] = {
 def hurried(tool: types.Tool, arguments: dict[str, Any]) -> dict[str, Any]:
     """The arguments, with seconds that a test can wait for."""
     for name in {"timeout_s", "wait_for_effect_s"} & set(tool.input_schema["properties"]):
-        if arguments.get(name) is None:  # it would be the default
-            arguments[name] = 0
-        value = arguments[name]
+        value = arguments.get(name)
+        if value is None or (isinstance(value, float) and not math.isfinite(value)):  # it would be the default
+            value = arguments[name] = 0
         if isinstance(value, int | float) and 0.01 < value <= 50:
             arguments[name] = 0.01
     if tool.name == "barge_in" and arguments.get("resume_after_s") in (None, *range(2, 301)):
