@@ -1,5 +1,5 @@
 """Who follows which chat: one connection for each chat, however many agents look at it.
 
-`live_chat` is one chat with its socket, `pump` the task that keeps it fed, `registry` the map of all of them,
-`waiting` how readers sleep until something happens.
+`live_chat` is one chat with its socket, `following` the task that follows it, `registry` holds all of them,
+`desk` acts for one caller, `feed` gives events to readers, and `waiting` lets them sleep until something happens.
 """
