@@ -357,7 +357,7 @@ class Unrecorded(NotSent):
     def __init__(self, command: str, cause: str) -> None:
         super().__init__(
             command,
-            f"it could not be recorded in the audit log ({cause}), and nothing is sent unrecorded; whoever runs this"
+            f"it could not be recorded in the audit log ({cause}), and nothing is sent unrecorded; the operator of this"
             " server has to fix that, then try again",
         )
         self.cause = cause

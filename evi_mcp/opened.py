@@ -1,4 +1,4 @@
-"""What is open as long as its `async with` block, and is made of parts that are."""
+"""A base class for services that are open as long as their `async with` block, and so are their parts."""
 
 from abc import ABC, abstractmethod
 from contextlib import AsyncExitStack
@@ -7,13 +7,13 @@ from typing import Self
 
 
 class Opened(ABC):
-    """A service that opens its parts in `_open`; they are closed in the opposite order."""
+    """A service that opens its parts in `_open`, and closes them in reverse order."""
 
     _exit: AsyncExitStack | None = None
 
     @abstractmethod
     async def _open(self, stack: AsyncExitStack) -> None:
-        """Enters every part on the stack. If it fails, those that are open are closed."""
+        """Enters every part on the stack. If it raises, the parts that are open are closed."""
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -26,6 +26,6 @@ class Opened(ABC):
     ) -> bool | None:
         assert self._exit is not None
         if isinstance(exc, Exception):
-            await self._exit.aclose()  # not told of it: a task group would wrap it, and hide what went wrong
+            await self._exit.aclose()  # without the error: a task group would wrap it, and hide what went wrong
             return None
         return await self._exit.__aexit__(exc_type, exc, traceback)

@@ -1,4 +1,4 @@
-"""What our uvicorn servers share: the socket, and a server that leaves signals alone and logs no request.
+"""What our uvicorn servers share: how to listen, and a server that handles no signals and logs no requests.
 
 uvicorn takes over the signals, and raises a caught one again once it has ended: nothing behind it would run. Its
 log of requests has addresses with their query, in which a key may stand.
@@ -17,10 +17,10 @@ BACKLOG = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections; port 0 takes a free one.
+    """A socket that listens; port 0 picks a free port.
 
     Raises:
-        CannotListen: The address is taken, or not one of this machine's.
+        CannotListen: The address is taken, or not an address of this machine.
     """
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -30,11 +30,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def quiet_config(app: ASGIApp, **more: Any) -> uvicorn.Config:
-    """uvicorn's settings for an app without a lifespan of its own; `more` is what this server has beside them."""
+    """uvicorn's settings for an app without a lifespan; `more` adds settings."""
     return uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, server_header=False, **more)
 
 
 class Server(uvicorn.Server):
     """uvicorn without its signal handlers."""
 
-    capture_signals = staticmethod(contextlib.nullcontext)  # type: ignore[assignment]  # takes no signals at all
+    capture_signals = staticmethod(contextlib.nullcontext)  # type: ignore[assignment]  # handles no signals

@@ -1,6 +1,6 @@
-"""Names that exist: the types of events, and the scores of voices. One that does not is refused, with those that do.
+"""Checks names of event types and of scores. An unknown name is refused, with the names that exist.
 
-Services other than EVI have types and scores of their own. What a chat has given once exists.
+Services other than EVI have types and scores of their own: a name also exists once a chat has brought it.
 """
 
 import re
@@ -13,7 +13,7 @@ from evi_mcp.errors import InvalidArgument, listing
 from evi_mcp.protocol.prosody import SCORE_NAMES
 
 CHAT_ENDED = "chat_ended"
-"""No event: why a wait has returned."""
+"""Not a type of event, but a reason why a wait returns."""
 ENDS_ANYWAY = (
     f"{CHAT_ENDED} is neither an event type nor a trigger: the end of a chat always wakes a wait, so leave it out;"
     " `chat_state` events say how a chat goes on."
@@ -33,7 +33,7 @@ def is_evis(record: ChatRecord) -> bool:
 
 
 def is_evis_score(score: str) -> bool:
-    """Whether it is one of EVI's 48, in any case."""
+    """Whether it is one of EVI's 48 scores, ignoring case."""
     return score.strip().casefold() in _SCORES
 
 
@@ -77,8 +77,8 @@ def check_scores(scores: Iterable[str], records: Collection[ChatRecord]) -> None
 
 
 def closest_first(name: str, existing: Iterable[str]) -> list[str]:
-    """The names that exist, the three that are most like this one first, the others by the alphabet. Of those that came
-    from a chat only such as can be nothing but a name."""
+    """The names that exist: first the three closest to this one, then the others in alphabetical order. Names from a
+    chat are listed only if they look like plain names."""
     wanted = name.casefold()[:80]
 
     def likeness(other: str) -> float:

@@ -18,10 +18,10 @@ MAX_SCANNED = 20_000
 class GapReason(StrEnum):
     """Why a page may lack events after its reader's cursor."""
 
-    EXPIRED = "expired"  # events after the cursor were dropped, since there was no room
-    RESTARTED = "restarted"  # the cursor is another process's
-    DETACHED = "detached"  # the chat was detached in between, and its history has come anew
-    BEFORE_ATTACH = "before_attach"  # the service gives no history
+    EXPIRED = "expired"  # events after the cursor were dropped to make room
+    RESTARTED = "restarted"  # the cursor comes from another process
+    DETACHED = "detached"  # the chat was detached in between, and its history has come again
+    BEFORE_ATTACH = "before_attach"  # the service does not replay what was said before the attach
 
 
 class Gap(NamedTuple):

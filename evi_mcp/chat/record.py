@@ -48,10 +48,10 @@ class ChatRecord:
         self.source: str | None = None
         """What the chat comes from, if its service says so."""
         self.unknown_before = 0
-        """The event that says that nobody knows what was said before the attach; 0 if none does."""
+        """The `seq` of the event that says that what was said before the attach is not known; 0 if there is none."""
         self.forgotten_to = 0
-        """The newest number when the chat was detached from before; 0 if it was not. What was logged until then is
-        gone, and what was said until then has come anew with the history."""
+        """The newest number when the chat was last detached; 0 if it never was. The log until then is gone; what was
+        said until then has come again with the history."""
         self.supports: tuple[str, ...] | None = None
         """The types of the commands that it takes; `None` for all."""
         self.state = State.CONNECTING
@@ -95,7 +95,7 @@ class ChatRecord:
 
     @property
     def read_to(self) -> int:
-        """Where a reader stands who has been shown the chat as it is."""
+        """The number of a reader who has seen the chat as it is now."""
         return max(self.log.last_seq, self.log.dropped_seq)
 
     @property

@@ -37,8 +37,8 @@ BEFORE_ATTACHING = Answerer("someone else, before this server attached")
 
 
 class Status(StrEnum):
-    """Where a call stands. `RUNNING` is a built-in tool at work, which nobody has to answer; `UNANSWERED` was one of
-    the open ones when the chat ended."""
+    """The state of a call. `RUNNING`: a built-in tool is at work, and nobody has to answer. `SUPERSEDED`: EVI has gone
+    on, so no answer is needed any more. `UNANSWERED`: the call was open when the chat ended."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -53,9 +53,9 @@ OPEN = frozenset({Status.PENDING, Status.RUNNING, Status.SUPERSEDED, Status.UNAN
 
 @dataclass(slots=True, kw_only=True)
 class TrackedCall:
-    """One tool call; `number` is the `seq` of its event. `closed_at` (Unix seconds) is `None` while it is open;
-    `answered_by` is, unless an answer may have been lost. `asked_at` and `ended_at` are when its beginning and its end
-    reached us; `unseen_end`: that came with a history, so that nobody knows when it was.
+    """One tool call; `number` is the `seq` of its event. While the call is open, `closed_at` (Unix seconds) is
+    `None`, and so is `answered_by`, unless an answer may have been lost. `asked_at` and `ended_at` are when the call
+    and its end reached us; `unseen_end`: the end came with a history, so nobody knows when it was.
 
     `evi_spoke_since`: EVI has said something since the call, other than a quick reply, so it may have its answer.
     `sent`: type and text of our own answer, which the service may still show to us.
@@ -74,7 +74,7 @@ class TrackedCall:
     ended_at: float | None = None
     unseen_end: bool = False
     before_the_end: Status | None = None
-    """Where it stood when the chat ended; `None` while that has not."""
+    """The status when the chat ended; `None` while the chat goes on."""
     user_spoke_since: bool = False
     evi_spoke_since: bool = False
     sent: tuple[str, str] | None = None
@@ -85,14 +85,15 @@ class TrackedCall:
         return EVENT_BYTES + size_of(self.parameters or "")
 
     def waiting_s(self, elapsed: float) -> float | None:
-        """Seconds from the call to its answer, or until now; `None` if it came with a history or its answer did, so
-        that nobody knows. Of an open call that came with a history, the seconds since then: it has waited longer."""
+        """Seconds from the call to its answer; while it is open, until now. `None` if an answered call or its answer
+        came with a history, so that nobody knows. An open call from a history counts from its arrival: it has waited
+        longer."""
         if self.ended_at is None:
             return max(0.0, elapsed - self.asked_at)
         return None if self.replayed or self.unseen_end else max(0.0, self.ended_at - self.asked_at)
 
     def close(self, status: Status, by: Answerer, *, at: float, elapsed: float, unseen: bool = False) -> None:
-        """Notes the first answer; later ones change nothing. `unseen`: it came with a history."""
+        """Records the first answer; later ones change nothing. `unseen`: the answer came with a history."""
         if self.status in OPEN:
             self.ended_at, self.unseen_end, self.before_the_end = elapsed, unseen, None
             self.status, self.answered_by, self.closed_at = status, by, at
@@ -130,8 +131,8 @@ class ToolCalls:
         """The size of the kept calls, in bytes."""
         self._calls: dict[int, TrackedCall] = {}
         self._by_id: dict[str, list[int]] = {}
-        self._seen = True  # whether the chat is live, so that what happens in it is seen when it does
-        self._pending: dict[int, TrackedCall] = {}  # all that are pending, and perhaps some that no longer are
+        self._seen = True  # whether the chat is live, so that events are seen when they happen
+        self._pending: dict[int, TrackedCall] = {}  # all pending calls, and perhaps some that no longer are
 
     def __iter__(self) -> Iterator[TrackedCall]:
         return iter(self._calls.values())

@@ -143,7 +143,7 @@ class Turns:
         return self._names.get(speaker, {}).get(score.strip().casefold())
 
     def names(self, speaker: str) -> list[str]:
-        """The scores that one side has ever been given."""
+        """The names of all scores that one side has had so far."""
         return list(self._names.get(speaker, {}).values())
 
     def first(self, speaker: str) -> Turn | None:

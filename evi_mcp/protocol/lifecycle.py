@@ -59,7 +59,7 @@ FORGIVEN_AFTER_S = 60.0
 """A connection that lasted for so many seconds restarts that count."""
 
 DETACHED = "detached"
-"""The reason of a chat that is over here only because an agent asked to stop following it."""
+"""The reason of a chat that ended here only because an agent stopped following it."""
 
 _SAYS_NOTHING = frozenset({"chat_metadata", "error", "protocol_fault"})
 """Types of events that do not prove that a chat goes on."""

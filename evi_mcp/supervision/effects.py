@@ -204,9 +204,9 @@ class Proof:
     for the effect of a later, equal command.
 
     Args:
-        expires_at: When it is no longer looked for, in seconds of `Clock.elapsed`.
-        on_refused: What is to be done with the chat if its source says that it has not carried out the command, which
-            may be after its agent has stopped waiting.
+        expires_at: When to stop looking for the effect, in seconds of `Clock.elapsed`.
+        on_refused: Called if the chat's source says that it has not carried out the command. Its agent may have stopped
+            waiting by then.
     """
 
     def __init__(self, effect: Effect, command: Command, expires_at: float, on_refused: Callable[[Any], None]) -> None:
@@ -260,7 +260,7 @@ class Proofs:
 
     def see(self, event: Event, elapsed: float) -> Proof | None:
         """Checks the event against each command, the oldest first. A refusal names only the type of a command, so it
-        counts if there is exactly one command that it can mean, which is returned."""
+        counts only if there is exactly one command that it can mean. Returns that command."""
         claimed, refused = False, None
         if event.type == "error" and event.slug in REFUSED and not event.replayed:
             meant = [proof for proof in self._proofs if proof.is_meant_by(event)]

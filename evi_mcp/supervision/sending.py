@@ -40,7 +40,7 @@ class Sending:
         self._proofs = Proofs()
 
     def saw(self, chat: "LiveChat", event: Event, elapsed: float) -> None:
-        """An event has been logged, which may be the effect of a command, or say that it has none."""
+        """Takes in a logged event, which may be the effect of a command, or refuse it."""
         if self._proofs and (refused := self._proofs.see(event, elapsed)) is not None:
             refused.on_refused(chat)
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Protocol
 class ServiceChat(NamedTuple):
     """A chat as the service lists it. `started_ms` is Unix milliseconds (as in every sample of Hume's).
 
-    What it is about, as far as the service says: `config` is the name or the id of its EVI config, `metadata` what its
-    maker has noted, as text, `source` what it comes from if it is not EVI.
+    If the service says so: `config` is the name or the id of its EVI config, `metadata` the text that its creator has
+    attached, `source` what it comes from if not EVI.
     """
 
     chat_id: str
@@ -22,11 +22,11 @@ class ServiceChat(NamedTuple):
 
 
 MAX_ABOUT = 1000
-"""Characters of each of them that are kept."""
+"""The most characters of each of them that are kept."""
 
 
 def about(value: Any) -> str | None:
-    """A text or an object of the service's as text; `None` for nothing, or for what is neither."""
+    """A text or an object from the service, as text; `None` for an empty one, and for any other value."""
     if isinstance(value, Mapping) and value:
         try:
             value = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
