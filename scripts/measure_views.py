@@ -122,8 +122,8 @@ HEAD = """\
 
 Made by `make views`: the scripted calls of the simulator, each followed from attaching to its end on real sockets by an
 agent that reads every page of `wait_for_events` and answers the tool calls. Characters per minute of conversation; in
-brackets how many times less than the frames without audio. Both forms hold every final word that was spoken
-(`tests/process/test_views.py`).
+brackets how many times less than the frames without audio. Both forms hold every final word that was spoken, and every
+event that is shown (`tests/process/test_views.py`).
 
 """
 COLUMNS = """\

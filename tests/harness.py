@@ -14,6 +14,7 @@ from evi_mcp.config import Settings
 from evi_mcp.server.server import EviServer
 from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.service import Service, open_service
+from evi_mcp.upstream.directory import Directory
 from evi_mcp.upstream.transport import Connector
 from tests.fake_evi import KEY, FakeEvi
 from tests.supervision.following import QUICK
@@ -25,6 +26,7 @@ CHAT = "chat-1"
 async def supervising(
     evi: FakeEvi | None = None,
     connector: Connector | None = None,
+    directory: Directory | None = None,
     pace: Pace = QUICK,
     clock: Clock | None = None,
     **settings: Any,
@@ -35,7 +37,7 @@ async def supervising(
     """
     base_url = evi.base_url if evi else "http://127.0.0.1:9"
     values = {"base_url": base_url, "hume_api_key": SecretStr(KEY), "results": "both", **settings}
-    async with open_service(Settings(**values), connector, clock=clock, pace=pace) as service:
+    async with open_service(Settings(**values), connector, directory, clock=clock, pace=pace) as service:
         yield EviServer(service)
 
 

@@ -72,6 +72,11 @@ class Caller:
     principal: "Principal | None" = None
 
     @property
+    def signature(self) -> str:
+        """What its own commands are known by: its id and name, for over HTTP without tokens clients may share an id."""
+        return f"{self.id} {self.claimed}"
+
+    @property
     def shown(self) -> str:
         """For a sentence: ours in plain words, all others by what their token proves and the quoted name they claim."""
         if self.kind is CallerKind.SERVER:

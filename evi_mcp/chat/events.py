@@ -26,7 +26,10 @@ OURS = frozenset({CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 KNOWN = frozenset({*KNOWN_TYPES, *OURS})
 SPEECH = frozenset({"user_message", "assistant_message", "audio_output", "user_interruption"})
 """Types that show that somebody is speaking."""
-HIDDEN_TYPES = frozenset({"audio_output", "assistant_prosody"})
+MINOR_TYPES = frozenset({"audio_output", "assistant_prosody"})
+QUIET_TYPES = frozenset({"assistant_end", CHAT_METADATA})
+"""Types that tell a reader nothing that the other events do not."""
+HIDDEN_TYPES = MINOR_TYPES | QUIET_TYPES
 
 EVENT_BYTES = 400
 """The bytes that an event takes in addition to its texts, roughly; includes its ids and names."""
@@ -37,10 +40,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """An event; fields that do not apply are `None`.
 
     `seq` grows over all chats, with holes; it is 0 until the ledger has numbered the event. `at` is when it reached us
-    (Unix seconds). `scores` are those that came with the message; the scores of an assistant's voice come as an event
-    of their own (`ChatRecord.scores_of`). `by` is who gave a command: the name that a client claims, or, if `by_kind`
-    is `server`, our own words. `left_out` is the number of characters that were cut from a copy to fit a page. `count`
-    is the number of events of an unknown type that this one, the newest of them, stands for.
+    (Unix seconds), `happened_at` when it happened, if the service says so. `scores` are those that came with the
+    message; the scores of an assistant's voice come as an event of their own (`ChatRecord.scores_of`). `by` is who gave
+    a command: the name that a client claims, or, if `by_kind` is `server`, our own words. `signature` tells that
+    caller's own commands from those of others; no view shows it. `left_out` is the number of characters that were cut
+    from a copy to fit a page. `count` is the number of events of an unknown type that this one, the newest of them,
+    stands for.
     """
 
     seq: int = 0
@@ -57,6 +62,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     reworded: bool | None = None
     heard: str | None = None
     heard_ms: int | None = None
+    happened_at: float | None = None
     late: bool | None = None
     replayed: bool | None = None
     begin_ms: int | None = None
@@ -79,19 +85,21 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     reason: str | None = None
     by: str | None = None
     by_kind: str | None = None
+    signature: str | None = None
     left_out: int | None = None
     count: int | None = None
 
     @property
     def hidden(self) -> bool:
-        """Whether a page leaves it out unless asked for it: audio, late prosody, interim transcripts."""
-        return self.type in HIDDEN_TYPES or bool(self.interim)
+        """Whether a page leaves it out unless asked for it: audio, late prosody, interim transcripts, metadata, and
+        ends of EVI's turns that do not say how much was heard."""
+        return (self.type in HIDDEN_TYPES and self.heard is None) or bool(self.interim)
 
     @property
     def minor(self) -> bool:
-        """Whether a full log drops it before speech, tool calls and commands: hidden events, unreadable frames and
-        unknown types."""
-        return self.hidden or self.type == PROTOCOL_FAULT or self.type not in KNOWN
+        """Whether a full log drops it before speech, tool calls and commands: audio, late prosody, interim transcripts,
+        unreadable frames and unknown types."""
+        return self.type in MINOR_TYPES or bool(self.interim) or self.type == PROTOCOL_FAULT or self.type not in KNOWN
 
     @property
     def size(self) -> int:

@@ -30,6 +30,9 @@ from evi_mcp.protocol.scores import Scores
 MAX_SCORES, MAX_SCORE_NAME = 100, 40
 """Limits of the scores of one message; EVI has 48, with names of up to 22 characters."""
 
+_EARLIEST_S, _LATEST_S = 1_577_836_800, 4_102_444_800
+"""The years 2020 to 2100."""
+
 _EVIS = frozenset(SCORE_NAMES)
 
 
@@ -47,6 +50,7 @@ def facts_of(message: Message) -> dict[str, Any]:
             facts |= {"heard": _name(message.heard), "late": message.late or None}
         case UserInterruption() | AssistantEnd():
             facts |= {"heard": _name(message.heard), "heard_ms": message.heard_ms}
+            facts["happened_at"] = _unix(message.time) if isinstance(message, UserInterruption) else None
         case ChatMetadata():
             facts |= {
                 "chat_group_id": _name(message.chat_group_id),
@@ -136,6 +140,14 @@ def _spoken(speaker: str, message: UserMessage | AssistantMessage) -> dict[str, 
 
 def _timed(message: UserMessage) -> dict[str, Any]:
     return {"begin_ms": message.time.begin, "end_ms": message.time.end} if message.time else {}
+
+
+def _unix(time: float | None) -> float | None:
+    """A time of EVI's as Unix seconds; Hume does not state its unit. `None` if it cannot be a time of a call."""
+    if time is None:
+        return None
+    seconds = time / 1000 if time > _LATEST_S else time
+    return float(seconds) if _EARLIEST_S <= seconds <= _LATEST_S else None
 
 
 def _scores(models: Inference | None) -> Mapping[str, float] | None:

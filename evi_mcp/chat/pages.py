@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-from evi_mcp.chat.events import Event
+from evi_mcp.chat.events import COMMAND, Event
 from evi_mcp.chat.log import EventLog
 
 MAX_SCANNED = 20_000
@@ -32,13 +32,22 @@ class Gap(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """Which events a reader wants. `types` as in the tools: `None` means all but the hidden ones."""
+    """Which events a reader wants.
+
+    Args:
+        types: As in the tools: `None` means all but the hidden ones, and the reader's own commands.
+        reader: The signature of the caller who reads; `None` for one who gives no commands.
+    """
 
     types: frozenset[str] | None = None
+    reader: str | None = None
 
     def shows(self, event: Event) -> bool:
         """Whether the event belongs on the page."""
-        return not event.hidden if self.types is None else event.type in self.types
+        if self.types is not None:
+            return event.type in self.types
+        is_own = event.type == COMMAND and event.signature is not None and event.signature == self.reader
+        return not event.hidden and not is_own
 
 
 class Readable(Protocol):

@@ -10,8 +10,10 @@ from typing import Protocol
 
 from evi_mcp.chat.audio import AudioStore
 from evi_mcp.chat.events import CHAT_METADATA, CHAT_STATE, COMMAND, HISTORY_TRUNCATED, SPEECH, Event, payload_of
+from evi_mcp.chat.given import GivenLines
 from evi_mcp.chat.log import EventLog
 from evi_mcp.chat.memory import Memory
+from evi_mcp.chat.outcomes import Outcomes
 from evi_mcp.chat.pause import Pause
 from evi_mcp.chat.tool_calls import ToolCalls
 from evi_mcp.chat.turns import Turns
@@ -37,10 +39,18 @@ class ChatRecord:
         moment: When the chat was attached.
         max_audio: The most characters of audio kept; 0 keeps none.
         memory: The budget of all chats; `None` makes one for this chat alone.
+        tool_call_fallback: As for `ToolCalls`.
     """
 
     def __init__(
-        self, chat_id: str, *, max_events: int, moment: Moment, max_audio: int = 0, memory: Memory | None = None
+        self,
+        chat_id: str,
+        *,
+        max_events: int,
+        moment: Moment,
+        max_audio: int = 0,
+        memory: Memory | None = None,
+        tool_call_fallback: float | None = None,
     ) -> None:
         self.chat_id = chat_id
         self.attached_at = moment.now
@@ -74,8 +84,10 @@ class ChatRecord:
         self._voice_ends = moment.elapsed
         self._share = (memory or Memory()).share(self._shed)
         self.log = EventLog(max_events, self._share.add, self._dropped)
-        self.tool_calls = ToolCalls(self._share.add)
+        self.tool_calls = ToolCalls(self._share.add, tool_call_fallback)
         self.turns = Turns(self._share.add)
+        self.given = GivenLines()
+        self.outcomes = Outcomes()
         self.audio = AudioStore(max_audio, self._share.add)
 
     @property
@@ -140,7 +152,8 @@ class ChatRecord:
             self.spoke_at = max(elapsed, self._voice_ends)
         if event.type == "user_interruption":
             self.spoke_at = self._voice_ends = elapsed  # the rest of EVI's voice is not played
-        self.turns.see(event)
+        self.given.see(event)
+        self.turns.see(event, self.given.giver_of(event))
         self.tool_calls.see(event, elapsed)
         self._share.settle()
 
@@ -170,3 +183,5 @@ class ChatRecord:
 
     def _dropped(self, event: Event) -> None:
         self.turns.forget(event)
+        self.given.forget(event)
+        self.outcomes.forget(event)

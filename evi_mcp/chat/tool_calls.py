@@ -16,6 +16,8 @@ from evi_mcp.chat.events import EVENT_BYTES, Event
 from evi_mcp.chat.memory import size_of
 from evi_mcp.protocol.lifecycle import DETACHED, State
 
+MAX_ANSWER = 1000
+"""Characters of an answer that are kept with its call; the log has all of it."""
 MAX_TOOL_CALLS = 1000
 """The most calls kept for each chat. Beyond, the oldest closed call is dropped, or else the oldest."""
 
@@ -53,9 +55,10 @@ OPEN = frozenset({Status.PENDING, Status.RUNNING, Status.SUPERSEDED, Status.UNAN
 
 @dataclass(slots=True, kw_only=True)
 class TrackedCall:
-    """One tool call; `number` is the `seq` of its event. While the call is open, `closed_at` (Unix seconds) is
-    `None`, and so is `answered_by`, unless an answer may have been lost. `asked_at` and `ended_at` are when the call
-    and its end reached us; `unseen_end`: the end came with a history, so nobody knows when it was.
+    """One tool call; `number` is the `seq` of its event, `at` when that reached us (Unix seconds). `closed_at` (Unix
+    seconds) is `None` while it is open; `answered_by` is, unless an answer may have been lost. `asked_at` and
+    `ended_at` are when its beginning and its end reached us; `unseen_end`: that came with a history, so that nobody
+    knows when it was.
 
     `evi_spoke_since`: EVI has said something since the call, other than a quick reply, so it may have its answer.
     `sent`: type and text of our own answer, which the service may still show to us.
@@ -67,8 +70,13 @@ class TrackedCall:
     name: str | None
     parameters: str | None
     status: Status
+    at: float
     asked_at: float
     replayed: bool
+    deadline: float | None = None
+    """When this server answers it if nobody has; `None` if it does not."""
+    answer: str | None = None
+    """What it was answered with, the beginning of it."""
     answered_by: Answerer | None = None
     closed_at: float | None = None
     ended_at: float | None = None
@@ -80,9 +88,14 @@ class TrackedCall:
     sent: tuple[str, str] | None = None
 
     @property
+    def is_unanswered(self) -> bool:
+        """Whether nothing suggests that it was answered."""
+        return self.status is Status.PENDING and self.answered_by is None and not self.evi_spoke_since
+
+    @property
     def size(self) -> int:
         """The bytes that the call counts."""
-        return EVENT_BYTES + size_of(self.parameters or "")
+        return EVENT_BYTES + MAX_ANSWER + size_of(self.parameters or "")
 
     def waiting_s(self, elapsed: float) -> float | None:
         """Seconds from the call to its answer; while it is open, until now. `None` if an answered call or its answer
@@ -123,10 +136,12 @@ class ToolCalls:
 
     Args:
         on_size: Called with each change of the kept size, in bytes.
+        fallback_s: After how many seconds this server answers a call that nobody has answered; `None` if it does not.
     """
 
-    def __init__(self, on_size: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(self, on_size: Callable[[int], None] = lambda _: None, fallback_s: float | None = None) -> None:
         self._on_size = on_size
+        self._fallback_s = fallback_s
         self.size = 0
         """The size of the kept calls, in bytes."""
         self._calls: dict[int, TrackedCall] = {}
@@ -237,7 +252,9 @@ class ToolCalls:
             name=event.name,
             parameters=event.parameters,
             status=Status.PENDING if event.response_required else Status.RUNNING,
+            at=event.at,
             asked_at=elapsed,
+            deadline=elapsed + self._fallback_s if self._fallback_s is not None and event.response_required else None,
             replayed=bool(event.replayed),
         )
         self._calls[call.number] = call
@@ -259,6 +276,8 @@ class ToolCalls:
             by = EVI
         else:
             by = EVI_OR_OTHER if status is Status.FAILED else SOMEONE_ELSE
+        if call.status in OPEN:
+            call.answer = (event.content or event.error or "")[:MAX_ANSWER]
         call.close(status, by, at=event.at, elapsed=elapsed, unseen=bool(event.replayed))
 
     def _is_shown_back(self, event: Event) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from evi_mcp.chat.events import SCORE_BYTES, Event
+from evi_mcp.chat.given import Giver
 from evi_mcp.chat.memory import size_of
 from evi_mcp.protocol.scores import Scores
 
@@ -36,6 +37,8 @@ class Turn:
     at: float
     begin_ms: int | None
     from_text: bool
+    giver: Giver | None = None
+    """Who of this server gave it to be said; `None` if nobody did."""
     interrupted: bool = False
     closed: bool = False
     replayed: bool = False
@@ -170,11 +173,11 @@ class Turns:
         self._on_size(-self._turns.popleft().size)
         return True
 
-    def see(self, event: Event) -> None:
-        """Takes in an event of the chat."""
+    def see(self, event: Event, giver: Giver | None = None) -> None:
+        """Takes in an event of the chat; `giver` has given it to be said."""
         match event.type:
             case "user_message" | "assistant_message" if not event.interim:
-                self._spoke(event)
+                self._spoke(event, giver)
             case "assistant_prosody" if event.message_id:
                 self._voice_came(event, event.message_id)
             case "assistant_end":
@@ -184,11 +187,12 @@ class Turns:
                 if self._turns and self._turns[-1].speaker == "assistant":
                     self._turns[-1].interrupted = self._turns[-1].closed = True
 
-    def _spoke(self, event: Event) -> None:
+    def _spoke(self, event: Event, giver: Giver | None) -> None:
         turn = self._turns[-1] if self._turns else None
         speaker, from_text = event.speaker or "", bool(event.from_text)
-        if turn is None or turn.closed or turn.speaker != speaker or turn.from_text != from_text:
-            turn = Turn(self._count, speaker, event.at, event.begin_ms, from_text, replayed=bool(event.replayed))
+        same = turn is not None and (turn.speaker, turn.from_text, turn.giver) == (speaker, from_text, giver)
+        if turn is None or turn.closed or not same:
+            turn = Turn(self._count, speaker, event.at, event.begin_ms, from_text, giver, replayed=bool(event.replayed))
             self._turns.append(turn)
             self._on_size(turn.size)
             self._count += 1

@@ -110,7 +110,7 @@ class Watching:
         lines = [note("some of what was said is not here, for stdout was not read")] if batch.dropped else []
         for event in batch.events:
             self._count(event)
-            lines += self._lines.of(structure.event(event, with_chat_id=False))
+            lines += self._lines.of(structure.event(event, chat.record, with_chat_id=False))
         if lines and not chat.never_was:
             await _show(self._screen, lines)
 

@@ -53,6 +53,8 @@ class Chats:
         self._size = 0
         self.listeners: list[Callable[[], None]] = []
         """They are called whenever a chat was opened or has ended."""
+        self.opened: list[Callable[[HubChat], None]] = []
+        """They are called with each chat that was opened."""
 
     def __iter__(self) -> Iterator[HubChat]:
         return iter(self._chats.values())
@@ -104,6 +106,8 @@ class Chats:
         self._chats[chat_id] = chat
         self._live.add(chat)
         self._changed()
+        for told in tuple(self.opened):
+            told(chat)
         return chat
 
     def end(self, chat: HubChat, status: str, close: Close, at_ms: int) -> None:

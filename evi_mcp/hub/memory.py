@@ -2,6 +2,8 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -126,17 +128,35 @@ class HubDirectory:
     async def active_chats(self) -> tuple[list[ServiceChat], bool]:
         """The live chats, newest first, and whether there are more than are listed."""
         await anyio.lowlevel.checkpoint()
-        found = [
-            ServiceChat(
-                chat.chat_id,
-                chat.facts.chat_group_id,
-                chat.status,
-                chat.started_ms,
-                chat.facts.config_id,
-                about(chat.facts.metadata),
-                chat.facts.source_name,
-            )
-            for chat in self._chats.live_chats
-        ]
+        found = [_listed(chat) for chat in self._chats.live_chats]
         found.sort(key=lambda chat: -(chat.started_ms or 0))
         return found[:MAX_LISTED], len(found) > MAX_LISTED
+
+    def announce(self, to: Callable[[ServiceChat], None]) -> Callable[[], None]:
+        """Calls `to` with each live chat that can be attached to, and from now on with each that begins. Undone by what
+        is returned."""
+
+        def opened(chat: HubChat) -> None:
+            if chat.facts.allow_connection:
+                to(_listed(chat))
+
+        for chat in sorted(self._chats.live_chats, key=lambda chat: chat.started_ms):
+            opened(chat)
+        self._chats.opened.append(opened)
+        return partial(self._chats.opened.remove, opened)
+
+    def is_live(self, chat_id: str) -> bool:
+        """Whether the chat has not ended."""
+        return self._chats.live(chat_id) is not None
+
+
+def _listed(chat: HubChat) -> ServiceChat:
+    return ServiceChat(
+        chat.chat_id,
+        chat.facts.chat_group_id,
+        chat.status,
+        chat.started_ms,
+        chat.facts.config_id,
+        about(chat.facts.metadata),
+        chat.facts.source_name,
+    )

@@ -7,11 +7,13 @@ Source: Claude Code's page on channels; a client that has not enabled this serve
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 from mcp.server import MCPServer
 
 from evi_mcp.chat.events import CHAT_STATE, Event
+from evi_mcp.chat.pages import Filter
 from evi_mcp.clock import sleep
 from evi_mcp.server import sdk
 from evi_mcp.server.callers import Seat, current_desk
@@ -57,7 +59,7 @@ class Channel:
         due = False
         with scope, desk.feed(after=desk.cursors.last_seq) as feed:
             async for batch in feed:
-                for event in filter(_counts, batch.events):
+                for event in filter(partial(_counts, Filter(reader=desk.caller.signature)), batch.events):
                     kind = event.type if event.type in KNOWN_EVENTS else "other"
                     count_in(counts, event.chat_id, kind)
                     due = due or kind in CUES
@@ -68,10 +70,10 @@ class Channel:
                     await sleep(desk.clock, PERIOD_S)
 
 
-def _counts(event: Event) -> bool:
+def _counts(wanted: Filter, event: Event) -> bool:
     """Whether an event is news. Of what comes with a history most is none; but a tool call that came during an outage
     may still wait."""
-    return not event.hidden and (not event.replayed or bool(event.response_required))
+    return wanted.shows(event) and (not event.replayed or bool(event.response_required))
 
 
 def count_in(counts: dict[str, Counter[str]], chat_id: str, kind: str) -> None:

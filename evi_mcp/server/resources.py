@@ -82,13 +82,17 @@ def register(server: MCPServer[Seat]) -> None:
             position = desk.position(after or EARLIEST)
         except EviMcpError as error:
             raise MCPError(types.INVALID_PARAMS, str(error)) from error
-        rendering = Rendering(with_chat_id=False, voice_of=record.scores_of)
+        rendering, wanted = (
+            Rendering(with_chat_id=False, records=[record]),
+            Filter(reader=desk.caller.signature),
+        )
         if not after:
-            position = position._replace(seq=rendering.before_the_newest(reversed(record.log), int(limit), _MAX_CHARS))
+            seq = rendering.before_the_newest(reversed(record.log), wanted, int(limit), _MAX_CHARS)
+            position = position._replace(seq=seq)
         page = read_page(
             [record],
             desk.start(position, [live]),
-            Filter(),
+            wanted,
             limit=int(limit),
             max_chars=_MAX_CHARS,
             length=rendering.length,

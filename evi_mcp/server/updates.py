@@ -18,7 +18,7 @@ from mcp.server import MCPServer
 from mcp.shared.exceptions import MCPError
 
 from evi_mcp import uris
-from evi_mcp.chat.events import Event
+from evi_mcp.chat.events import MINOR_TYPES, Event
 from evi_mcp.server import sdk
 from evi_mcp.server.callers import desk_or_none
 from evi_mcp.server.sight import LIST, Bus, Sight
@@ -36,7 +36,7 @@ def touched_by(event: Event) -> list[str]:
     """The URIs of what an event changes."""
     if event.type == "audio_output" and event.message_id is not None:
         return [uris.audio(event.chat_id, event.message_id)]
-    if event.hidden and event.type != "assistant_prosody":
+    if (event.type in MINOR_TYPES or event.interim) and event.type != "assistant_prosody":
         return []
     touched = [uris.chat(event.chat_id, uris.EVENTS), uris.chat(event.chat_id), uris.CHATS]
     if event.type in ("user_message", "assistant_message", "assistant_prosody", "user_interruption"):

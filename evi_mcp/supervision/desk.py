@@ -13,6 +13,7 @@ from evi_mcp.ledger.cursors import EARLIEST, LATEST, Position
 from evi_mcp.protocol.commands import AssistantInput, SessionSettings, UserInput
 from evi_mcp.quoting import meant
 from evi_mcp.supervision.actions import answering, barging, ending, pausing, settings, speaking
+from evi_mcp.supervision.arrivals import Arrival
 from evi_mcp.supervision.callers_chats import CallersChats
 from evi_mcp.supervision.feed import Feed, Scope
 from evi_mcp.supervision.intents import Receipt
@@ -78,6 +79,7 @@ class Desk(CallersChats):
             reserve=self._registry.house.ledger.reserve,
             clock=self.clock,
             waits=self._registry.waits,
+            arrivals=self._registry.arrivals if only is None else None,
             account=self.caller.principal.key if self.caller.principal is not None else None,
             client=f"{self.caller.id}/{self.caller.claimed}" if shared else self.caller.id,
         )
@@ -86,6 +88,16 @@ class Desk(CallersChats):
         """The caller's client no longer waits for the answer to this request; see `Patience.cancelled`."""
         patience, now = self._registry.waits.patience, self.clock.elapsed()
         patience.cancelled(self.caller.id, request, now, timed_out=timed_out)
+
+    @property
+    def hears_of_new_chats(self) -> bool:
+        """Whether it is known at once when a chat begins."""
+        return self._registry.arrivals.are_known
+
+    def new_chats(self, after: int) -> list[Arrival]:
+        """The chats that have begun since a number, go on, may be seen, and are not attached."""
+        found = self._registry.arrivals.after(after)
+        return [new for new in found if self.sees(new.chat.chat_id) and not self._registry.find(new.chat.chat_id)]
 
     # Acting
 

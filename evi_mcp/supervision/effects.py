@@ -207,10 +207,19 @@ class Proof:
         expires_at: When to stop looking for the effect, in seconds of `Clock.elapsed`.
         on_refused: Called if the chat's source says that it has not carried out the command. Its agent may have stopped
             waiting by then.
+        on_settled: Called with what an event has shown of the command, and with the event's number.
     """
 
-    def __init__(self, effect: Effect, command: Command, expires_at: float, on_refused: Callable[[Any], None]) -> None:
+    def __init__(
+        self,
+        effect: Effect,
+        command: Command,
+        expires_at: float,
+        on_refused: Callable[[Any], None],
+        on_settled: Callable[[Verdict, int], None] = lambda verdict, seq: None,
+    ) -> None:
         self._effect = effect
+        self._on_settled = on_settled
         self._command = command
         self.on_refused = on_refused
         self.expires_at = expires_at
@@ -222,7 +231,7 @@ class Proof:
     def sees(self, event: Event, claimed: bool) -> bool:
         """Takes in an event. Returns whether the event counts for this command."""
         verdict = self._effect.judge(event, claimed)
-        if verdict not in (None, Verdict.PART):
+        if verdict is not None and verdict is not Verdict.PART:
             self._settle(event, verdict)
         return verdict is not None
 
@@ -235,9 +244,10 @@ class Proof:
         """The command had no effect: this event refuses it."""
         self._settle(refusal, Verdict.REFUTED)
 
-    def _settle(self, event: Event, verdict: Verdict | None) -> None:
+    def _settle(self, event: Event, verdict: Verdict) -> None:
         self.event, self.verdict = event, verdict
         self.settled.set()
+        self._on_settled(verdict, event.seq)
 
 
 class Proofs:

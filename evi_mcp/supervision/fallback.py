@@ -10,7 +10,7 @@ from collections.abc import Callable
 import anyio
 
 from evi_mcp.access.callers import FALLBACK
-from evi_mcp.chat.tool_calls import Status, TrackedCall
+from evi_mcp.chat.tool_calls import TrackedCall
 from evi_mcp.clock import Clock, sleep, sleep_until, timeout
 from evi_mcp.errors import EviMcpError, NotSent, Unrecorded
 from evi_mcp.logs import fields
@@ -36,13 +36,8 @@ class StillUnanswered(CallIsOpen):
 
     def check(self, chat: LiveChat) -> None:
         """Raises `NotSent` if somebody may have answered."""
-        if not is_unanswered(self._call):
+        if not self._call.is_unanswered:
             raise NotSent(self._command.type, "somebody has answered the call, or EVI has gone on without an answer")
-
-
-def is_unanswered(call: TrackedCall) -> bool:
-    """Whether nothing suggests that the call was answered."""
-    return call.status is Status.PENDING and call.answered_by is None and not call.evi_spoke_since
 
 
 async def answer_after(feed: Feed, find: Callable[[str], LiveChat | None], clock: Clock, seconds: float) -> None:
@@ -65,7 +60,7 @@ async def answer_after(feed: Feed, find: Callable[[str], LiveChat | None], clock
 
 async def _fall_back(chat: LiveChat, call: TrackedCall, clock: Clock, seconds: float) -> None:
     await sleep_until(clock, call.asked_at + seconds)
-    while is_unanswered(call) and not chat.over and not chat.is_detached:
+    while call.is_unanswered and not chat.over and not chat.is_detached:
         if chat.record.catching_up:
             await chat.changed()
             continue

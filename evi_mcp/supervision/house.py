@@ -27,6 +27,7 @@ class House:
         max_audio: The most characters of audio kept for each chat; 0 keeps none.
         make_ready: Loads what `Connector.post` needs, so that the first post takes no longer than any other. Called
             once, in a thread, when the first pause begins.
+        tool_call_fallback: Seconds after which this server answers a tool call that nobody has; `None` if it does not.
         salt: The salt of event identities (`Identities`); the speakers of a chat must not know it.
     """
 
@@ -39,4 +40,5 @@ class House:
     max_events: int = 10_000
     max_audio: int = 0
     make_ready: Callable[[], None] = lambda: None
+    tool_call_fallback: float | None = None
     salt: bytes = field(default_factory=lambda: secrets.token_bytes(32))

@@ -57,6 +57,7 @@ class LiveChat:
             moment=moment(house.clock),
             max_audio=house.max_audio,
             memory=house.memory,
+            tool_call_fallback=house.tool_call_fallback,
         )
         self.listeners = Listeners()
         self.reminders = Reminders()

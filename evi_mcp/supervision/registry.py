@@ -16,6 +16,7 @@ from evi_mcp.errors import AttachRefused, ChatNotAttached, TooManyChats
 from evi_mcp.logs import fields
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.lifecycle import State
+from evi_mcp.supervision.arrivals import Arrivals
 from evi_mcp.supervision.auto_resume import AutoResume
 from evi_mcp.supervision.following import Pace, follow
 from evi_mcp.supervision.house import House
@@ -58,6 +59,8 @@ class ChatRegistry:
         self.listeners = Listeners()
         """They get every event of every chat, also of those attached later."""
         self.waits = waits or Waits()
+        self.arrivals = Arrivals(house.ledger.reserve)
+        """Chats of the service that have begun, attached or not."""
         self._on_chats_changed: list[Callable[[], None]] = []
         self._group: TaskGroup | None = None
         self._ending = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from evi_mcp.chat.events import COMMAND, Draft, Event
+from evi_mcp.chat.outcomes import Outcomes
 from evi_mcp.clock import timeout
 from evi_mcp.errors import MaybeSent, NotSent, NotSupported
 from evi_mcp.ledger.ledger import CommandState
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_REFUSAL = 300
 """The most characters of a refusal that a receipt shows."""
+_STATUSES = {Verdict.PROOF: "confirmed", Verdict.REWORDED: "reworded", Verdict.REFUTED: "no_effect"}
 LATE_EFFECT_S = 30.0
 """How long after its agent has stopped waiting a command is still matched to its effect, in seconds."""
 
@@ -76,24 +78,28 @@ class Sending:
             event = await self._house.ledger.claim(chat.chat_id, command_id, self._draft(chat, intent))
             if event is None:
                 raise NotSent(kind, "somebody else has this chat now; try again")
+            outcomes = chat.record.outcomes
             try:
                 intent.condition.check(chat)  # the claim may have taken a while, and the user may have spoken
             except Exception:
                 self._house.ledger.outcome(chat.chat_id, command_id, CommandState.NOT_SENT)
+                outcomes.tell(event.seq, CommandState.NOT_SENT.value)
                 raise
             intent.condition.begin(chat)
-            proof = self._look_for(intent)
+            proof = self._look_for(intent, outcomes, event.seq)
             recording.begins(event.seq)
             try:
                 await self._write(chat.chat_id, transport, frame, intent)
             except Exception as error:  # even a fault of our own: only `NotSent` is sure
                 sent = CommandState.NOT_SENT if isinstance(error, NotSent) else CommandState.MAYBE_SENT
                 self._house.ledger.outcome(chat.chat_id, command_id, sent)
+                outcomes.tell(event.seq, sent.value)
                 if proof:
                     self._proofs.remove(proof)
                 (intent.condition.refused if isinstance(error, NotSent) else intent.condition.undo)(chat)
                 raise
             self._house.ledger.outcome(chat.chat_id, command_id, CommandState.SENT)
+            outcomes.tell(event.seq, CommandState.SENT.value)
             recording.outcome("sent")
             receipt = Receipt(chat.chat_id, kind, event.seq, cursor_seq)
             if proof is None:
@@ -116,15 +122,18 @@ class Sending:
 
     def _draft(self, chat: "LiveChat", intent: Intent) -> Draft:
         facts = self._house.mask.fields({"by": intent.by.claimed or intent.by.kind.value, **intent.facts})
-        kind, by_kind = intent.command.type, intent.by.kind.value
-        at = self._house.clock.now()
-        return Draft(Event(chat_id=chat.chat_id, at=at, type=COMMAND, command=kind, by_kind=by_kind, **facts))
+        facts |= {"command": intent.command.type, "by_kind": intent.by.kind.value, "signature": intent.by.signature}
+        return Draft(Event(chat_id=chat.chat_id, at=self._house.clock.now(), type=COMMAND, **facts))
 
-    def _look_for(self, intent: Intent) -> Proof | None:
+    def _look_for(self, intent: Intent, outcomes: Outcomes, seq: int) -> Proof | None:
         if intent.effect is None:
             return None
         expires_at = self._house.clock.elapsed() + intent.wait_for_effect_s + LATE_EFFECT_S
-        proof = Proof(intent.effect, intent.command, expires_at, intent.condition.refused)
+
+        def settled(verdict: Verdict, shown_by: int) -> None:
+            outcomes.tell(seq, _STATUSES[verdict], shown_by)
+
+        proof = Proof(intent.effect, intent.command, expires_at, intent.condition.refused, settled)
         self._proofs.add(proof)
         return proof
 

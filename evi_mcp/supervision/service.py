@@ -26,7 +26,7 @@ from evi_mcp.supervision.following import Pace
 from evi_mcp.supervision.house import House
 from evi_mcp.supervision.registry import ChatRegistry
 from evi_mcp.supervision.waiting import Waits
-from evi_mcp.upstream.directory import Directory
+from evi_mcp.upstream.directory import Announces, Directory
 from evi_mcp.upstream.rest import RestClient
 from evi_mcp.upstream.transport import Connector, NotTaken, Transport
 
@@ -148,12 +148,15 @@ async def open_service(
             max_events=settings.log_events,
             max_audio=settings.audio_kib * 1024,
             make_ready=rest.warm if rest is not None else lambda: None,
+            tool_call_fallback=settings.tool_call_fallback,
         )
         pace = replace(pace or Pace(), reconnect_for=settings.reconnect_for)
         waits = Waits(settings.max_waits, settings.caller_waits, settings.max_wait)
         registry = await stack.enter_async_context(
             ChatRegistry(house, max_chats=settings.max_chats, pace=pace, waits=waits)
         )
+        if isinstance(directory, Announces):
+            stack.callback(registry.arrivals.hear(directory))
         if system_clock is not None:
             registry.start(system_clock.run)
         if settings.tool_call_fallback is not None:

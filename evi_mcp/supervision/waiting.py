@@ -16,6 +16,7 @@ from evi_mcp.chat.triggers import CUTS_SHORT, Timer, Trigger, first_met
 from evi_mcp.clock import Clock
 from evi_mcp.errors import CallerLimit, EviMcpError, TokenEnded, TooManyWaits
 from evi_mcp.protocol.lifecycle import OVER, State
+from evi_mcp.supervision.arrivals import Arrivals
 from evi_mcp.supervision.feed import Scope, Subscription
 from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.supervision.patience import SHARE, Call, Patience, nothing
@@ -103,6 +104,7 @@ class WokenBy(StrEnum):
     CHAT_ENDED = "chat_ended"
     TIMEOUT = "timeout"
     NO_SCORES = "no_scores"
+    NEW_CHAT = "new_chat"
 
 
 class Met(NamedTuple):
@@ -123,13 +125,14 @@ class _Due(NamedTuple):
 
 class Wait:
     """One sleeper. Listens from entering to leaving. Without triggers any wanted event wakes it, with them only what
-    meets one does; the end of a chat always does.
+    meets one does; the end of a chat always does, and over all chats also one that begins.
 
     Args:
         scope: Which chats it covers.
         wanted: Which events wake it, without triggers.
         until: The triggers.
         caller: Who sleeps, by id: what is told to each caller once is told by it.
+        arrivals: Tells of chats that begin; `None` for a sleeper over some chats only.
         client: What it sleeps for, as `Patience` knows it; `None` if the caller has one client.
         account: The holder of the token that it has shown, for whose waits there is a limit; `None` for none.
         read_to: The number up to which the caller has read in a chat.
@@ -149,6 +152,7 @@ class Wait:
         reserve: Callable[[], int],
         clock: Clock,
         waits: Waits,
+        arrivals: Arrivals | None = None,
         account: str | None = None,
         client: str | None = None,
     ) -> None:
@@ -158,6 +162,7 @@ class Wait:
         """Whether it was told to return before anything has woken it."""
         self._refusal: EviMcpError | None = None
         self._waits = waits
+        self._arrivals = arrivals
         self._scope = scope
         self._wanted = wanted
         self._until = until
@@ -179,6 +184,8 @@ class Wait:
     def __enter__(self) -> Self:
         self._waits.begin(self)
         self._subscription.__enter__()
+        if self._arrivals is not None:
+            self._arrivals.listen(self._begun)
         return self
 
     def __exit__(
@@ -186,6 +193,8 @@ class Wait:
     ) -> None:
         self._waits.end(self)
         self._subscription.stop()
+        if self._arrivals is not None:
+            self._arrivals.unlisten(self._begun)
 
     def _looks_at(self) -> Collection[str] | None:
         """The types of the events that it has to see; `None` for all."""
@@ -293,6 +302,11 @@ class Wait:
                 if trigger.met_by(event, chat.record):
                     self._meet(Met(trigger, event.chat_id, event.seq))
                     return
+
+    def _begun(self, chat_id: str) -> None:
+        if not self.woken and self._scope.sees(chat_id):
+            self.by = WokenBy.NEW_CHAT
+            self._wake()
 
     def _meet(self, met: Met) -> None:
         self.by, self.met = WokenBy.TRIGGER, met

@@ -1,8 +1,8 @@
 """The seam between a supervisor and the list of a service's chats."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class ServiceChat(NamedTuple):
@@ -54,4 +54,18 @@ class Directory(Protocol):
         Raises:
             ServiceUnavailable: The service cannot be reached, refuses, or gives an unusable answer.
         """
+        ...
+
+
+@runtime_checkable
+class Announces(Protocol):
+    """A directory that knows at once when a chat begins."""
+
+    def announce(self, to: Callable[[ServiceChat], None]) -> Callable[[], None]:
+        """Calls `to` with each chat that can be attached to: with those that are live, and from now on with each that
+        begins. Undone by what is returned."""
+        ...
+
+    def is_live(self, chat_id: str) -> bool:
+        """Whether the chat has not ended."""
         ...

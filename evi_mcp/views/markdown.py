@@ -9,7 +9,7 @@ import re
 
 from evi_mcp.quoting import quote
 from evi_mcp.views import shapes
-from evi_mcp.views.lines import expression
+from evi_mcp.views.lines import expression, given_words, when
 
 _SPEAKERS = frozenset({"user", "assistant"})
 _BACKTICKS = re.compile("`+")
@@ -27,13 +27,14 @@ def transcript(chat_id: str, shown: shapes.Transcript) -> str:
 
 
 def _line(item: shapes.Turn) -> str:
-    marks = [word for word, key in (("from text", "from_text"), ("interrupted", "interrupted")) if item.get(key)]
+    given = given_words(item, lambda name: _code(quote(name)))
+    marks = [*([given] if given else []), *(["interrupted"] if item.get("interrupted") else [])]
     if rest := item.get("left_out"):
         marks.append(f"the end of it, {rest} characters before are left out")
     who = item["speaker"]
     speaker = (f"**{who}**" if who in _SPEAKERS else _code(quote(who))) + (f" ({', '.join(marks)})" if marks else "")
     voice = f" {_code(expression(item['expression']))}" if "expression" in item else ""
-    return f"- {item['at'][11:19]} {speaker}: {_code(quote(item['text']))}{voice}"
+    return f"- {when(item).replace('*', 'earlier')} {speaker}: {_code(quote(item['text']))}{voice}"
 
 
 def _code(line: str) -> str:

@@ -21,14 +21,22 @@ class Event(TypedDict):
     """One event. `type` is EVI's, or `chat_state`, `command` and `protocol_fault` of this server."""
 
     seq: Seq
-    at: Annotated[str, Field(description="When it reached this server, UTC.")]
     type: str
+    at: NotRequired[Annotated[str, Field(description="When it happened, as it reached this server, UTC.")]]
+    arrived_at: NotRequired[
+        Annotated[str, Field(description="Of history: when it reached this server, not when it was said.")]
+    ]
     chat_id: NotRequired[str]
     speaker: NotRequired[str]
     text: NotRequired[str]
     expression: NotRequired[Expression]
     interim: NotRequired[bool]
-    from_text: NotRequired[bool]
+    from_text: NotRequired[Annotated[bool, Field(description="Given as text, by a supervisor or the app; not spoken.")]]
+    given_by: NotRequired[
+        Annotated[
+            str, Field(description="The supervisor of this server whose line it is; absent with from_text: unknown.")
+        ]
+    ]
     quick: NotRequired[bool]
     asked_text: NotRequired[Annotated[str, Field(description="The line that was given to be spoken.")]]
     reworded: NotRequired[Annotated[bool, Field(description="Other words were spoken than were given.")]]
@@ -69,6 +77,37 @@ class Gap(TypedDict):
     oldest_seq: NotRequired[int]
 
 
+class ToolCall(TypedDict):
+    """One tool call. `parameters` are parsed if what EVI sent is JSON, else they are that text."""
+
+    tool_call_id: str
+    status: str
+    waiting_s: NotRequired[
+        Annotated[float, Field(description="Seconds to its answer, or until now; absent if nobody saw that.")]
+    ]
+    replayed: NotRequired[Annotated[bool, Field(description="Of history, so it has waited longer than that.")]]
+    chat_id: NotRequired[str]
+    name: NotRequired[str]
+    parameters: NotRequired[Json]
+    at: NotRequired[Annotated[str, Field(description="When it was asked for, as it reached this server, UTC.")]]
+    arrived_at: NotRequired[
+        Annotated[str, Field(description="Of history, instead of `at`: when it reached this server.")]
+    ]
+    deadline_s: NotRequired[
+        Annotated[
+            float, Field(description="Seconds until this server answers it with an error, if nobody does before.")
+        ]
+    ]
+    answered_at: NotRequired[str]
+    answer: NotRequired[Annotated[str, Field(description="What it was answered with, the first 1000 characters.")]]
+    answered_by: NotRequired[str]
+    answered_by_kind: NotRequired[
+        Annotated[
+            str, Field(description="agent or person: a claimed name; server: this one; absent: seen in the chat.")
+        ]
+    ]
+
+
 class EventPage(TypedDict):
     """Events in order. `omitted` counts by type what was left out on purpose."""
 
@@ -76,6 +115,10 @@ class EventPage(TypedDict):
     cursor: Cursor
     more: bool
     state: Annotated[dict[str, str], Field(description="By chat id.")]
+    pending_tool_calls: NotRequired[
+        Annotated[list[ToolCall], Field(description="Calls that wait for an answer, whatever else is shown.")]
+    ]
+    more_pending: NotRequired[Annotated[int, Field(description="Calls that wait and are not among them.")]]
     gap: NotRequired[Gap]
     omitted: NotRequired[dict[str, int]]
     catching_up: NotRequired[
@@ -92,37 +135,23 @@ class TriggeredBy(TypedDict):
     tool_call_id: NotRequired[str]
 
 
+class NewChat(TypedDict):
+    """A chat of the service that has begun and is not attached."""
+
+    chat_id: str
+    chat_group_id: NotRequired[str]
+    started_at: NotRequired[str]
+
+
 class WaitPage(EventPage):
     """An EventPage, and why the wait returned."""
 
-    woken_by: Annotated[str, Field(description="event, trigger, chat_ended, timeout or no_scores")]
+    woken_by: Annotated[str, Field(description="event, trigger, chat_ended, new_chat, timeout or no_scores")]
+    new_chats: NotRequired[Annotated[list[NewChat], Field(description="Attach to follow them.")]]
+    more_new_chats: NotRequired[int]
     trigger: NotRequired[Annotated[dict[str, Any], Field(description="The trigger that was met, as it was given.")]]
     triggered_by: NotRequired[TriggeredBy]
     reason: NotRequired[str]
-
-
-class ToolCall(TypedDict):
-    """One tool call. `parameters` are parsed if what EVI sent is JSON, else they are that text."""
-
-    tool_call_id: str
-    status: str
-    waiting_s: NotRequired[
-        Annotated[
-            float, Field(description="Seconds to its answer, or until now; absent if that was before the attach.")
-        ]
-    ]
-    replayed: NotRequired[
-        Annotated[bool, Field(description="It came with the history, so it has waited longer than that.")]
-    ]
-    chat_id: NotRequired[str]
-    name: NotRequired[str]
-    parameters: NotRequired[Json]
-    answered_by: NotRequired[str]
-    answered_by_kind: NotRequired[
-        Annotated[
-            str, Field(description="agent or person: a claimed name; server: this one; absent: seen in the chat.")
-        ]
-    ]
 
 
 class ToolCallList(TypedDict):
@@ -134,16 +163,25 @@ class ToolCallList(TypedDict):
 
 
 class Turn(TypedDict):
-    """What one side said until the other spoke. `interrupted`: the user cut in. `replayed`: it came with the history,
-    so `at` is not when it was said."""
+    """What one side said until the other spoke. `interrupted`: the user cut in. `replayed`: it is of the history."""
 
     speaker: str
     text: str
-    at: Annotated[str, Field(description="When its first words reached this server, UTC.")]
-    begin_ms: NotRequired[int]
+    at: NotRequired[
+        Annotated[str, Field(description="When its first words were said, as they reached this server, UTC.")]
+    ]
+    arrived_at: NotRequired[
+        Annotated[str, Field(description="Of history: when it reached this server, not when it was said.")]
+    ]
+    begin_ms: NotRequired[Annotated[int, Field(description="Where its first words are in the call's audio, in ms.")]]
     expression: NotRequired[Expression]
     interrupted: NotRequired[bool]
-    from_text: NotRequired[bool]
+    from_text: NotRequired[Annotated[bool, Field(description="Given as text, by a supervisor or the app; not spoken.")]]
+    given_by: NotRequired[
+        Annotated[
+            str, Field(description="The supervisor of this server whose line it is; absent with from_text: unknown.")
+        ]
+    ]
     replayed: NotRequired[bool]
     left_out: NotRequired[Annotated[int, Field(description="Characters cut off at the beginning.")]]
 

@@ -3,10 +3,10 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from itertools import islice
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from evi_mcp.chat import events as chat_events
 from evi_mcp.chat.pages import Page
@@ -17,12 +17,9 @@ from evi_mcp.ledger.cursors import Cursors
 from evi_mcp.protocol.lifecycle import State
 from evi_mcp.protocol.prosody import strongest
 from evi_mcp.protocol.redaction import MAX_DEPTH
-from evi_mcp.quoting import ending, quote
+from evi_mcp.quoting import ending, name, quote
 from evi_mcp.times import iso
 from evi_mcp.views import shapes
-
-VoiceOf = Callable[[chat_events.Event], Mapping[str, float] | None]
-"""Looks up how the voice of an event sounded; `None` if nothing is known of it."""
 
 LAST_TURNS = 3
 LAST_TURN_CHARS = 400
@@ -36,29 +33,49 @@ MAX_ALL_PARAMETERS = 24_000
 MAX_TYPES = 20
 """Types of which a page says how many of their events were left out."""
 OTHER_TYPES = "other types"
+MAX_PENDING = 10
+"""Tool calls that wait, on one page."""
+MAX_NEW_CHATS = 20
+"""Chats that have begun, on one page."""
 MAX_CALLS = 100
 """Tool calls in one list."""
 
+
+class _Begun(Protocol):
+    """A chat of the service, as its list has it."""
+
+    @property
+    def chat_id(self) -> str: ...
+
+    @property
+    def chat_group_id(self) -> str | None: ...
+
+    @property
+    def started_ms(self) -> int | None: ...
+
+
 _PLAIN_FIELDS = tuple(
-    field for field in shapes.Event.__annotations__ if field not in ("seq", "chat_id", "at", "type", "expression")
+    field
+    for field in shapes.Event.__annotations__
+    if field not in ("seq", "chat_id", "at", "arrived_at", "type", "expression", "given_by")
 )
 """What an event shows just as it is kept."""
 _plain_values = attrgetter(*_PLAIN_FIELDS)
 
 
-def own_voice(item: chat_events.Event) -> Mapping[str, float] | None:
-    """The expression that came with the event itself."""
-    return item.scores
-
-
-def event(item: chat_events.Event, *, with_chat_id: bool, voice_of: VoiceOf = own_voice) -> shapes.Event:
-    """One event; `with_chat_id` where a page is about more than one chat."""
-    shown: dict[str, Any] = {"seq": item.seq, "at": iso(item.at), "type": item.type}
+def event(item: chat_events.Event, record: ChatRecord | None = None, *, with_chat_id: bool) -> shapes.Event:
+    """One event, with what its chat's record knows of it; `with_chat_id` where a page is about more than one chat."""
+    shown: dict[str, Any] = {"seq": item.seq, "type": item.type}
+    shown["arrived_at" if item.replayed else "at"] = iso(item.at)
+    if item.replayed and item.happened_at is not None:
+        shown["at"] = iso(item.happened_at)
     if with_chat_id:
         shown["chat_id"] = item.chat_id
     values = zip(_PLAIN_FIELDS, _plain_values(item), strict=True)
     shown |= {name: value for name, value in values if value is not None}
-    if scores := voice_of(item):
+    if record is not None and (giver := record.given.giver_of(item)) is not None:
+        shown["given_by"] = giver.name
+    if scores := record.scores_of(item) if record is not None else item.scores:
         shown["expression"] = strongest(scores)
     return cast(shapes.Event, shown)
 
@@ -80,6 +97,41 @@ def page(items: Page, events: list[shapes.Event], records: list[ChatRecord], cur
     if behind := [record.chat_id for record in records if _catching_up(record)]:
         shown["catching_up"] = behind
     return shown
+
+
+def pending(
+    records: Sequence[ChatRecord], elapsed: float, length: Callable[[shapes.ToolCall], int], room: int
+) -> tuple[list[shapes.ToolCall], int]:
+    """The calls that wait for an answer in any of the chats, the oldest first, without their parameters; as many as
+    take at most `room` characters by `length`, and the count of the others."""
+    waiting = sorted(
+        (call for record in records if not record.over for call in record.tool_calls.pending()),
+        key=lambda call: call.number,
+    )
+    shown: list[shapes.ToolCall] = []
+    for call in waiting[:MAX_PENDING]:
+        item = tool_call(call, elapsed, with_chat_id=len(records) > 1, most=None)
+        room -= length(item)
+        if room < 0:
+            break
+        shown.append(item)
+    return shown, len(waiting) - len(shown)
+
+
+def new_chats(chats: Sequence[_Begun], room: int) -> tuple[list[shapes.NewChat], int]:
+    """Chats that have begun, as many as take at most `room` characters, and the count of the others."""
+    shown: list[shapes.NewChat] = []
+    for chat in chats[:MAX_NEW_CHATS]:
+        room -= len(name(chat.chat_id)) + 2
+        if room < 0:
+            break
+        item: shapes.NewChat = {"chat_id": chat.chat_id}
+        if chat.chat_group_id:
+            item["chat_group_id"] = chat.chat_group_id
+        if chat.started_ms is not None:
+            item["started_at"] = iso(chat.started_ms / 1000)
+        shown.append(item)
+    return shown, len(chats) - len(shown)
 
 
 def _most_omitted(counts: Counter[str]) -> dict[str, int]:
@@ -106,10 +158,15 @@ def states(items: Page, records: list[ChatRecord]) -> dict[str, str]:
 
 
 def tool_call(
-    call: TrackedCall, elapsed: float, *, with_chat_id: bool, most: int | None = MAX_PARAMETERS
+    call: TrackedCall,
+    elapsed: float,
+    *,
+    with_chat_id: bool,
+    most: int | None = MAX_PARAMETERS,
+    with_times: bool = False,
 ) -> shapes.ToolCall:
     """One tool call; `elapsed` in seconds of `Clock.elapsed`. `most` characters of its parameters are shown; `None`
-    leaves them out."""
+    leaves them out. `with_times`: also when it was asked for and answered, and with what."""
     shown: shapes.ToolCall = {
         "tool_call_id": call.tool_call_id,
         "status": call.status.value,
@@ -124,6 +181,14 @@ def tool_call(
         shown["name"] = call.name
     if call.parameters is not None and most is not None:
         shown["parameters"] = _parsed(call.parameters, most)
+    if with_times:
+        shown["arrived_at" if call.replayed else "at"] = iso(call.at)
+        if call.closed_at is not None:
+            shown["answered_at"] = iso(call.closed_at)
+        if call.answer is not None:
+            shown["answer"] = call.answer
+    if call.deadline is not None and call.is_unanswered:
+        shown["deadline_s"] = round(max(0.0, call.deadline - elapsed), 1)
     if (who := call.answered_by) is not None:
         shown["answered_by"] = f"perhaps {who.name}" if who.perhaps else who.name
         if who.kind != "other":
@@ -139,7 +204,7 @@ def tool_calls(calls: list[TrackedCall], elapsed: float, *, with_chat_id: bool) 
     kept = sorted([*pending, *(others[-room:] if room else [])], key=lambda call: call.number)
     most = min(MAX_PARAMETERS, MAX_ALL_PARAMETERS // max(1, len(kept)))
     shown: shapes.ToolCallList = {
-        "tool_calls": [tool_call(call, elapsed, with_chat_id=with_chat_id, most=most) for call in kept]
+        "tool_calls": [tool_call(call, elapsed, with_chat_id=with_chat_id, most=most, with_times=True) for call in kept]
     }
     if rest := len(calls) - len(kept):
         shown["not_shown"] = rest
@@ -178,7 +243,11 @@ def _nests(value: Any, most: int) -> bool:
 
 def turn(item: ChatTurn) -> shapes.Turn:
     """One turn, with the three strongest expressions of its voice."""
-    shown: shapes.Turn = {"speaker": item.speaker, "text": item.text, "at": iso(item.at)}
+    shown: shapes.Turn = {"speaker": item.speaker, "text": item.text}
+    if item.replayed:
+        shown["arrived_at"] = iso(item.at)
+    else:
+        shown["at"] = iso(item.at)
     if item.begin_ms is not None:
         shown["begin_ms"] = item.begin_ms
     if scores := item.scores:
@@ -187,6 +256,8 @@ def turn(item: ChatTurn) -> shapes.Turn:
         shown["interrupted"] = True
     if item.from_text:
         shown["from_text"] = True
+    if item.giver is not None:
+        shown["given_by"] = item.giver.name
     if item.replayed:
         shown["replayed"] = True
     return shown

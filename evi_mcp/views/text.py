@@ -1,4 +1,4 @@
-"""Results as text: short lines, the last of which is the next call to make, with all its arguments."""
+"""Results as text: short lines. The next call to make is named where it is not the obvious one."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,10 +12,12 @@ from evi_mcp.protocol.lifecycle import OVER, State
 from evi_mcp.protocol.messages import KNOWN_TYPES
 from evi_mcp.quoting import name, plain, quote
 from evi_mcp.views import shapes, structure
-from evi_mcp.views.lines import score_name, tool_call_line, turn_line
+from evi_mcp.views.lines import clock, pending_line, score_name, tool_call_line, turn_line
 
 MANY = 3
 """With more chats than these, a call is shown without repeating their ids."""
+JUST_NOW_S = 1.0
+"""A tool call on a page that has waited less needs no more than its event."""
 CATCHING_UP = ", catching up"
 """Said of a live chat whose history may still be arriving."""
 
@@ -29,51 +31,78 @@ _GAPS = {
 KNOWN_EVENTS = frozenset({*KNOWN_TYPES, CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 
 
-def page(shown: shapes.EventPage, events: Iterable[str], *, chat_ids: Sequence[str], types: Sequence[str]) -> str:
+def page(shown: shapes.EventPage, events: Iterable[str], *, types: Sequence[str]) -> str:
     """A page of `read_events`, or of `wait_for_events`, which says what woke it.
 
     Args:
         events: The lines of its events.
-        chat_ids: The chats that were asked for; none for all.
         types: The types that were asked for; none for all that are shown.
     """
-    woken = "woken_by" in shown
     lines = ["; ".join(_head(shown, asked=bool(types)))]
     if gap := shown.get("gap"):
         lines.append(
             f"gap: {gap['reason']}, {_GAPS[gap['reason']]}; the oldest event kept is {gap.get('oldest_seq', 'none')}"
         )
     lines += events
+    lines += _pending(shown)
+    lines += _new_chats(cast(Mapping[str, Any], shown))
     if "note" in shown:
         lines.append(f"note: {shown['note']}")
-    if not shown["more"] and shown["state"] and all(state in OVER for state in shown["state"].values()):
-        lines.append("nothing more will come of what is over; detach_chat drops its log")
-    elif woken or shown["more"]:
-        lines.append(
-            f"{'more' if shown['more'] else 'next'}: the same call with after={chr(34)}{shown['cursor']}{chr(34)}"
-        )
-    else:
-        lines.append(f"next: {next_call('wait_for_events', shown['cursor'], chat_ids=chat_ids, types=types)}")
+    if shown["more"]:
+        lines.append(f"more: the same call with after={chr(34)}{shown['cursor']}{chr(34)}")
     return "\n".join(lines)
 
 
+def _new_chats(shown: Mapping[str, Any]) -> Iterator[str]:
+    """The chats that have begun."""
+    if named := [name(chat["chat_id"], 128) for chat in shown.get("new_chats", [])]:
+        rest = shown.get("more_new_chats")
+        more = f" and {rest} more, which list_chats(scope='active') shows" if rest else ""
+        yield f"new, not attached: {', '.join(named)}{more}"
+
+
+def _pending(shown: shapes.EventPage) -> Iterator[str]:
+    """A line for each call that waits, but for one that has just come and is on the page."""
+    here = {event.get("tool_call_id") for event in shown["events"] if event["type"] == "tool_call"}
+    for call in shown.get("pending_tool_calls", []):
+        on_page = call["tool_call_id"] in here
+        if not on_page or "deadline_s" in call or call.get("waiting_s", 0.0) >= JUST_NOW_S:
+            yield pending_line(call, on_page=on_page)
+    if rest := shown.get("more_pending"):
+        yield f"{counted(rest, 'more tool call')} pending; list_tool_calls shows all"
+
+
 def _head(shown: shapes.EventPage, *, asked: bool) -> Iterator[str]:
-    """The first line of a page: why it came, which chats are not live, what was left out."""
+    """The first line of a page: why it came, which chats are not live, what was left out, and where to go on."""
     wait = cast(Mapping[str, Any], shown)
     where = wait.get("triggered_by", {})
     place = f" in {name(where['chat_id'])}" if "chat_id" in where else ""
+    told = {event.get("chat_id"): event.get("state") for event in shown["events"] if event["type"] == CHAT_STATE}
     if "trigger" in wait:
-        event = f", event {where['seq']}" if "seq" in where else ""
+        kind = wait["trigger"]["kind"]
+        event = f" [{where['seq']}]" if "seq" in where else ""
         call = f", call {name(where['tool_call_id'])}" if "tool_call_id" in where else ""
-        yield f"woken by trigger {wait['trigger']['kind']}{place}{event}{call}"
+        yield f"woken by {kind}{event}{call}{place}"
     elif "woken_by" in wait:
-        yield f"woken by {wait['woken_by']}{place}" + (f" ({plain(wait['reason'])})" if "reason" in wait else "")
+        is_told = told.get(where.get("chat_id")) in OVER
+        yield f"woken by {wait['woken_by']}{place}" + (
+            f" ({plain(wait['reason'])})" if "reason" in wait and not is_told else ""
+        )
     else:
         yield counted(len(shown["events"]), "event")
-    if states := _states(shown["state"], shown.get("catching_up", ())):
-        yield states
+    states = {
+        chat_id: state
+        for chat_id, state in shown["state"].items()
+        if told.get(chat_id if len(shown["state"]) > 1 else None) != state
+    }
+    if words := _states(states, shown.get("catching_up", ())):
+        yield words
     if omitted := shown.get("omitted"):
         yield _left_out(omitted, asked=asked)
+    if arrived := [event["arrived_at"] for event in shown["events"] if "arrived_at" in event]:
+        first, last = clock(arrived[0]), clock(arrived[-1])
+        yield f"* history, came {first}" + (f" to {last}" if last != first else "")
+    yield f"cursor {shown['cursor']}"
 
 
 def hopeless(scores: Sequence[str]) -> str | None:
@@ -84,22 +113,6 @@ def hopeless(scores: Sequence[str]) -> str | None:
         f"no chat here has ever given {listing(scores, MANY)}, and only EVI scores every voice, with its 48; wait for"
         " text, turn_end or silence instead, or for user_message events until a score comes"
     )
-
-
-def next_call(tool: str, cursor: str, *, chat_ids: Sequence[str] = (), types: Sequence[str] = ()) -> str:
-    """A call as an agent would write it, for the same chats and types as before."""
-    arguments = []
-    if tool == "read_events":
-        arguments.append(f'chat_id="{chat_ids[0]}"')
-    elif chat_ids:
-        arguments.append(f"chat_ids=[{_listed(chat_ids)}]")
-    if types:
-        arguments.append(f"types=[{_listed(types)}]")
-    return f"{tool}({', '.join([*arguments, f'after={chr(34)}{cursor}{chr(34)}'])})"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    return ", ".join(quote(text, 80) for text in texts) if len(texts) <= MANY else "the same as before"
 
 
 def _left_out(omitted: Mapping[str, int], *, asked: bool) -> str:
@@ -135,8 +148,6 @@ def tool_calls(shown: shapes.ToolCallList, status: str) -> str:
     lines = list(map(tool_call_line, shown["tool_calls"]))
     if rest := shown.get("not_shown"):
         lines.append(f"{rest} more are not shown; name a chat_id or a status")
-    if any(call["status"] == "pending" for call in shown["tool_calls"]):
-        lines.append("next: answer_tool_call(chat_id, tool_call_id, content)")
     return "\n".join(lines)
 
 
@@ -145,12 +156,12 @@ def transcript_within(record: ChatRecord, cursors: Cursors, last_turns: int, max
     return structure.transcript(record, cursors, last_turns, max_chars - 160, lambda item: len(turn_line(item)) + 1)
 
 
-def transcript(chat_id: str, shown: shapes.Transcript) -> str:
+def transcript(shown: shapes.Transcript) -> str:
     """A transcript."""
     lines = list(map(turn_line, shown["turns"])) or ["nobody has spoken yet"]
     if earlier := shown.get("earlier_turns"):
         lines.insert(0, f"{counted(earlier, 'earlier turn')} not shown; raise last_turns or max_chars")
-    lines.append(f"next: {next_call('wait_for_events', shown['cursor'], chat_ids=[chat_id])}")
+    lines.append(f"cursor {shown['cursor']}")
     return "\n".join(lines)
 
 
@@ -189,7 +200,7 @@ def chat(shown: shapes.Chat) -> str:
         *map(turn_line, shown["last_turns"]),
     ]
     if shown["state"] not in OVER:
-        lines.append(f"next: {next_call('wait_for_events', shown['cursor'], chat_ids=[shown['chat_id']])}")
+        lines.append(f"cursor {shown['cursor']}")
     return "\n".join(lines)
 
 
@@ -197,11 +208,11 @@ def attached(shown: shapes.Attached) -> str:
     """Chats that were attached at the same time."""
     lines = []
     for item in shown.get("chats", []):
-        lines += [line for line in chat(item).splitlines() if not line.startswith("next: ")]  # one for all of them
+        lines += [line for line in chat(item).splitlines() if not line.startswith("cursor ")]  # one for all of them
     lines += [f"not attached: {name(item['chat_id'], 128)}: {item['reason']}" for item in shown.get("failed", [])]
     if "note" in shown:
         lines.append(f"note: {shown['note']}")
-    lines.append(f"next: {next_call('wait_for_events', shown['cursor'])}")
+    lines.append(f"cursor {shown['cursor']}")
     return "\n".join(lines)
 
 
@@ -248,8 +259,6 @@ def chats(shown: shapes.ChatList, scope: str) -> str:
         lines.append(", ".join(parts))
     if "note" in shown:
         lines.append(shown["note"])
-    if not all(item["attached"] for item in shown["chats"]):
-        lines.append("next: attach_chat(chat_id)")
     return "\n".join(lines)
 
 
@@ -270,11 +279,10 @@ def receipt(shown: shapes.Receipt) -> str:
         proof = _UNSEEN.get(
             shown["command"], "it was written to the chat; no effect was seen yet, do not send it again"
         )
-    lines = [f"{shown['command']} {shown['status']}: {proof} (event {shown['seq']})"]
+    lines = [f"{shown['command']} {shown['status']}: {proof} (event {shown['seq']}, after cursor {shown['cursor']})"]
     if "resumes_at" in shown:
         lines.append(f"EVI is resumed by itself at {shown['resumes_at'][11:19]}, if not before")
     if "warning" in shown:
         lines.append(f"warning: {shown['warning']}")
-    seen = f'read_events(chat_id="{shown["chat_id"]}", after="{shown["cursor"]}")'
-    lines.append(f"next: your wait as before, with the cursor it gave you; {seen} shows what came of this alone")
+    lines.append("next: your wait, with the cursor of your last page, so that nothing is skipped")
     return "\n".join(lines)

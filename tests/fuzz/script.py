@@ -25,7 +25,7 @@ from evi_mcp.protocol.messages import ProtocolFault
 from evi_mcp.protocol.reading import LARGE_FRAME, VERY_LARGE_FRAME, read
 from evi_mcp.protocol.redaction import Mask
 from evi_mcp.times import Moment
-from evi_mcp.views import markdown, shapes, structure, text
+from evi_mcp.views import markdown, review, shapes, structure, text
 from evi_mcp.views.rendering import Rendering
 from evi_mcp.views.wav import join
 from tests.folding import FoldedChat
@@ -37,12 +37,12 @@ MAX_EVENTS, MAX_AUDIO = 200, 20_000
 NOW = 1_762_430_100.0
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_TOLD = re.compile(r"\[\d+\*? [\d:]+\] ")
+_TOLD = re.compile(r"\[\d+\*?(?: \+?[\d:]+)?\] ")
 _SHAPES: dict[Any, TypeAdapter[Any]] = {
     shape: TypeAdapter(shape)
     for shape in (
         *(shapes.Chat, shapes.ChatSummary, shapes.EventPage, shapes.Expressions),
-        *(shapes.ToolCallList, shapes.Transcript),
+        *(shapes.ToolCallList, shapes.Transcript, review.Review),
     )
 }
 
@@ -144,7 +144,10 @@ def _check_views(record: ChatRecord, cursors: Cursors, now: float) -> None:
     _sound(shapes.ToolCallList, calls, text.tool_calls(calls, "all"))
     for chars in (600, 50_000):
         said = text.transcript_within(record, cursors, 2000, chars)
-        _sound(shapes.Transcript, said, text.transcript(CHAT, said) + markdown.transcript(CHAT, said))
+        _sound(shapes.Transcript, said, text.transcript(said) + markdown.transcript(CHAT, said))
+        looked_back = review.review(record, cursors, now, chars)
+        _sound(review.Review, looked_back, written := review.text(looked_back))
+        assert len(written) <= chars
     for speaker in ("user", "assistant"):
         voice = structure.expressions(record, speaker, 50, 48)
         _sound(shapes.Expressions, voice, text.expressions(voice))
@@ -162,7 +165,7 @@ def _check_page(record: ChatRecord, cursors: Cursors, max_chars: int) -> None:
     types = frozenset(event.type for event in record.log)
     after, seen = 0, list[int]()
     while True:
-        rendering = Rendering(with_chat_id=False)
+        rendering = Rendering(with_chat_id=False, records=[record])
         page = read_page(
             [record],
             Start(lambda _, after=after: after, cursors.last_seq),  # type: ignore[misc]  # mypy cannot infer the default
@@ -175,7 +178,7 @@ def _check_page(record: ChatRecord, cursors: Cursors, max_chars: int) -> None:
         if len(items) == 1:
             rendering.fit(items[0], max_chars)
         shown = structure.page(page, rendering.structures(items), [record], cursors.at(page.seq))
-        written = text.page(shown, rendering.lines(items), chat_ids=[CHAT], types=[])
+        written = text.page(shown, rendering.lines(items), types=[])
         _sound(shapes.EventPage, shown, written)
         assert sum(map(bool, map(_TOLD.match, written.split("\n")))) == len(items), "one line for each event"
         seen += [event.seq for event in page.events]

@@ -73,7 +73,7 @@ async def test_a_wake_up_that_a_client_has_not_waited_for_is_not_spent(evi: Fake
         assert "silence" in await answer_to(server, 100)
         await cancelled(server, 100, "McpError: MCP error -32001: Request timed out")
         # It does not wait at all: the silence is due now, or it would be a second later.
-        assert "woken by trigger" in await text(server, "wait_for_events", after=place, until=SILENCE, timeout_s=0)
+        assert "woken by silence" in await text(server, "wait_for_events", after=place, until=SILENCE, timeout_s=0)
 
 
 async def test_a_wait_that_is_cancelled_before_anything_happened_spends_nothing(evi: FakeEvi) -> None:
@@ -86,7 +86,7 @@ async def test_a_wait_that_is_cancelled_before_anything_happened_spends_nothing(
         await server.request("ping")
         await cancelled(server, 100, "AbortError: the user has stopped it")
         woken = await text(server, "wait_for_events", until=SILENCE, timeout_s=25)
-        assert "woken by trigger" in woken and GIVEN_UP not in woken
+        assert "woken by silence" in woken and GIVEN_UP not in woken
 
 
 async def test_no_wait_is_longer_than_the_setting_allows(evi: FakeEvi) -> None:

@@ -73,7 +73,7 @@ async def test_a_piped_chat_is_plain_lines_as_it_happens_until_it_is_over(evi: F
         assert await line(watch) == 'voice of "Let me see.": Sympathy 0.44'
         await evi.push(CHAT, frames.tool_response("call_1", "in Lyon"), frames.typed("Hurry.", 500))
         assert await line(watch) == "answer  to parcel_status: in Lyon  (call_1)"
-        assert await line(watch) == "user  Hurry. (from text)"
+        assert await line(watch) == "user  Hurry. (typed, or a supervisor)"
         await evi.push(CHAT, frames.user(HOSTILE, 900, scores={}), frames.interruption())
         assert await line(watch) == f"user  {HARMLESS}"
         assert await line(watch) == "user  cuts in"

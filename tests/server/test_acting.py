@@ -1,6 +1,7 @@
 """Speaking, pausing and resuming: written once or not at all, with proof of effect."""
 
 import json
+import re
 
 import anyio
 import pytest
@@ -17,8 +18,9 @@ async def test_a_user_input_is_confirmed_by_the_message_that_comes_back(evi: Fak
     """Hume: `user_input` comes back as a `user_message` with `from_text`. Only that is proof."""
     answering(evi, frames.assistant("Unrelated.", "m-8"), frames.typed("Is anyone there?"))
     receipt = await agent.call("send_user_input", chat_id=CHAT, text="Is anyone there?")
-    events = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"]))["events"]
-    assert [event["type"] for event in events] == ["command", "assistant_message", "user_message"]
+    types = ["command", "assistant_message", "user_message"]
+    events = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"], types=types))["events"]
+    assert [event["type"] for event in events] == types
     assert (receipt["status"], receipt["seq"], receipt["confirmed_by"]) == (
         "confirmed",
         events[0]["seq"],
@@ -226,19 +228,15 @@ async def test_a_condition_is_read_before_the_chat_is_waited_for(
         del evi.refuse[CHAT]
 
 
-async def test_the_next_call_that_a_result_names_keeps_its_scope(evi: FakeEvi, agent: Agent, live: str) -> None:
-    """A cursor that comes with one chat would skip what happened in the others, if it were used for all."""
-    for tool in ("get_chat", "get_transcript", "read_events"):
-        text = await agent.text(tool, chat_id=CHAT)
-        assert f'next: wait_for_events(chat_ids=["{CHAT}"], after="' in text, tool
+async def test_the_next_call_is_named_where_it_is_not_the_obvious_one(evi: FakeEvi, agent: Agent, live: str) -> None:
+    """A cursor is enough to go on with; that of a receipt would skip what came before the command."""
+    for tool in ("get_chat", "get_transcript", "read_events", "wait_for_events", "review_chat"):
+        arguments = {"timeout_s": 0} if tool == "wait_for_events" else {"chat_id": CHAT}
+        text = await agent.text(tool, **arguments)
+        assert re.search(r"\bcursor [0-9a-f]{8}-\d+", text) and "next: " not in text, tool
     for tool in ("pause", "resume"):
-        text = await agent.text(tool, chat_id=CHAT)
-        assert f'next: your wait as before, with the cursor it gave you; read_events(chat_id="{CHAT}", after="' in text
-    text = await agent.text("read_events", chat_id=CHAT, limit=1)
-    assert 'more: the same call with after="' in text
-    text = await agent.text("read_events", chat_id=CHAT, types=["tool_call"])
-    assert f'next: wait_for_events(chat_ids=["{CHAT}"], types=["tool_call"], after="' in text
-    assert 'next: the same call with after="' in await agent.text("wait_for_events", timeout_s=0)
+        assert "next: your wait, with the cursor of your last page" in await agent.text(tool, chat_id=CHAT)
+    assert 'more: the same call with after="' in await agent.text("read_events", chat_id=CHAT, limit=1)
 
 
 @pytest.mark.parametrize(("tool", "more"), [("end_chat", {}), ("transfer_chat", {"target_uri": "tel:+14155550123"})])

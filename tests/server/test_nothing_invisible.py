@@ -128,7 +128,7 @@ class Reader:
         """All tools, resources, prompts and completions, as they are meant to be used."""
         client, word = self._agent.client, self._words
         seen = [event["type"] for event in (await self._agent.call("read_events", chat_id=CHAT, limit=200))["events"]]
-        every = sorted({*seen, "audio_output", "assistant_prosody", "assistant_end"})
+        every = sorted({*seen, "audio_output", "assistant_prosody", "assistant_end", "chat_metadata"})
         page = await self.tool("read_events", chat_id=CHAT, types=every, limit=200, max_chars=50_000)
         assert {event["type"] for event in page["structuredContent"]["events"]} >= set(KNOWN_TYPES)
         await self.tool("read_events", chat_id=CHAT, max_chars=500)
@@ -139,6 +139,7 @@ class Reader:
         await self.tool("list_chats", scope="active")
         await self.tool("get_chat", chat_id=CHAT)
         await self.tool("get_transcript", chat_id=CHAT)
+        await self.tool("review_chat", chat_id=CHAT)
         for speaker in ("user", "assistant"):
             await self.tool("get_expression", chat_id=CHAT, speaker=speaker, top=48)
         calls = (await self.tool("list_tool_calls", status="all"))["structuredContent"]["tool_calls"]

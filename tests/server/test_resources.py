@@ -54,7 +54,7 @@ async def test_an_attached_chat_has_its_resources_and_loses_them_with_detaching(
         assert json.loads(await read(agent, "evi://chats"))["chats"][0]["chat_id"] == CHAT
         assert json.loads(await read(agent, f"evi://chats/{CHAT}"))["state"] == "live"
         page = json.loads(await read(agent, f"evi://chats/{CHAT}/events"))
-        assert page["events"][1]["text"] == "Hello?"
+        assert page["events"][0]["text"] == "Hello?"
         rest = json.loads(await read(agent, f"evi://chats/{CHAT}/events?after={page['cursor']}&limit=5"))
         assert rest["events"] == []
         newest = json.loads(await read(agent, f"evi://chats/{CHAT}/events?limit=1"))

@@ -58,7 +58,7 @@ async def test_every_field_goes_out_as_hume_documents_it(evi: FakeEvi, agent: Ag
     assert (receipt["command"], receipt["status"]) == ("session_settings", "sent")
     await evi.until(lambda: evi.received[CHAT])
     assert evi.received[CHAT] == [AS_A_FRAME]
-    [event] = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"]))["events"]
+    [event] = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"], types=["command"]))["events"]
     assert event["settings"] == {name: value for name, value in AS_A_FRAME.items() if name != "type"}
     assert event["by"] == "mcp"
 
@@ -130,7 +130,8 @@ async def test_settings_are_confirmed_by_those_that_come_back(evi: FakeEvi, agen
     evi.on_command = answer
     fields = {"voice_id": "voice-2", "variables": {"name": "Ines"}}
     receipt = await agent.call("update_session_settings", chat_id=CHAT, **fields)
-    events = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"]))["events"]
+    types = ["command", "session_settings"]
+    events = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"], types=types))["events"]
     assert (receipt["status"], receipt["confirmed_by"]) == ("confirmed", events[-1]["seq"])
     assert [event["type"] for event in events] == ["command", "session_settings", "session_settings"]
 
@@ -195,8 +196,8 @@ async def test_a_named_secret_reaches_the_service_and_nobody_else(
         await evi.until(lambda: evi.received[CHAT])
         assert evi.received[CHAT] == [{"type": "session_settings", "language_model_api_key": SECRET}]
         await agent.call("wait_for_events", after=receipt["cursor"], types=["assistant_end"])
-        page = await agent.call("read_events", chat_id=CHAT)
-        [event] = [event for event in page["events"] if event["type"] == "command"]
+        page = await agent.call("read_events", chat_id=CHAT, types=["command"])
+        [event] = page["events"]
         assert event["settings"] == {"language_model_api_key": "[redacted]"}
         wrong = await agent.error("update_session_settings", chat_id=CHAT, language_model_api_key_name="X")
         assert 'there are "OPENAI"' in wrong

@@ -83,8 +83,11 @@ async def test_of_two_agents_the_first_answer_goes_out_and_each_sees_the_other(e
             [refused] = [text_of(result.content[0]) for result in results if result.is_error]
             assert "the first answer counts" in refused and "was answered by" in refused
             assert len(evi.received[CHAT]) == 1
+            pages = [await agent.call("read_events", chat_id=CHAT, after=cursor) for agent in (one, other)]
+            assert sorted([event["command"] for event in page["events"]] for page in pages) == [[], ["tool_response"]]
+            assert sorted(page.get("omitted", {}).get("command", 0) for page in pages) == [0, 1], "its own is counted"
             for agent in (one, other):
-                page = await agent.call("read_events", chat_id=CHAT, after=cursor)
+                page = await agent.call("read_events", chat_id=CHAT, after=cursor, types=["command"])
                 assert [event["command"] for event in page["events"]] == ["tool_response"]
             assert len(evi.handshakes) == 1
 
@@ -130,7 +133,7 @@ async def test_an_answer_that_evi_refuses_is_not_confirmed_by_what_it_says_inste
     receipt = await agent.call("answer_tool_call", chat_id=CHAT, tool_call_id="call_1", content="Lyon")
     assert receipt["status"] == "sent"
     events = (await agent.call("read_events", chat_id=CHAT, after=receipt["cursor"]))["events"]
-    assert receipt["warning"] == f"it had no effect: see event {events[1]['seq']}"
+    assert receipt["warning"] == f"it had no effect: see event {events[0]['seq']}"
 
 
 async def test_what_evi_says_to_the_users_next_words_proves_no_answer(evi: FakeEvi, agent: Agent, live: str) -> None:

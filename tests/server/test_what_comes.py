@@ -120,7 +120,7 @@ async def test_values_of_other_json_types_are_shown_as_their_json_text() -> None
     answer = json.loads(frames.tool_response()) | {"tool_call_id": 7, "content": {"place": "Lyon"}}
     speech = json.loads(frames.user("", 3000)) | {"message": {"role": "user", "content": ["what", "now?"]}}
     async with attached(BEFORE, *(text(json.dumps(odd)) for odd in (call, answer, speech)), AFTER) as agent:
-        _, _, asked, answered, said, *_ = await events(agent, "after")
+        _, asked, answered, said, *_ = await events(agent, "after")
         assert (asked["tool_call_id"], asked["parameters"]) == ("7", '{"n":"A"}')
         assert (answered["tool_call_id"], answered["content"]) == ("7", '{"place":"Lyon"}')
         assert said["text"] == '["what","now?"]'

@@ -57,7 +57,8 @@ async def test_nothing_that_arrives_changes_a_level_a_setting_an_allow_list_or_a
             await evi.push(CHAT, frames.user("These are the words agreed upon.", 99_000))
         [page] = pages
         assert (page["woken_by"], page["trigger"]) == ("trigger", trigger)
-        assert len(page["events"]) == len(HOSTILE) + 1, "all of it is in the log"
+        hidden = sum(page.get("omitted", {}).values())
+        assert len(page["events"]) + hidden == len(HOSTILE) + 1, "all of it is in the log"
         assert settings.model_dump() == before
         assert await agent.client.list_tools() == tools
         assert "not among the chats" in await agent.error("attach_chat", chat_id=OTHER)

@@ -23,6 +23,7 @@ def call() -> TrackedCall:
         name="f",
         parameters=None,
         status=Status.PENDING,
+        at=0.0,
         asked_at=0.0,
         replayed=False,
     )

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from evi_mcp.chat.events import Event
-from evi_mcp.chat.pages import MAX_SCANNED, Page
+from evi_mcp.chat.pages import MAX_SCANNED, Filter, Page
 from evi_mcp.protocol.prosody import SCORE_NAMES
-from evi_mcp.views import markdown, structure, text
+from evi_mcp.views import markdown, review, structure, text
 from evi_mcp.views.rendering import Rendering
 from tests import frames
 from tests.counting import calls_of
@@ -56,7 +56,7 @@ def test_a_transcript_looks_only_at_the_turns_that_it_shows() -> None:
     assert calls < 1000
     [transcript] = shown
     assert len(transcript["turns"]) == 1 and transcript["earlier_turns"] == 200
-    written = text.transcript("c", transcript)
+    written = text.transcript(transcript)
     assert 45_000 < len(written) <= 50_000
     assert calls_of(lambda: markdown.transcript("c", transcript)) < 100
 
@@ -83,12 +83,12 @@ def test_the_newest_events_are_found_without_a_look_at_all_the_others() -> None:
             yield Event(seq=seq, chat_id="c", at=1.0, type="audio_output")
 
     rendering = Rendering(with_chat_id=False)
-    assert rendering.before_the_newest(hidden(), 50, 50_000) == 9 * MAX_SCANNED
+    assert rendering.before_the_newest(hidden(), Filter(), 50, 50_000) == 9 * MAX_SCANNED
     assert len(looked) == MAX_SCANNED + 1
     newest_first = [speech("word", seq) for seq in range(1000, 0, -1)]
-    assert rendering.before_the_newest(iter(newest_first), 50, 50_000) == 950
-    assert rendering.before_the_newest(iter(newest_first[:20]), 50, 50_000) == 0
-    assert rendering.before_the_newest(iter([speech("x" * 60_000, 7), speech("y", 6)]), 50, 50_000) == 6
+    assert rendering.before_the_newest(iter(newest_first), Filter(), 50, 50_000) == 950
+    assert rendering.before_the_newest(iter(newest_first[:20]), Filter(), 50, 50_000) == 0
+    assert rendering.before_the_newest(iter([speech("x" * 60_000, 7), speech("y", 6)]), Filter(), 50, 50_000) == 6
 
 
 def test_a_page_names_only_some_of_very_many_types_that_it_leaves_out() -> None:
@@ -106,3 +106,15 @@ def test_a_chat_in_a_list_costs_nothing_of_what_was_said_in_it() -> None:
     record, cursors = record_of("c", [turn(number, "word " * 1000) for number in range(50)])
     structure.summary(record, cursors, 5.0)
     assert calls_of(lambda: structure.summary(record, cursors, 5.0)) < 40
+
+
+def test_a_review_writes_only_what_it_shows() -> None:
+    """2,000 utterances of 64 KiB are no reason to write more than a page of them."""
+    said = HOSTILE * (16 * 1024)
+    record, cursors = record_of("c", [turn(number, said) for number in range(1, 201)])
+    shown = []
+    assert calls_of(lambda: shown.append(review.review(record, cursors, 5.0, 8000))) < 5000
+    assert shown[0]["left_out"] + len(shown[0]["events"]) == 201 and len(review.text(shown[0])) <= 8000
+    record, cursors = record_of("c", [turn(number, "Yes.") for number in range(1, 5001)])
+    assert calls_of(lambda: shown.append(review.review(record, cursors, 5.0, 50_000))) < 150_000
+    assert shown[1]["not_kept"] is True and shown[1]["utterances"] == review.MAX_ITEMS

@@ -18,7 +18,7 @@ from evi_mcp.chat.pages import Filter, Start, read_page
 from evi_mcp.chat.record import ChatRecord
 from evi_mcp.ledger.cursors import Cursors
 from evi_mcp.times import Moment
-from evi_mcp.views import markdown, shapes, structure, text
+from evi_mcp.views import markdown, review, shapes, structure, text
 from evi_mcp.views.rendering import Rendering
 from tests import frames
 from tests.views.records import folded
@@ -83,6 +83,8 @@ def record_with(words: list[str], chat_id: str) -> tuple[ChatRecord, Cursors]:
     source = iter(words)
     chat = folded(chat_id, happened(source))
     chat.command("user_input", 3.0, by=next(source), text=next(source))
+    chat.command("assistant_input", 3.0, by=next(source), by_kind="agent", text="One moment.")
+    chat.receive(frames.assistant("One moment.", "m-3", from_text=True), 3.0)
     closed = chat.reader.lifecycle.closed(4000, next(source))
     chat.append(chat.reader.changed(closed, Moment(4.0, 4.0)), 4.0)
     return chat.record, chat.ledger.cursors
@@ -94,15 +96,17 @@ def every_text(words: list[str]) -> dict[str, str]:
     every = Filter(frozenset(event.type for event in record.log))
     pages = {}
     for several in (False, True):
-        rendering = Rendering(with_chat_id=several, in_full=several)
+        rendering = Rendering(with_chat_id=several, in_full=several, records=[record])
         start = Start(lambda _: 0, cursors.last_seq)
         found = read_page([record], start, every, limit=200, max_chars=50_000, length=rendering.length)
         shown = structure.page(found, rendering.structures(found.events), [record], cursors.at(found.seq))
+        waiting, more = structure.pending([record, *([record] if several else [])], 5.0, lambda _: 1, 50_000)
+        shown |= {"pending_tool_calls": waiting, "more_pending": more}
         lines = list(rendering.lines(found.events))
-        pages[f"page {several}"] = text.page(shown, lines, chat_ids=["chat-1"], types=[])
+        pages[f"page {several}"] = text.page(shown, lines, types=[])
         pages[f"lines {several}"] = "\n".join(lines)
         wait = cast(shapes.WaitPage, {**shown, "woken_by": "chat_ended", "reason": record.reason or ""})
-        pages[f"wait {several}"] = text.page(wait, lines, chat_ids=[], types=[])
+        pages[f"wait {several}"] = text.page(wait, lines, types=[])
     calls = structure.tool_calls(list(record.tool_calls), 5.0, with_chat_id=True)
     transcript = text.transcript_within(record, cursors, 100, 50_000)
     return {
@@ -110,7 +114,8 @@ def every_text(words: list[str]) -> dict[str, str]:
         "chat": text.chat(structure.chat(record, cursors, 5.0)),
         "chats": text.chats({"chats": [structure.summary(record, cursors, 5.0)]}, "attached"),
         "tool calls": text.tool_calls(calls, "all"),
-        "transcript": text.transcript("chat-1", transcript),
+        "transcript": text.transcript(transcript),
+        "review": review.text(review.review(record, cursors, 5.0, 50_000)),
         "expression": text.expressions(structure.expressions(record, "user", 10, 48)),
         "markdown": without_code_spans(markdown.transcript("chat-1", transcript)),
     }
@@ -125,7 +130,7 @@ def outside_of_quotes(written: str) -> str:
     return re.sub(r'"(?:[^"\\]|\\.)*"', "Q", written)
 
 
-NEEDED = 32
+NEEDED = 33
 PLAIN = [f"{HARMLESS} {number}" for number in range(NEEDED)]
 EXPECTED = {name: outside_of_quotes(written) for name, written in every_text(PLAIN).items()}
 

@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from rich.text import Text
 
 from evi_mcp.quoting import name, plain, quote
-from evi_mcp.views.lines import expression
+from evi_mcp.views import shapes
+from evi_mcp.views.lines import expression, given_words
 
 CHAT = "chat"
 EARLIER = "earlier"
@@ -148,8 +149,9 @@ class Lines:
 
 def _speech(event: Mapping[str, Any]) -> Text:
     body = Text(plain(event.get("text", "")), style="dim italic" if event.get("interim") else "")
-    for flag, words in (("quick", "quick"), ("from_text", "from text")):
-        if event.get(flag):
+    given = given_words(cast(shapes.Event, event), name)
+    for words in ("quick" if event.get("quick") else "", given):
+        if words:
             body.append(f" ({words})", style="dim")
     return body
 

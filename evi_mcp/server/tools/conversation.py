@@ -20,7 +20,7 @@ async def get_transcript(
     desk = desk_of(ctx)
     chat = await desk.reach(chat_id)
     shown = text.transcript_within(chat.record, desk.cursors, last_turns, max_chars)
-    return result(ctx, text.transcript(chat.chat_id, shown), shown)
+    return result(ctx, text.transcript(shown), shown)
 
 
 async def get_expression(

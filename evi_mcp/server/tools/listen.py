@@ -1,7 +1,6 @@
 """Reading what happens: by cursor, at once or by waiting."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -9,7 +8,6 @@ from mcp_types import CallToolResult
 from pydantic import Field, WithJsonSchema
 
 from evi_mcp.access.callers import Access
-from evi_mcp.chat.events import Event
 from evi_mcp.chat.pages import Filter, Page, Start, read_page
 from evi_mcp.chat.trigger_forms import SCHEMA, read_triggers
 from evi_mcp.clock import Clock
@@ -28,13 +26,16 @@ from evi_mcp.server.tools.spec import (
     wants_progress,
 )
 from evi_mcp.server.tools.wanted import checked, checked_types, is_hopeless
+from evi_mcp.supervision.arrivals import Arrival
 from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.live_chat import LiveChat
 from evi_mcp.supervision.waiting import Wait, WokenBy
 from evi_mcp.views import shapes, structure, text
+from evi_mcp.views.lines import pending_line
 from evi_mcp.views.rendering import Rendering
 
 HEARTBEAT_S = 5.0
+_NEW = ("new_chats", "more_new_chats")
 
 After = Annotated[
     str,
@@ -87,7 +88,7 @@ async def wait_for_events(
     chats = await desk.reach_all(chat_ids) if chat_ids else desk.chats()
     chat_ids = [chat.chat_id for chat in chats] if chat_ids else []
     position = desk.position(after)
-    if not chats:
+    if not chats and not desk.hears_of_new_chats:
         raise InvalidArgument(
             "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."
         )
@@ -102,7 +103,9 @@ async def wait_for_events(
         wait.asked(asked, str(ctx.request_id)) as call,
     ):
         # A chat that ended since the cursor ends the wait, whatever it waits for.
-        ended = _ended(chats, start) or (chats[0] if all(chat.over for chat in chats) else None)
+        ended = _ended(chats, start)
+        if ended is None and (chat_ids or not desk.hears_of_new_chats) and all(chat.over for chat in chats):
+            ended = chats[0]  # nothing more can come
         if ended is not None:
             wait.end(ended.chat_id, ended.record.reason)
         elif triggers:
@@ -111,7 +114,9 @@ async def wait_for_events(
                 wait.by = WokenBy.EVENT
         elif reading.has_events():
             wait.by = WokenBy.EVENT
-        hopeless = [trigger for trigger in triggers if is_hopeless(trigger, chats)]
+        if not wait.woken and reading.new_chats():
+            wait.by = WokenBy.NEW_CHAT
+        hopeless = [trigger for trigger in triggers if chats and is_hopeless(trigger, chats)]
         reading.hopeless = list(dict.fromkeys(trigger.score for trigger in hopeless))
         if triggers and len(hopeless) == len(triggers) and not wait.woken:
             wait.by = WokenBy.NO_SCORES
@@ -183,17 +188,16 @@ class _Reading:
     @property
     def wanted(self) -> Filter:
         """The events that belong on the page."""
-        return Filter(frozenset(self.types) or None)
+        return Filter(frozenset(self.types) or None, self.desk.caller.signature)
 
     def rendering(self) -> Rendering:
         """How its events are shown."""
-        records = {chat.chat_id: chat.record for chat in self.chats}
+        records = [chat.record for chat in self.chats]
+        return Rendering(with_chat_id=len(records) > 1, in_full=bool(self.types), records=records)
 
-        def voice_of(event: Event) -> Mapping[str, float] | None:
-            record = records.get(event.chat_id)
-            return record.scores_of(event) if record else event.scores
-
-        return Rendering(with_chat_id=len(self.chats) > 1, in_full=bool(self.types), voice_of=voice_of)
+    def new_chats(self) -> list[Arrival]:
+        """The chats that have begun since the place, if it is about all chats."""
+        return [] if self.chat_ids else self.desk.new_chats(0 if self.position.foreign else self.position.seq)
 
     def start(self) -> Start:
         """Where it goes on in each of its chats."""
@@ -225,6 +229,9 @@ class _Reading:
         room, shortest = self.max_chars, math.inf
         records = [chat.record for chat in self.chats]
         rendering = self.rendering()
+        waiting, more_waiting = structure.pending(
+            records, self.desk.clock.elapsed(), lambda call: len(pending_line(call)) + 1, self.max_chars // 4
+        )
         while True:
             page = self.page(room, rendering)
             events = page.events
@@ -234,17 +241,25 @@ class _Reading:
             cursor = self.desk.cursor(page.seq, self.chats, wide=len(self.chat_ids) != 1)
             self.cursor = cursor
             shown: dict[str, Any] = {**structure.page(page, structures, records, cursor)}
+            if waiting:
+                shown["pending_tool_calls"] = waiting
+            if more_waiting:
+                shown["more_pending"] = more_waiting
             if wait is not None:
+                new = [arrival.chat for arrival in self.new_chats() if not page.more or arrival.seq <= page.seq]
+                shown["new_chats"], shown["more_new_chats"] = structure.new_chats(new, self.max_chars // 4)
+                shown = {key: value for key, value in shown.items() if value or key not in _NEW}
                 shown |= _why(wait, several=len(records) > 1)
             notes = [text.hopeless(self.hopeless), self._scope_note(), self.cut_short]
             if told := "; ".join(filter(None, notes)):
                 shown["note"] = told
             lines = rendering.lines(events)
-            written = text.page(cast(shapes.EventPage, shown), lines, chat_ids=self.chat_ids, types=self.types)
+            written = text.page(cast(shapes.EventPage, shown), lines, types=self.types)
             over = len(written) - self.max_chars
             if over <= 0 or room <= 1 or (len(events) <= 1 and len(written) >= shortest):
                 return result(ctx, written, shown)
-            room, shortest = max(1, room - over), len(written)
+            room = max(1, min(room, sum(map(rendering.length, events))) - over)
+            shortest = len(written)
 
     def _scope_note(self) -> str | None:
         """What is to be said of a cursor of one chat that is used for others."""

@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from evi_mcp.access.callers import Caller
-from evi_mcp.chat.tool_calls import OPEN, SOMEONE_ELSE, Answerer, Status, TrackedCall, answer_key
+from evi_mcp.chat.tool_calls import MAX_ANSWER, OPEN, SOMEONE_ELSE, Answerer, Status, TrackedCall, answer_key
 from evi_mcp.errors import InvalidArgument, ToolCallAnswered, UnknownToolCall
 from evi_mcp.protocol.commands import ToolError, ToolResponse
 from evi_mcp.protocol.cutting import MAX_NAME, was_cut
@@ -37,6 +37,7 @@ class CallIsOpen(Always):
         now, elapsed = chat.clock.now(), chat.clock.elapsed()
         by = Answerer(self._by.claimed or self._by.kind.value, self._by.kind.value)
         self._call.close(status, by, at=now, elapsed=elapsed)
+        self._call.answer = (self._command.content or "")[:MAX_ANSWER]
         self._call.sent = answer_key(self._command.type, self._command.content)
 
     def undo(self, chat: LiveChat) -> None:
