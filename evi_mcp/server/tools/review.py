@@ -12,7 +12,7 @@ from evi_mcp.views import review
 async def review_chat(
     ctx: ToolContext, chat_id: ChatId, max_chars: MaxChars = 16_000
 ) -> Annotated[CallToolResult, review.Review]:
-    """Show a whole call on one page: what was said and how, tool calls, commands, the end."""
+    """Show a call on one page: utterances, voices, tool calls, commands, the end."""
     desk = desk_of(ctx)
     chat = await desk.reach(chat_id)
     shown = review.review(chat.record, desk.cursors, desk.clock.elapsed(), max_chars)
