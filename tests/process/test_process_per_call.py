@@ -55,7 +55,7 @@ async def test_a_condition_that_another_process_gave_the_cursor_for_is_refused_w
     """Nobody can tell what was said since a place in the log of a process that is gone."""
     evi.history[CHAT] = [frames.metadata(), frames.user("Where is it?", 100)]
     _, text = await once(evi, "wait_for_events", chat_ids=[CHAT], after="earliest")
-    cursor = text.split('after="')[1].split('"')[0]
+    cursor = text.splitlines()[0].rpartition("cursor ")[2]
     failed, text = await once(
         evi, "send_assistant_input", chat_id=CHAT, text="In Lyon.", unless_user_spoke_after=cursor
     )
