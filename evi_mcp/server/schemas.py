@@ -19,6 +19,8 @@ HEADER = "x-mcp-header"
 _TOLD_BY_NAME = frozenset(
     {
         "chat_id",  # of which the instructions tell
+        "chat_ids",
+        "unless_user_spoke_after",  # and of this
         "items",
         "limit",
         "max_chars",

@@ -79,7 +79,7 @@ async def attach_chat(
     ] = "",
     chat_ids: Annotated[list[str], Field(description="Several of them.")] = [],  # noqa: B006
 ) -> Annotated[types.CallToolResult, shapes.Attached]:
-    """Follow chats from now on (`active`: all that are active); returns when their history has arrived."""
+    """Follow chats (`active`: all active ones) from now on; returns when their history has arrived."""
     desk = desk_of(ctx)
     named = list(dict.fromkeys([*([chat_id] if chat_id else []), *chat_ids]))
     if not named:

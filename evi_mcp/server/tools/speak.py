@@ -21,7 +21,7 @@ from evi_mcp.supervision.actions.barging import BargeIn
 from evi_mcp.times import iso
 from evi_mcp.views import shapes, steps
 
-UnlessUserSpoke = Annotated[str, Field(description="A cursor.")]
+UnlessUserSpoke = Annotated[str, Field(description="A cursor: refused if the user has spoken since.")]
 
 
 async def send_user_input(
