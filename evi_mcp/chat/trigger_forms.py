@@ -153,6 +153,9 @@ def _check_speaker(values: dict[str, Any]) -> None:
 
 def _unknown_kind(named: Any, meant: Mapping[str, Any]) -> InvalidArgument:
     if named is None:
+        for name, value in meant.items():
+            if (nested := _kind(name)) and isinstance(value, dict):
+                return _refused("the kind of a trigger stands beside its fields", nested, value)
         kind = next((kind for kind, (_, example) in FORMS.items() if meant.keys() & example.keys()), "silence")
         return _refused("a trigger needs a kind", kind, meant)
     kind = named if isinstance(named, str) else ""

@@ -240,6 +240,10 @@ async def test_the_end_of_a_chat_wakes_whatever_the_triggers_are(evi: FakeEvi, a
         ({"kind": "silence", "second": 3}, 'has no "second"'),
         ({"kind": "silence", "seconds": 7, "contains": "x"}, 'such as {"kind": "silence", "seconds": 7}.'),
         ({"kind": "silence", "seconds": 4000}, "is a number from 0.1 to 3600"),
+        (
+            {"expression": {"score": "Joy", "at_least": 0.7}},
+            'beside its fields; until takes objects such as {"kind": "expression", "score": "Joy", "at_least": 0.7}.',
+        ),
         ({"seconds": 5}, 'needs a kind; until takes objects such as {"kind": "silence", "seconds": 5}.'),
         ("anything", "until takes objects; until takes objects such as"),
         ({"kind": "turn_end", "chat_id": "nobody"}, "is not attached"),
