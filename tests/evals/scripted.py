@@ -22,7 +22,7 @@ Say = Callable[[Sequence[Message], set[str]], Any]
 """The messages and the names of the tools; what the model does: a list of (tool, arguments), or its words."""
 
 _CURSOR = re.compile(r"\b[0-9a-f]{8}-\d+(?:@[0-9a-f]{8})?(?![\w@-])")
-_ASKED = re.compile(r"tool.call(?! (?:web_search|hang_up)\b).*?\b(call_\w{6,})", re.IGNORECASE)
+_ASKED = re.compile(r"(?:tool.call(?! (?:web_search|hang_up)\b)|pending:).*?\b(call_\w{6,})", re.IGNORECASE)
 """A function that EVI asks for, and no tool of its own."""
 _ids = itertools.count(1)
 
@@ -104,7 +104,7 @@ class Reading:
     @property
     def anger(self) -> float:
         """The highest that was read."""
-        return max((float(found) for found in re.findall(r"Anger (\d\.?\d*)", self.text)), default=0.0)
+        return max((float(found) for found in re.findall(r"Anger (\d?\.\d+)", self.text)), default=0.0)
 
     def wait(self) -> tuple[str, dict[str, Any]]:
         until = [

@@ -57,7 +57,7 @@ async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
 
 
 async def test_a_good_supervisor_scores_well_and_the_caller_leaves_content() -> None:
-    """Issue 14: the billing call is solved by a whisper, on real processes and sockets."""
+    """The billing call is solved by a whisper, on real processes and sockets."""
     record, served = await played(good)
     result = score(record)
     assert record.ended == "call ended", record

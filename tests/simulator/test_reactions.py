@@ -55,7 +55,7 @@ def angry_support() -> Play:
 
 
 def test_the_billing_call_is_solved_by_a_whisper() -> None:
-    """Issue 14: EVI says what it needs, a supervisor gives it, and the caller leaves content."""
+    """EVI says what it needs, a supervisor gives it, and the caller leaves content."""
     play = Play("billing")
     answer(play, CHARGES)
     until_evi_said(play, "A supervisor has to approve a refund")
@@ -83,7 +83,7 @@ commands: st.SearchStrategy[dict[str, Any]] = st.one_of(
 def test_without_that_whisper_the_billing_call_ends_angry_whatever_else_is_done(
     moves: list[tuple[float, dict[str, Any]]],
 ) -> None:
-    """Issue 14: only the whisper solves it; talking the caller calm does not."""
+    """Only the whisper solves it; talking the caller calm does not."""
     play = Play("billing", tool_timeout_s=20)
     for seconds, command in moves:
         play.wait(seconds)
