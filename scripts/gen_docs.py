@@ -15,6 +15,7 @@ from mcp import Client
 from evi_mcp.access.callers import Access
 from evi_mcp.chat.trigger_forms import FORMS
 from evi_mcp.config import Settings, rows
+from evi_mcp.hub import Hub
 from evi_mcp.server.server import EviServer
 from evi_mcp.server.tools import ALL_TOOLS, ToolSpec
 from evi_mcp.supervision.service import open_service
@@ -74,7 +75,8 @@ class Served:
 
 async def _served() -> Served:
     served = Served()
-    async with open_service(Settings(hume_api_key=None, access=Access.BARGE, results="both")) as service:
+    settings = Settings(hume_api_key=None, access=Access.BARGE, results="both")
+    async with Hub(None) as hub, open_service(settings, hub.connector, hub.directory) as service:
         async with Client(EviServer(service)) as client:
             served.tools = (await client.list_tools()).tools
             served.templates = (await client.list_resource_templates()).resource_templates

@@ -113,6 +113,8 @@ class HubConnector:
 class HubDirectory:
     """The chats of the hub, as a `Directory`."""
 
+    more_commands = frozenset({"end_chat", "transfer_chat", "recap"})
+
     def __init__(self, chats: Chats) -> None:
         self._chats = chats
 

@@ -57,6 +57,10 @@ class Connection:
         """As `send_resource_updated`."""
         await self._raw.send_resource_list_changed()
 
+    async def send_tool_list_changed(self) -> None:
+        """As `send_resource_updated`."""
+        await self._raw.send_tool_list_changed()
+
     async def notify(self, method: str, params: Mapping[str, Any]) -> None:
         """Sends a notification of any kind, nothing in it invisible; blocks as `send_resource_updated` does."""
         await self._raw.notify(method, visible(dict(params)))
@@ -85,7 +89,7 @@ def serve_subscriptions(server: MCPServer[Any], subscribe: Subscribe, unsubscrib
     low = server._lowlevel_server
     low.add_request_handler("resources/subscribe", types.SubscribeRequestParams, on_subscribe)
     low.add_request_handler("resources/unsubscribe", types.UnsubscribeRequestParams, on_unsubscribe)
-    base, flags = low.create_initialization_options, NotificationOptions(resources_changed=True)
+    base, flags = low.create_initialization_options, NotificationOptions(resources_changed=True, tools_changed=True)
 
     def options(notification_options: Any = None, *args: Any, **kwargs: Any) -> Any:
         return base(notification_options or flags, *args, **kwargs)

@@ -19,6 +19,7 @@ from evi_mcp.server import audio, boundary, prompts, resources, sdk, wrong_argum
 from evi_mcp.server.arguments import as_meant
 from evi_mcp.server.callers import Seat, at_the_desk, current_desk, seat
 from evi_mcp.server.channel import Channel
+from evi_mcp.server.offers import is_offered
 from evi_mcp.server.tools import ALL_TOOLS, ToolSpec
 from evi_mcp.server.updates import Updates
 from evi_mcp.supervision.desk import Desk
@@ -114,7 +115,7 @@ class EviServer(MCPServer[Seat]):
     async def list_tools(self) -> list[types.Tool]:
         """The tools that the caller may use, or could with another token."""
         desk = current_desk()
-        return [tool for tool in await super().list_tools() if desk.offers(_spec(tool.name).access)]
+        return [tool for tool in await super().list_tools() if is_offered(_spec(tool.name), desk)]
 
     async def list_prompts(self) -> list[types.Prompt]:
         """The prompts that name tools which the caller may use."""
@@ -233,7 +234,7 @@ class EviServer(MCPServer[Seat]):
     def _check(self, name: str, arguments: dict[str, Any]) -> None:
         desk, spec = current_desk(), _spec_or_none(name)
         if spec is None:
-            have = [spec.name for spec in ALL_TOOLS if desk.allows(spec.access)]
+            have = [spec.name for spec in ALL_TOOLS if desk.allows(spec.access) and is_offered(spec, desk)]
             raise InvalidArgument(f"there is no tool {quote(name, 80)}; there are {', '.join(have)}.")
         desk.require(name, spec.access)
         if not _is_unicode(arguments):

@@ -7,17 +7,20 @@ import logging
 from collections.abc import Callable, Mapping
 
 import anyio.lowlevel
-from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent
+from mcp.server.subscriptions import ResourcesListChanged, ResourceUpdated, ServerEvent, ToolsListChanged
 
 from evi_mcp import uris
 from evi_mcp.server.callers import desk_or_none
+from evi_mcp.server.offers import commands_beyond_evi
 from evi_mcp.supervision.desk import Desk
 
 LIST = "\0list"
-"""Stands for the list of resources among the URIs."""
+"""Stands for the list of resources among the URIs,"""
+TOOLS = "\0tools"
+"""and this for the list of tools."""
 
 Changes = Mapping[str, set[str]]
-"""The URIs that have changed, each with the ids of the chats that it has changed for; `LIST` with none."""
+"""The URIs that have changed, each with the ids of the chats that it has changed for; `LIST` and `TOOLS` with none."""
 
 _log = logging.getLogger(__name__)
 
@@ -28,10 +31,14 @@ class Sight:
     def __init__(self, desk: Desk | None) -> None:
         self._desk = desk
         self._listed = self._attached()
+        self._offered = self._commands()
 
     def of(self, changes: Changes) -> list[str]:
         """The URIs that have changed for it."""
-        seen = [uri for uri, chats in changes.items() if uri != LIST and any(map(self._sees, chats))]
+        seen = [uri for uri, chats in changes.items() if any(map(self._sees, chats))]
+        if TOOLS in changes and (self._desk is None or self._offered != self._commands()):
+            self._offered = self._commands()
+            seen.append(TOOLS)
         if LIST in changes and (self._desk is None or self._listed != self._attached()):
             self._listed = self._attached()
             seen += [LIST, *([] if uris.CHATS in seen else [uris.CHATS])]
@@ -43,6 +50,12 @@ class Sight:
     def _attached(self) -> list[int]:
         """The chats that it can list, each as it was attached."""
         return [id(chat) for chat in self._desk.chats()] if self._desk is not None else []
+
+    def _commands(self) -> frozenset[str]:
+        return commands_beyond_evi(self._desk) if self._desk is not None else frozenset()
+
+
+_LISTS: Mapping[str, Callable[[], ServerEvent]] = {LIST: ResourcesListChanged, TOOLS: ToolsListChanged}
 
 
 class Bus:
@@ -71,7 +84,7 @@ class Bus:
         """Tells each of what has changed for it."""
         for listener, sight in list(self._listeners.values()):
             for uri in sight.of(changes):
-                _tell(listener, ResourcesListChanged() if uri == LIST else ResourceUpdated(uri=uri))
+                _tell(listener, _LISTS[uri]() if uri in _LISTS else ResourceUpdated(uri=uri))
                 await anyio.lowlevel.checkpoint()  # else its stream would overflow before it can be read
 
 

@@ -18,10 +18,10 @@ from mcp.server import MCPServer
 from mcp.shared.exceptions import MCPError
 
 from evi_mcp import uris
-from evi_mcp.chat.events import MINOR_TYPES, Event
+from evi_mcp.chat.events import CHAT_METADATA, CHAT_STATE, MINOR_TYPES, Event
 from evi_mcp.server import sdk
 from evi_mcp.server.callers import desk_or_none
-from evi_mcp.server.sight import LIST, Bus, Sight
+from evi_mcp.server.sight import LIST, TOOLS, Bus, Sight
 
 PERIOD_S = 0.1
 MAX_SUBSCRIPTIONS = 10_000
@@ -124,6 +124,8 @@ class Updates:
 
     def see(self, event: Event) -> None:
         """Takes note of an event, if anybody wants to know of any; never blocks."""
+        if event.type in (CHAT_METADATA, CHAT_STATE):  # what a chat takes is known, or it takes nothing any more
+            self._note(TOOLS)
         if not self._subscriptions:
             return
         wanted = [uri for uri in touched_by(event) if uri in self._subscriptions]
@@ -133,8 +135,12 @@ class Updates:
             self._wake.set()
 
     def list_changed(self) -> None:
-        """The list of resources is another one now."""
-        self._changed.setdefault(LIST, set())
+        """The list of resources is another one now, and perhaps that of tools."""
+        self._note(LIST)
+        self._note(TOOLS)
+
+    def _note(self, list_: str) -> None:
+        self._changed.setdefault(list_, set())
         self._wake.set()
 
     async def run(self) -> None:
@@ -144,7 +150,7 @@ class Updates:
             self._wake = anyio.Event()
             changed, self._changed = self._changed, {}
             for client in list(self._clients.values()):
-                due = [uri for uri in client.sight.of(changed) if uri == LIST or uri in client.uris]
+                due = [uri for uri in client.sight.of(changed) if uri in (LIST, TOOLS) or uri in client.uris]
                 if due:
                     client.due |= dict.fromkeys(due)
                     client.wake.set()
@@ -202,5 +208,7 @@ class Updates:
                     # Blocks while the client does not read; only this task waits for it.
                     if uri == LIST:
                         await connection.send_resource_list_changed()
+                    elif uri == TOOLS:
+                        await connection.send_tool_list_changed()
                     else:
                         await connection.send_resource_updated(uri)

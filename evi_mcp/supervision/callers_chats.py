@@ -74,6 +74,11 @@ class CallersChats:
         token, since nobody asks for what is hidden."""
         return self._ceiling.access.allows(needed) if self.caller.principal else self.allows(needed)
 
+    @property
+    def service_takes(self) -> frozenset[str]:
+        """Commands that EVI has not and that chats of the service may take."""
+        return self._directory.more_commands if self._directory is not None else frozenset()
+
     def require(self, tool: str, needed: Access) -> None:
         """Raises `ToolNotAllowed` if the caller may not use tools of this level."""
         if not self.allows(needed):

@@ -40,6 +40,11 @@ def about(value: Any) -> str | None:
 class Directory(Protocol):
     """Lists the chats of a service, attached or not."""
 
+    @property
+    def more_commands(self) -> frozenset[str]:
+        """Commands that EVI has not and that some of its chats may take; which ones do, each says itself."""
+        ...
+
     def check_route(self) -> None:
         """Returns if the settings of this machine allow a way to the service.
 

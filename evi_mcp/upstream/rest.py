@@ -33,6 +33,9 @@ class RestClient:
         clock: Measures the timeouts.
     """
 
+    more_commands = frozenset[str]()
+    """As in `Directory`: EVI has none; what chats of other services take is known once they are attached."""
+
     def __init__(self, base_url: str, api_key: SecretStr, mask: Mask | None = None, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._http = HttpClient(base_url, api_key, self._clock)

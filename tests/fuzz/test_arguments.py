@@ -18,7 +18,7 @@ from evi_mcp.server.tools import ALL_TOOLS
 from evi_mcp.upstream.memory import MemoryConnector
 from tests import frames
 from tests.fuzz.arguments import INTERNAL, check_answer, junk, object_of, quoted_apart, texts
-from tests.harness import CHAT, Agent, agent_on, supervising
+from tests.harness import CHAT, Agent, agent_on, every_tool, supervising
 from tests.supervision.following import QUICK
 
 pytestmark = pytest.mark.anyio
@@ -85,7 +85,7 @@ async def test_a_tool_answers_with_what_it_promises_or_with_one_sentence(
 ) -> None:
     """Our contract (section 5): an error says what is wrong and needs nothing beside it; and no agent can break us."""
     async with an_agent(monkeypatch) as (agent, connector):
-        tool = next(tool for tool in (await agent.client.list_tools()).tools if tool.name == name)
+        tool = (await every_tool())[name]
         for arguments in gathered(object_of(tool.input_schema, tool.input_schema, KNOWN), 40):
             with anyio.fail_after(10):
                 answer = await agent.client.call_tool(name, hurried(tool, arguments))

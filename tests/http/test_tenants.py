@@ -18,7 +18,7 @@ from tests import frames
 from tests.fake_evi import FakeEvi, fake_evi
 from tests.harness import Agent
 from tests.http.rig import Served, answer_of, serving, tokens_file, until
-from tests.server.test_tool_table import arguments_of
+from tests.server.test_tool_table import ANY_COMMAND, arguments_of
 
 pytestmark = pytest.mark.anyio
 
@@ -41,7 +41,7 @@ async def both(era: str, tmp_path: Path) -> AsyncIterator[Both]:
         for name, chat_id, words in (("alpha", MINE, "hello"), ("bravo", THEIRS, "whisky")):
             evis[name].key = f"key-of-{name}"
             evis[name].history[chat_id] = [
-                frames.metadata(chat_id),
+                frames.metadata(chat_id, source="custom", supports=ANY_COMMAND),
                 frames.user(words, 100),
                 frames.tool_call(f"call-{chat_id}", words, json.dumps({"words": words})),
             ]

@@ -116,7 +116,8 @@ async def test_its_strict_check_of_our_schemas_finds_nothing(inspector: Inspecto
     listed = await inspector.once(*server, "--protocol-era", era, "--method", "tools/list", "--strict")
     assert "schemaFindings" not in listed, json.dumps(listed["schemaFindings"], indent=1)
     tools = listed["result"]["tools"]
-    assert [tool["name"] for tool in tools] == [spec.name for spec in ALL_TOOLS], "it leaves out what is malformed"
+    ours = [spec.name for spec in ALL_TOOLS if spec.command is None]
+    assert [tool["name"] for tool in tools] == ours, "it leaves out what is malformed"
     assert {"outputSchema" in tool for tool in tools} == {results == "both"}
 
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from evi_mcp.server.tools import ALL_TOOLS
 from evi_mcp.supervision import live_chat, registry
 from tests import fake_evi, frames
-from tests.harness import CHAT, Agent, agent_on, service_behind, supervising
+from tests.harness import CHAT, Agent, agent_on, every_tool, service_behind, supervising
 from tests.secrets.leaky import CLOSES, KEY, NAMED, STATUSES, Leaky, found_in, leaking
 from tests.server.test_tool_table import arguments_of
 from tests.supervision.following import ME
@@ -120,8 +120,7 @@ async def test_an_argument_that_holds_a_secret_is_not_repeated(
     seen = Seen()
     async with leaking() as leaky, _supervising(leaky) as server, agent_on(server) as agent:
         await agent.call("attach_chat", chat_id="talks")
-        tools = {tool.name: tool for tool in (await agent.client.list_tools()).tools}
-        schema = tools[spec.name].input_schema
+        schema = (await every_tool())[spec.name].input_schema
         fitting = arguments_of(schema, "talks")
         for parameter in [*schema["properties"], KEY]:
             for value in (KEY, f"x{NAMED}", [KEY], {KEY: NAMED}, [{"kind": "text", "contains": KEY}]):

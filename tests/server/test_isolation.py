@@ -17,7 +17,7 @@ from evi_mcp.server.tools import ALL_TOOLS
 from evi_mcp.supervision.service import Service, open_service
 from tests import frames
 from tests.fake_evi import KEY, FakeEvi
-from tests.harness import Agent, agent_on, text_of
+from tests.harness import Agent, agent_on, every_tool, text_of
 from tests.server.test_tool_table import arguments_of
 from tests.supervision.following import QUICK
 
@@ -65,7 +65,7 @@ def clean(found: Any) -> str:
 @pytest.mark.parametrize("tool", [spec.name for spec in ALL_TOOLS])
 async def test_no_tool_touches_or_names_it(both: Both, tool: str) -> None:
     """Asked for by its id, it answers as what may not be touched, and nothing reaches it."""
-    listed = {tool.name: tool.input_schema for tool in (await both.limited.client.list_tools()).tools}
+    listed = {name: tool.input_schema for name, tool in (await every_tool()).items()}
     arguments = arguments_of(listed[tool], THEIRS)
     if "chat_id" in arguments or "chat_ids" in arguments:
         refused = await both.limited.error(tool, **arguments)

@@ -12,7 +12,7 @@ from evi_mcp.protocol.commands import EVI_COMMANDS
 from evi_mcp.server.tools import ALL_TOOLS
 from tests import frames
 from tests.fake_evi import FakeEvi
-from tests.harness import CHAT, Agent, agent_on, supervising, text_of
+from tests.harness import CHAT, Agent, agent_on, every_tool, supervising, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -45,9 +45,8 @@ def arguments_of(schema: dict[str, Any], chat_id: str) -> dict[str, Any]:
     return arguments
 
 
-async def schemas(evi: FakeEvi) -> dict[str, dict[str, Any]]:
-    async with supervising(evi) as server, agent_on(server) as agent:
-        return {tool.name: tool.input_schema for tool in (await agent.client.list_tools()).tools}
+async def schemas() -> dict[str, dict[str, Any]]:
+    return {name: tool.input_schema for name, tool in (await every_tool()).items()}
 
 
 @pytest.mark.parametrize("access", list(Access))
@@ -57,7 +56,7 @@ async def test_a_tool_is_listed_and_callable_at_its_level_and_above_only(
     """Our contract (section 2): the ladder is enforced at one place, which no tool can forget."""
     for action in ("settings", "pausing", "ending"):
         monkeypatch.setattr(f"evi_mcp.supervision.actions.{action}.WAIT_FOR_EFFECT_S", 0.0)
-    every = await schemas(evi)
+    every = await schemas()
     evi.history[CHAT] = [frames.metadata(source="custom", supports=ANY_COMMAND), frames.tool_call("call_1")]
     async with supervising(evi, access=access) as server, agent_on(server) as agent:
         await agent.call("attach_chat", chat_id=CHAT)
@@ -75,10 +74,10 @@ async def test_a_tool_is_listed_and_callable_at_its_level_and_above_only(
 
 async def test_no_tool_touches_a_chat_that_is_not_on_the_allow_list(evi: FakeEvi) -> None:
     """Our contract (section 2): all others are refused, by every tool that can be told of a chat."""
-    every = await schemas(evi)
     evi.history[FORBIDDEN] = [frames.metadata(FORBIDDEN)]
     evi.chats[FORBIDDEN] = {"id": FORBIDDEN, "status": "ACTIVE"}
     async with supervising(evi, allowed_chats=CHAT) as server, agent_on(server) as agent:
+        every = {tool.name: tool.input_schema for tool in (await agent.client.list_tools()).tools}
         told = [name for name, schema in every.items() if {"chat_id", "chat_ids"} & schema["properties"].keys()]
         for name in told:
             text = await agent.error(name, **arguments_of(every[name], FORBIDDEN))
@@ -89,27 +88,26 @@ async def test_no_tool_touches_a_chat_that_is_not_on_the_allow_list(evi: FakeEvi
 
 
 @pytest.mark.parametrize("results", ["text", "structured"])
-async def test_the_list_of_tools_stays_short(evi: FakeEvi, era: str, results: str) -> None:
+async def test_the_list_of_tools_stays_short(era: str, results: str) -> None:
     """A model pays for all of it in every conversation, before it has done anything: at most 9,000 characters."""
-    async with supervising(evi, results=results) as server, agent_on(server, era) as agent:
-        listed = (await agent.client.list_tools()).model_dump(mode="json", by_alias=True, exclude_none=True)
-    assert all("outputSchema" not in tool for tool in listed["tools"])
-    assert len(json.dumps(listed["tools"], ensure_ascii=False, separators=(",", ":"))) <= 9000
+    tools = await every_tool(era, results=results)
+    listed = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in tools.values()]
+    assert all("outputSchema" not in tool for tool in listed)
+    assert len(json.dumps(listed, ensure_ascii=False, separators=(",", ":"))) <= 9000
 
 
-async def test_every_tool_and_parameter_is_told_in_a_plain_sentence(evi: FakeEvi) -> None:
+async def test_every_tool_and_parameter_is_told_in_a_plain_sentence() -> None:
     """A model reads nothing else before it calls; what its name does not say of a parameter, a sentence does."""
-    async with supervising(evi) as server, agent_on(server) as agent:
-        for tool in (await agent.client.list_tools()).tools:
-            sentence = " ".join((tool.description or "").split())
-            assert re.fullmatch(r"[A-Z][^.]+\.", sentence), sentence
-            assert len(sentence.split()) <= 35, sentence
-            for name, schema in tool.input_schema["properties"].items():
-                told = schema.get("description", "").strip()
-                assert told.endswith(".") or not told, f"{tool.name}.{name}"
-            hints = tool.annotations
-            assert hints is not None, tool.name
-            assert hints.read_only_hint or hints.destructive_hint is not None, f"{tool.name}: a client has to know"
+    for tool in (await every_tool()).values():
+        sentence = " ".join((tool.description or "").split())
+        assert re.fullmatch(r"[A-Z][^.]+\.", sentence), sentence
+        assert len(sentence.split()) <= 35, sentence
+        for name, schema in tool.input_schema["properties"].items():
+            told = schema.get("description", "").strip()
+            assert told.endswith(".") or not told, f"{tool.name}.{name}"
+        hints = tool.annotations
+        assert hints is not None, tool.name
+        assert hints.read_only_hint or hints.destructive_hint is not None, f"{tool.name}: a client has to know"
     for spec in ALL_TOOLS:
         for name, schema in spec.schema["properties"].items():
             told = schema.get("description", "").strip()  # all of them stand in docs/tools.md
@@ -141,16 +139,15 @@ async def test_reading_tools_say_that_they_only_read_and_loud_ones_that_they_are
 
 
 @pytest.mark.parametrize("results", ["both", "structured", "text"])
-async def test_what_a_client_is_told_of_each_tool_is_the_snapshot(evi: FakeEvi, era: str, results: str) -> None:
+async def test_what_a_client_is_told_of_each_tool_is_the_snapshot(era: str, results: str) -> None:
     """A change of a schema is a change of what agents were built on: `make docs` shows it, somebody has to want it."""
-    async with supervising(evi, results=results) as server, agent_on(server, era) as agent:
-        tools = {tool.name: tool for tool in (await agent.client.list_tools()).tools}
-        assert set(tools) == {path.stem for path in SNAPSHOTS.glob("*.json")}
-        for name, tool in tools.items():
-            snapshot = json.loads((SNAPSHOTS / f"{name}.json").read_text("utf-8"))
-            if results != "both":
-                del snapshot["outputSchema"]
-            assert tool.model_dump(mode="json", by_alias=True, exclude_none=True) == snapshot
+    tools = await every_tool(era, results=results)
+    assert set(tools) == {path.stem for path in SNAPSHOTS.glob("*.json")}
+    for name, tool in tools.items():
+        snapshot = json.loads((SNAPSHOTS / f"{name}.json").read_text("utf-8"))
+        if results != "both":
+            del snapshot["outputSchema"]
+        assert tool.model_dump(mode="json", by_alias=True, exclude_none=True) == snapshot
 
 
 async def test_an_agent_that_knows_no_parameter_is_told_which_there_are(agent: Agent) -> None:

@@ -45,6 +45,8 @@ class ToolSpec:
     read_only: bool = True
     idempotent: bool = True
     destructive: bool = False
+    command: str | None = None
+    """A command that EVI has not; the tool is listed where some chat may take it. `None`: it is listed everywhere."""
 
     @property
     def name(self) -> str:
