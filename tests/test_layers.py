@@ -71,6 +71,7 @@ OURS = {
         "addresses",
         "audit",
         "chat",
+        "clock",
         "config",
         "ending",
         "errors",

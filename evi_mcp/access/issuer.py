@@ -80,6 +80,11 @@ class Issuer:
             raise TokenRefused("its key is not one of its issuer")
         return key
 
+    async def count_keys(self) -> int:
+        """How many keys it has that can be used, asked for now. Raises `TokenUnverified` if they cannot be had."""
+        await self._refresh(self._clock.elapsed(), needed=True)
+        return len(self._keys)
+
     async def endpoint(self, name: str) -> str:
         """An address that its metadata name. Raises `TokenUnverified` if they do not, or cannot be had."""
         if self._metadata is None:
@@ -124,7 +129,7 @@ class Issuer:
             f"{origin}/.well-known/openid-configuration{path}",
             f"{origin}{path}/.well-known/openid-configuration",
         )
-        trouble = TokenUnverified("its issuer has no metadata")
+        trouble, is_another = TokenUnverified("its issuer has no metadata"), False
         for place in dict.fromkeys(places):
             try:
                 found = await self.ask.get(place)
@@ -133,8 +138,8 @@ class Issuer:
                 continue
             if isinstance(found, dict) and found.get("issuer") == self.url:
                 return found
-            trouble = TokenUnverified("the metadata of its issuer are those of another")
-        raise trouble
+            is_another = True
+        raise TokenUnverified("the metadata of its issuer are those of another") if is_another else trouble
 
     def _address(self, metadata: Mapping[str, Any], name: str) -> str:
         url = metadata.get(name)

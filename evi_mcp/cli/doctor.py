@@ -3,28 +3,26 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import click
+from pydantic import SecretStr
 
 from evi_mcp.addresses import is_encrypted, is_this_machine
 from evi_mcp.audit import file
-from evi_mcp.cli import limits
+from evi_mcp.cli import doctor_http, limits
+from evi_mcp.cli.check import Check
 from evi_mcp.config import Settings
 from evi_mcp.errors import InvalidSetting, ServiceUnavailable
+from evi_mcp.openai_realtime.endpoints import Endpoint
+from evi_mcp.openai_realtime.refusals import sentence
+from evi_mcp.openai_realtime.sideband import Refused, open_sideband
 from evi_mcp.quoting import plain
 from evi_mcp.upstream import environment
 from evi_mcp.upstream.rest import RestClient
+from evi_mcp.upstream.transport import Unreachable
 
 HUME = "https://api.hume.ai"
-
-
-class Check(NamedTuple):
-    """What one check found, in a line; `fine` is false if something is to be fixed."""
-
-    name: str
-    fine: bool
-    said: str
+NO_CALL = "rtc_evi_mcp_doctor"
 
 
 def run(settings: Settings) -> int:
@@ -42,6 +40,18 @@ def _checks(settings: Settings) -> Iterator[Check]:
         yield check(settings)
     if settings.audit_log is not None:
         yield _audit_log(Path(settings.audit_log))
+    if doctor_http.is_asked_for(settings):
+        yield from doctor_http.checks(settings)
+    if settings.oauth_issuer is not None:
+        yield asyncio.run(doctor_http.issuer(settings))
+    if settings.openai_api_key is not None:
+        yield asyncio.run(_openai(settings.openai_api_key, settings.openai_base_url))
+    if settings.hume_api_key is None and settings.openai_api_key is not None:
+        yield Check("key", True, "HUME_API_KEY is not set: there are calls of OpenAI Realtime, and no chats of EVI")
+        return
+    if settings.hume_api_key is None and doctor_http.has_tenants(settings):
+        yield Check("key", True, "HUME_API_KEY is not set: the tenants have keys of their own, and nobody else chats")
+        return
     if settings.hume_api_key is None:
         said = "HUME_API_KEY is not set; set it in the `env` of the MCP client's entry for this server"
         yield Check("key", False, said)
@@ -93,6 +103,20 @@ def _audit_log(path: Path) -> Check:
         return Check("audit log", True, f"{path} {file.check(path)}")
     except InvalidSetting as error:
         return Check("audit log", False, str(error))
+
+
+async def _openai(key: SecretStr, base_url: str) -> Check:
+    """Whether the service takes the key: it is asked for a call that there is not."""
+    try:
+        socket = await open_sideband(Endpoint(key, base_url), NO_CALL)
+    except Refused as refusal:
+        if refusal.status == 404:
+            return Check("calls", True, f"{base_url} accepts the key, and knows no call {NO_CALL}, as it should")
+        return Check("calls", False, sentence(refusal, 0.0))
+    except Unreachable as trouble:
+        return Check("calls", False, f"{trouble} ({base_url})")
+    await socket.close()
+    return Check("calls", False, f"{base_url} takes any call for one of its own; check EVI_MCP_OPENAI_BASE_URL")
 
 
 async def _service(settings: Settings) -> Check:

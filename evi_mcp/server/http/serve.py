@@ -18,7 +18,7 @@ from evi_mcp.access.issuer import Issuer
 from evi_mcp.access.oauth import OAuthTokens
 from evi_mcp.access.tokens import TokenFile
 from evi_mcp.addresses import host_and_port, is_this_machine
-from evi_mcp.clock import SystemClock
+from evi_mcp.clock import Clock, SystemClock
 from evi_mcp.config import Settings
 from evi_mcp.ending import Ending
 from evi_mcp.errors import EviMcpError, InvalidSetting
@@ -59,17 +59,10 @@ async def open_web(
     Raises:
         InvalidSetting: It would be open to everybody, or a setting cannot be used.
     """
+    is_local = check(settings, bound)
     host, _ = host_and_port(bound)
-    is_local = is_this_machine(f"http://{bound}") and host not in ("0.0.0.0", "::")
     file = TokenFile(Path(settings.tokens)) if settings.tokens is not None else None
     has_authentication = file is not None or settings.oauth_issuer is not None
-    if not is_local and not has_authentication and settings.public_url is None:
-        raise InvalidSetting(
-            f"--http: {bound} is open to other machines, and anybody there could listen and speak: set EVI_MCP_TOKENS"
-            " or EVI_MCP_OAUTH_ISSUER, or (where a proxy asks who calls) EVI_MCP_PUBLIC_URL."
-        )
-    if settings.claude_channel:
-        raise InvalidSetting("EVI_MCP_CLAUDE_CHANNEL is for stdio: over HTTP no session is the one to be cued.")
     clock = SystemClock()
     asking = Asking(clock)
     may = allowed(
@@ -100,6 +93,31 @@ async def open_web(
         await asking.aclose()
 
 
+def check(settings: Settings, bound: str) -> bool:
+    """Whether only this machine reaches a server that listens on `bound`.
+
+    Raises:
+        InvalidSetting: It would be open to everybody, or a setting is not for HTTP.
+    """
+    host, _ = host_and_port(bound)
+    is_local = is_this_machine(f"http://{bound}") and host not in ("0.0.0.0", "::")
+    asks = settings.tokens is not None or settings.oauth_issuer is not None
+    if not is_local and not asks and settings.public_url is None:
+        raise InvalidSetting(
+            f"--http: {bound} is open to other machines, and anybody there could listen and speak: set EVI_MCP_TOKENS"
+            " or EVI_MCP_OAUTH_ISSUER, or (where a proxy asks who calls) EVI_MCP_PUBLIC_URL."
+        )
+    if settings.claude_channel:
+        raise InvalidSetting("EVI_MCP_CLAUDE_CHANNEL is for stdio: over HTTP no session is the one to be cued.")
+    return is_local
+
+
+def issuer_of(settings: Settings, asking: Asking, clock: Clock) -> Issuer:
+    """The authorization server whose tokens are taken."""
+    assert settings.oauth_issuer is not None
+    return Issuer(settings.oauth_issuer, asking, clock, allow_plain_http=is_this_machine(settings.oauth_issuer))
+
+
 def _configure_logs(settings: Settings, mask: Any) -> None:
     if any(isinstance(handler.formatter, logs.KeyValueFormatter) for handler in logging.getLogger().handlers):
         logs.configure(settings.log_level, mask)
@@ -110,7 +128,7 @@ def _doors(settings: Settings, bound: str, file: TokenFile | None, asking: Askin
     static = Challenge(resource)
     if settings.oauth_issuer is None:
         return [Door(PATH, file, static)]
-    issuer = Issuer(settings.oauth_issuer, asking, clock, allow_plain_http=is_this_machine(settings.oauth_issuer))
+    issuer = issuer_of(settings, asking, clock)
     client = None
     if settings.oauth_client_id is not None and settings.oauth_client_secret is not None:
         client = settings.oauth_client_id, settings.oauth_client_secret.get_secret_value()
