@@ -56,7 +56,61 @@ MUST_PASS = {
         "input-required-result-ignore-extra-params",
     },
 }
-"""Revision to the scenarios that ask nothing of a server but the protocol; the others call for tools named `test_*`."""
+"""Revision to the scenarios that ask nothing of a server but the protocol."""
+
+OF_THE_SUITE = "it asks for what a server made for this suite has, and no other"
+ASKS_BACK = "no tool here asks its client for anything in the middle of a call"
+NO_TASKS = "the tasks extension is not served: a wait is a call that lasts, and its cursor resumes it"
+EXPECTED_TO_FAIL = {
+    "tools-call-audio": OF_THE_SUITE,
+    "tools-call-embedded-resource": OF_THE_SUITE,
+    "tools-call-image": OF_THE_SUITE,
+    "tools-call-mixed-content": OF_THE_SUITE,
+    "tools-call-with-logging": OF_THE_SUITE,
+    "tools-call-with-progress": OF_THE_SUITE,
+    "prompts-get-embedded-resource": OF_THE_SUITE,
+    "prompts-get-simple": OF_THE_SUITE,
+    "prompts-get-with-args": OF_THE_SUITE,
+    "prompts-get-with-image": OF_THE_SUITE,
+    "resources-read-binary": OF_THE_SUITE,
+    "resources-read-text": OF_THE_SUITE,
+    "resources-templates-read": OF_THE_SUITE,
+    "json-schema-2020-12": OF_THE_SUITE,
+    "tools-call-elicitation": ASKS_BACK,
+    "tools-call-sampling": ASKS_BACK,
+    "elicitation-sep1034-defaults": ASKS_BACK,
+    "elicitation-sep1330-enums": ASKS_BACK,
+    "input-required-result-basic-elicitation": ASKS_BACK,
+    "input-required-result-basic-list-roots": ASKS_BACK,
+    "input-required-result-basic-sampling": ASKS_BACK,
+    "input-required-result-capability-check": ASKS_BACK,
+    "input-required-result-missing-input-response": ASKS_BACK,
+    "input-required-result-multi-round": ASKS_BACK,
+    "input-required-result-multiple-input-requests": ASKS_BACK,
+    "input-required-result-non-tool-request": ASKS_BACK,
+    "input-required-result-request-state": ASKS_BACK,
+    "input-required-result-result-type": ASKS_BACK,
+    "input-required-result-tampered-state": ASKS_BACK,
+    "input-required-result-validate-input": ASKS_BACK,
+    "tasks-capability-negotiation": NO_TASKS,
+    "tasks-dispatch-and-envelope": NO_TASKS,
+    "tasks-lifecycle": NO_TASKS,
+    "tasks-mrtr-composition": NO_TASKS,
+    "tasks-mrtr-input": NO_TASKS,
+    "tasks-request-headers": NO_TASKS,
+    "tasks-request-state-removal": NO_TASKS,
+    "tasks-required-task-error": NO_TASKS,
+    "tasks-wire-fields": NO_TASKS,
+    "logging-set-level": "the log is on stderr; logging over MCP is deprecated since 2026-07-28",
+    "server-sse-polling": "it wants a store of events to resume a stream: here a cursor resumes a wait",
+}
+"""The scenarios that are left out, and why. One that is neither here nor above is new, and has to be looked at."""
+
+PASS_BY_ACCIDENT = {
+    "tools-call-simple-text": "that there is no such tool is a text, too",
+    "tasks-status-notifications": "no task, no notification",
+}
+"""Those that say nothing of this server, although it passes."""
 
 NEED_TEST_TOOLS = {
     "sep-2575-server-rejects-undeclared-capability",
@@ -129,7 +183,10 @@ async def test_what_the_protocol_asks_of_every_server_holds(
                 [*suite, "--url", url, "--requirements", revision, "-o", str(tmp_path / "found")], check=False
             )
     found = results(tmp_path / "found")
+    known = MUST_PASS[revision] | EXPECTED_TO_FAIL.keys() | PASS_BY_ACCIDENT.keys()
     assert found.keys() >= MUST_PASS[revision], "some were not run"
+    assert found.keys() <= known, "there are new ones"
+    assert not {name for name in EXPECTED_TO_FAIL.keys() & found.keys() if not found[name]}, "they pass now: hold them"
     failed = {name: found[name] for name in MUST_PASS[revision]}
     for check in NEED_TEST_TOOLS:
         failed.get("server-stateless", {}).pop(check, None)
