@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from statistics import median
@@ -17,9 +17,15 @@ from typing import Any
 
 import httpx2
 
+from benchmarks.processes import KEY, Service, service, stamps
+from benchmarks.report import p99
+
 MODERN, HANDSHAKE = "2026-07-28", "2025-11-25"
 ACCEPT = "application/json, text/event-stream"
 CALLS, IN_FLIGHT, WAITS = 1000, 16, 500
+AGENTS, CHATS = 500, 1000
+PER_SECOND, SPEAKING_S = 0.2, 20.0
+"""How often a chat says something, and for how long."""
 META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -28,9 +34,9 @@ META = {
 
 
 @asynccontextmanager
-async def process(*command: str) -> AsyncIterator[tuple[str, int]]:
+async def process(*command: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[tuple[str, int]]:
     """A server whose first line is its URL; that, and its process id."""
-    started = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    started = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, env=environment)
     assert started.stdout is not None
     try:
         yield (await started.stdout.readline()).decode().strip(), started.pid
@@ -78,49 +84,121 @@ async def round_trips(url: str, tool: str, *, handshake: bool) -> tuple[float, f
         return median(trips), CALLS / (time.perf_counter() - began)
 
 
-def resident(pid: int) -> float:
-    """MiB of memory that a process has (Linux)."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+def structure(answer: httpx2.Response) -> dict[str, Any]:
+    """The structured result of a call, whether it came as JSON or as the last event of a stream."""
+    text = answer.text
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        text = [line[5:] for line in text.splitlines() if line.startswith("data:") and line[5:].strip()][-1]
+    result = json.loads(text)["result"]
+    assert not result.get("isError"), result
+    found: dict[str, Any] = result["structuredContent"]
+    return found
 
 
-async def memory(url: str, pid: int) -> tuple[float, float]:
+async def memory(url: str, server: "Measured") -> tuple[float, float]:
     """KiB of a handshake session, and of a wait that is parked."""
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(timeout=60, limits=limits) as http:
-        chats = json.loads((await http.post(url, **request("list_chats", {"scope": "active"}))).text)
-        chat_id = chats["result"]["structuredContent"]["chats"][0]["chat_id"]
-        attach = request("attach_chat", {"chat_id": chat_id})
-        attach["headers"]["Mcp-Param-Chat-Id"] = chat_id
-        await http.post(url, **attach)
-        before = resident(pid)
+        chats = structure(await http.post(url, **request("list_chats", {"scope": "active"})))
+        await _attach(http, url, chats["chats"][0]["chat_id"])
+        before = server.resident_kib
         for _ in range(WAITS):
             await session(http, url)
-        sessions = (resident(pid) - before) * 1024 / WAITS
-        before = resident(pid)
+        sessions = (server.resident_kib - before) / WAITS
+        before = server.resident_kib
         wait = request("wait_for_events", {"timeout_s": 20, "types": ["error"]})
         parked = [asyncio.create_task(http.post(url, **wait)) for _ in range(WAITS)]
         await asyncio.sleep(10)
-        waits = (resident(pid) - before) * 1024 / WAITS
+        waits = (server.resident_kib - before) / WAITS
         await asyncio.gather(*parked)
         return sessions, waits
 
 
+async def agents(evi: Service, url: str, server: "Measured") -> list[str]:
+    """Many agents over HTTP, each with a connection of its own and two chats: lines of what that costs."""
+    latencies: list[float] = []
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx2.AsyncClient(timeout=90, limits=limits) as http:
+        for first in range(0, CHATS, 100):
+            await asyncio.gather(*(_attach(http, url, f"chat-{number}") for number in range(first, first + 100)))
+        before, ends = server.resident_kib, 0.0
+
+        async def agent(number: int) -> None:
+            after = "latest"
+            while not ends or time.monotonic() < ends:
+                chats = [f"chat-{2 * number}", f"chat-{2 * number + 1}"]
+                asked = request("wait_for_events", {"after": after, "chat_ids": chats, "timeout_s": 20})
+                page = structure(await http.post(url, **asked))
+                now = time.monotonic_ns()
+                after = page["cursor"]
+                latencies.extend((now - at) / 1e9 for event in page["events"] for at in stamps(event.get("text", "")))
+
+        waiting = [asyncio.create_task(agent(number)) for number in range(AGENTS)]
+        await asyncio.sleep(5)  # all of them are out, and what that cost is over
+        silent = await server.share(10)
+        parked = (server.resident_kib - before) / AGENTS
+        await evi.order("pace", per_second=PER_SECOND)
+        busy = await server.share(SPEAKING_S)
+        ends = time.monotonic()
+        await asyncio.gather(*waiting)
+        await evi.order("pace", per_second=0)
+    heard = len(latencies) / SPEAKING_S
+    return [
+        f"{AGENTS} agents that wait for {CHATS:,} silent chats: {silent:.1%} of a core, {parked:.0f} KiB an agent",
+        f"the same, while the chats say {heard:.0f} things a second: {busy:.0%} of a core; wake-up p50"
+        f" {median(latencies) * 1e3:.0f} ms, p99 {p99(latencies) * 1e3:.0f} ms",
+    ]
+
+
+async def _attach(http: httpx2.AsyncClient, url: str, chat_id: str) -> None:
+    asked = request("attach_chat", {"chat_id": chat_id})
+    asked["headers"]["Mcp-Param-Chat-Id"] = chat_id
+    structure(await http.post(url, **asked))
+
+
+class Measured:
+    """A process whose use of memory and CPU is looked at (Linux)."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    @property
+    def cpu_s(self) -> float:
+        """Seconds of CPU that it has used so far."""
+        tasks = Path(f"/proc/{self._pid}/task")
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+
+    @property
+    def resident_kib(self) -> float:
+        """KiB of memory that it has."""
+        pages = int(Path(f"/proc/{self._pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**10
+
+    async def share(self, seconds: float) -> float:
+        """Which part of a core it uses in the next so many seconds."""
+        used, began = self.cpu_s, time.monotonic()
+        await asyncio.sleep(seconds)
+        return (self.cpu_s - used) / (time.monotonic() - began)
+
+
 async def main(python: Sequence[str] = (sys.executable, "-m")) -> None:
-    """Prints the table."""
-    print("| Server | one at a time | 16 in flight |\n| --- | --- | --- |")
+    """Prints the figures."""
+    serve = (*python, "evi_mcp", "serve", "--http", "127.0.0.1:0", "--max-waits", "2000", "--results", "structured")
+    print("| Server | one at a time | 16 in flight |\n| --- | --- | --- |", flush=True)
     async with process(*python, "benchmarks.empty_server", "http") as (empty, _):
-        async with process(*python, "evi_mcp", "serve", "--http", "127.0.0.1:0", "--simulate", "--results", "both") as (
-            ours,
-            pid,
-        ):
+        async with process(*serve, "--simulate") as (ours, pid):
             for name, url, tool in (("empty server of the SDK", empty, "nothing"), ("evi-mcp", ours, "list_chats")):
                 for handshake in (False, True):
                     one, many = await round_trips(url, tool, handshake=handshake)
                     era = HANDSHAKE if handshake else MODERN
-                    print(f"| {name}, {era}, `{tool}` | {one:.2f} ms | {many:.0f} per s |")
-            sessions, waits = await memory(ours, pid)
-            print(f"\nmemory: {sessions:.0f} KiB a handshake session, {waits:.0f} KiB a parked wait")
+                    print(f"| {name}, {era}, `{tool}` | {one:.2f} ms | {many:.0f} per s |", flush=True)
+            sessions, waits = await memory(ours, Measured(pid))
+            print(f"\nmemory: {sessions:.0f} KiB a handshake session, {waits:.0f} KiB a parked wait", flush=True)
+    async with service() as evi:
+        environment = {**os.environ, "HUME_API_KEY": KEY, "EVI_MCP_BASE_URL": evi.base_url}
+        async with process(*serve, environment=environment) as (ours, pid):
+            for line in await agents(evi, ours, Measured(pid)):
+                print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""From no token to a good one, over real sockets: the OAuth client of the SDK, an authorization server, and this one."""
+"""From no token to a good one, over real sockets: the SDK's OAuth client, an authorization server, and this one."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
