@@ -19,6 +19,7 @@ if __name__ == "__main__":
         import uvicorn
 
         with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as where uvicorn makes the socket
             print(f"http://127.0.0.1:{listener.getsockname()[1]}/mcp", flush=True)
             config = uvicorn.Config(server.streamable_http_app(), http="h11", log_level="error")
             uvicorn.Server(config).run([listener])

@@ -143,10 +143,10 @@ async def agents(evi: Service, url: str, server: "Measured") -> list[str]:
         await asyncio.gather(*waiting)
         await evi.order("pace", per_second=0)
     heard = len(latencies) / SPEAKING_S
+    woken = f"wake-up p50 {median(latencies) * 1e3:.0f} ms, p99 {p99(latencies) * 1e3:.0f} ms"
     return [
         f"{AGENTS} agents that wait for {CHATS:,} silent chats: {silent:.1%} of a core, {parked:.0f} KiB an agent",
-        f"the same, while the chats say {heard:.0f} things a second: {busy:.0%} of a core; wake-up p50"
-        f" {median(latencies) * 1e3:.0f} ms, p99 {p99(latencies) * 1e3:.0f} ms",
+        f"the same, while the chats say {heard:.0f} things a second: {busy:.0%} of a core; {woken}",
     ]
 
 

@@ -15,7 +15,7 @@ from evi_mcp.errors import EviMcpError, InvalidSetting
 from evi_mcp.server.http import serve
 from evi_mcp.server.http.app import PATH, resource_url
 from evi_mcp.server.http.asking import Asking
-from evi_mcp.server.http.listening import bind
+from evi_mcp.serving import listen
 from evi_mcp.server.http.tenants import tenant_settings
 
 DEFAULT_ADDRESS = "127.0.0.1:8000"
@@ -64,7 +64,7 @@ def _address(settings: Settings, address: str) -> Check:
     host, port = host_and_port(address)
     reach = "this machine alone reaches it" if is_local else "other machines reach it"
     try:
-        bind(host, port).close()
+        listen(host, port).close()
     except EviMcpError as error:
         return Check("address", True, f"{address}, {reach}; {error}; perhaps the server is running")
     return Check("address", True, f"{address}, {reach}")

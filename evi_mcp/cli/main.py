@@ -140,11 +140,16 @@ async def _serving(
         async with inside() as base_url:
             return await serve(_pointed_at(base_url, settings))
     # Calls of OpenAI Realtime are attached to by id: nothing has to dial in.
-    if hub_at or (settings.openai_api_key is not None and settings.hume_api_key is None):
+    if hub_at or settings.openai_api_key is not None:
         async with opened(settings, *(hub_at or (None, 0))) as (hub, connector):
             if hub.base_url is not None:
                 _log.info("voice agents dial in at %s", hub.base_url)
-            return await serve(settings, connector, hub.directory)
+            if hub_at or settings.hume_api_key is None:
+                return await serve(settings, connector, hub.directory)
+            from evi_mcp.cli.openai import beside_evi
+
+            async with beside_evi(settings, hub, connector) as both:
+                return await serve(settings, *both)
     if settings.hume_api_key is None:
         _log.warning("%s", MissingApiKey())
     return await serve(settings)

@@ -9,9 +9,13 @@ from pydantic import SecretStr
 from evi_mcp.config import Settings
 from evi_mcp.hub import Hub
 from evi_mcp.openai_realtime.calls import RealtimeCalls
-from evi_mcp.openai_realtime.endpoints import Endpoint
+from evi_mcp.openai_realtime.endpoints import CALL_IDS, Endpoint
 from evi_mcp.openai_realtime.intake import add_intake
 from evi_mcp.simulator.openai import OpenAISimulator
+from evi_mcp.upstream.beside import ConnectorBeside, DirectoryBeside
+from evi_mcp.upstream.rest import RestClient
+from evi_mcp.upstream.transport import Connector
+from evi_mcp.upstream.websocket import WebSocketConnector
 
 SCRIPTS = ("booking", "quiet", "support")
 
@@ -27,6 +31,30 @@ def calls_on(hub: Hub, key: SecretStr, settings: Settings) -> RealtimeCalls:
     calls = RealtimeCalls(hub, Endpoint(key, settings.openai_base_url))
     add_intake(hub, calls, settings.openai_webhook_secret)
     return calls
+
+
+@asynccontextmanager
+async def beside_evi(
+    settings: Settings, hub: Hub, calls: Connector
+) -> AsyncIterator[tuple[ConnectorBeside, DirectoryBeside]]:
+    """The way to the calls and to the chats of EVI, where there is a key for each.
+
+    Args:
+        settings: With `HUME_API_KEY`.
+        hub: Where the calls are.
+        calls: The way to them.
+    """
+    assert settings.hume_api_key is not None
+    rest = RestClient(settings.base_url, settings.hume_api_key, settings.mask)
+    evi = WebSocketConnector(settings.base_url, settings.hume_api_key, rest)
+
+    def is_call(chat_id: str) -> bool:
+        return hub.chats.get(chat_id) is not None or chat_id.startswith(CALL_IDS)
+
+    try:
+        yield ConnectorBeside(is_call, calls, evi), DirectoryBeside(hub.directory, rest)
+    finally:
+        await rest.aclose()
 
 
 @asynccontextmanager

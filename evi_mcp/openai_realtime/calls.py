@@ -24,7 +24,6 @@ from evi_mcp.protocol.lifecycle import GONE_STATUS
 from evi_mcp.upstream.reconnect import backoff
 from evi_mcp.upstream.transport import Connector, NotTaken, Refused, Transport, Unreachable
 
-CALL_ID_PREFIX = "rtc_"
 MAX_WHY = 100
 """Refusals that are remembered, to be explained."""
 MAX_HELD = 1000
@@ -32,11 +31,6 @@ MAX_HELD = 1000
 LONGEST_CALL_S = 3600.0
 
 _log = logging.getLogger(__name__)
-
-
-def is_call_id(chat_id: str) -> bool:
-    """Whether an id looks like one of OpenAI's calls; other services have others, which have to be announced."""
-    return chat_id.startswith(CALL_ID_PREFIX)
 
 
 class RealtimeCalls:
@@ -99,6 +93,10 @@ class RealtimeCalls:
         check_chat_id(call_id)
         assert self._tasks is not None, "the calls are not open"
         self._tasks.start_soon(self._attach_quietly, call_id, options)
+
+    def may_be(self, chat_id: str) -> bool:
+        """Whether an id that nobody has announced may be that of a call."""
+        return self._endpoint.may_be_call(chat_id)
 
     def why_not(self, call_id: str) -> str | None:
         """Why a call was not attached the last time; `None` if it was, or nobody has tried."""
@@ -209,7 +207,7 @@ class CallsConnector:
     async def _attach(self, chat_id: str) -> None:
         if self._is_lost(chat_id):
             await self._calls.attach(chat_id, fresh_s=0.0)  # it was known once, so an unknown id is one that has ended
-        elif is_call_id(chat_id) and self._hub.chats.get(chat_id) is None:
+        elif self._hub.chats.get(chat_id) is None and self._calls.may_be(chat_id):
             await self._calls.attach(chat_id)
 
     def _is_lost(self, chat_id: str) -> bool:

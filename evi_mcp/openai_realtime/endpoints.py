@@ -12,7 +12,11 @@ from pydantic import SecretStr
 
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
+CALL_IDS = "rtc_"
+"""How the ids of calls begin at OpenAI and Azure."""
+
 _AZURE = (".openai.azure.com", ".cognitiveservices.azure.com", ".services.ai.azure.com")
+_INWORLD = ".inworld.ai"
 
 
 @dataclass(frozen=True)
@@ -22,15 +26,28 @@ class Endpoint:
     Args:
         base_url: `http` or `https`, with the path up to the version.
         api_key: Sent in a header, and nowhere else.
+        call_ids: How the ids of its calls begin; empty for any id, `None` for what its host is known for: Inworld's are
+            UUIDs, all others `rtc_`.
     """
 
     api_key: SecretStr = field(repr=False)
     base_url: str = DEFAULT_BASE_URL
+    call_ids: str | None = None
+
+    def may_be_call(self, chat_id: str) -> bool:
+        """Whether an id that nobody has announced may be that of a call."""
+        if self.call_ids is not None:
+            return chat_id.startswith(self.call_ids)
+        return self._host.endswith(_INWORLD) or chat_id.startswith(CALL_IDS)
+
+    @property
+    def _host(self) -> str:
+        return (urlsplit(self.base_url).hostname or "").lower()
 
     @property
     def is_azure(self) -> bool:
         """Whether it is Azure, by its host."""
-        return (urlsplit(self.base_url).hostname or "").lower().endswith(_AZURE)
+        return self._host.endswith(_AZURE)
 
     @property
     def headers(self) -> Mapping[str, str]:

@@ -16,7 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from evi_mcp.hub.server import listen, serving
+from evi_mcp.hub.server import serving
+from evi_mcp.serving import listen
 from tests.http.test_oauth import KEYS, jwk
 
 CLIENT = "evi-mcp", "secret-of-evi-mcp"

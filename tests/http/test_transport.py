@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import pytest
 from evi_mcp.server.http import body, listening
 from evi_mcp.server.http.app import PATH, resource_url
 from evi_mcp.server.http.guard import allowed
+from evi_mcp.serving import listen
 from tests import frames
 from tests.fake_evi import FakeEvi
 from tests.harness import CHAT
@@ -188,3 +190,11 @@ async def test_numbers_are_for_whoever_watches(evi: FakeEvi) -> None:
         text = (await client.http.get("/metrics")).text
     assert 'evi_mcp_chats{tenant="",state="live"} 1' in text and "evi_mcp_requests_total 1" in text
     assert CHAT not in text and "Hello" not in text
+
+
+def test_an_answer_in_two_pieces_does_not_wait_for_the_first_to_be_acknowledged() -> None:
+    """An answer has a head and a body; with Nagle's algorithm each call took 40 ms longer."""
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -12,7 +12,9 @@ from pydantic import SecretStr
 from evi_mcp.openai_realtime.calls import CallsConnector, RealtimeCalls
 from evi_mcp.openai_realtime.endpoints import Endpoint
 from evi_mcp.openai_realtime.refusals import CallNotAttached
-from evi_mcp.upstream.transport import Refused
+from evi_mcp.openai_realtime.sideband import Refused as SidebandRefused
+from evi_mcp.openai_realtime.sideband import open_sideband
+from evi_mcp.upstream.transport import Refused, Unreachable
 from tests.clocks import HandClock
 from tests.hub.wire import consumer, eventually, until
 from tests.openai_realtime.rig import KEY, rig
@@ -301,3 +303,68 @@ async def test_a_call_that_was_lost_and_goes_on_can_be_attached_again() -> None:
         made.service.refuse.clear()
         transport = await connector.connect(call_id)
         assert json.loads(str(await transport.receive()))["chat_id"] == call_id
+
+
+def test_which_ids_may_be_calls_depends_on_the_service() -> None:
+    """Nobody lists calls, so an id is all there is to go by."""
+    uuid = "0b1f6f1e-8f0c-4a39-9d2e-0d1a5a8c7f11"
+    for base_url, may in (
+        ("https://api.openai.com/v1", False),
+        ("https://mine.openai.azure.com/openai/v1", False),
+        ("https://api.inworld.ai/v1", True),
+        ("https://api.inworld.ai.example.com/v1", False),
+    ):
+        endpoint = Endpoint(SecretStr("k"), base_url)
+        assert endpoint.may_be_call("rtc_u1_0") and endpoint.may_be_call(uuid) is may, base_url
+
+
+async def test_a_service_whose_ids_are_uuids_is_attached_to_by_the_id_alone() -> None:
+    """Inworld's are. A bot of the hub that has the id comes first."""
+    async with rig() as made:
+        endpoint = Endpoint(SecretStr(KEY), made.service.base_url, call_ids="")
+        async with RealtimeCalls(made.hub, endpoint) as calls:
+            connector = CallsConnector(made.hub.connector, calls, made.hub)
+            uuid = made.service.start_call(None, "0b1f6f1e-8f0c-4a39-9d2e-0d1a5a8c7f11")
+            transport = await connector.connect(uuid)
+            assert json.loads(str(await transport.receive()))["source"]["name"] == "openai_realtime"
+            made.hub.open_chat(source="custom", chat_id="a-bot")
+            transport = await connector.connect("a-bot")
+            assert json.loads(str(await transport.receive()))["source"] == "custom"
+            assert len(made.service.handshakes) == 1
+
+
+async def test_an_announced_id_may_be_any() -> None:
+    """Whoever announces it knows that it is one of a call."""
+    async with rig() as made:
+        connector = CallsConnector(made.hub.connector, made.calls, made.hub)
+        uuid = made.service.start_call(None, "0b1f6f1e-8f0c-4a39-9d2e-0d1a5a8c7f11")
+        with pytest.raises(Refused):
+            await connector.connect(uuid)
+        made.calls.announce(uuid)
+        await eventually(lambda: made.hub.chats.live(uuid) is not None)
+        transport = await connector.connect(uuid)
+        assert json.loads(str(await transport.receive()))["chat_id"] == uuid
+
+
+@pytest.mark.parametrize(
+    ("asked", "waits"), [("7", 7.0), ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0), ("soon", None), ("", None)]
+)
+async def test_how_long_the_service_asks_to_wait_is_read_as_http_has_it(asked: str, waits: float | None) -> None:
+    """Seconds or a date (RFC 9110); anything else says nothing."""
+    async with rig() as made:
+        made.service.refuse["rtc_1"] = [(429, {"Retry-After": asked})]
+        with pytest.raises(SidebandRefused) as refused:
+            await open_sideband(Endpoint(SecretStr(KEY), made.service.base_url), "rtc_1")
+        assert refused.value.retry_after == waits
+
+
+async def test_why_there_is_no_way_to_the_service_is_said_as_for_evi(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's words, and what to do about a certificate; never those of whoever answers."""
+    with pytest.raises(Unreachable, match="connection refused"):
+        await open_sideband(Endpoint(SecretStr(KEY), "http://127.0.0.1:9/v1"), "rtc_1")
+    async with rig() as made:
+        with pytest.raises(Unreachable, match="does not speak TLS; is it http"):
+            await open_sideband(Endpoint(SecretStr(KEY), made.service.base_url.replace("http:", "https:")), "rtc_1")
+    monkeypatch.setenv("HTTPS_PROXY", "socks4://x")
+    with pytest.raises(Unreachable, match="socks4"):
+        await open_sideband(Endpoint(SecretStr(KEY), "https://api.example.com/v1"), "rtc_1")

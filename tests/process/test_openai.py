@@ -7,6 +7,10 @@ import httpx
 import pytest
 
 from evi_mcp.simulator.openai import OpenAISimulator
+from tests import frames
+from tests.fake_evi import KEY as EVI_KEY
+from tests.fake_evi import FakeEvi
+from tests.hub.wire import eventually
 from tests.process.conftest import evi_mcp
 
 pytestmark = pytest.mark.anyio
@@ -45,3 +49,39 @@ async def test_a_call_is_announced_to_a_hub_and_followed() -> None:
             hub.process.send_signal(signal.SIGTERM)
             status, log = await hub.ended()
             assert status == 0 and key not in log
+
+
+async def test_calls_and_chats_of_evi_are_supervised_by_one_server(evi: FakeEvi) -> None:
+    """With a key for each. Ids say which is which, and both kinds are acted on."""
+    key = "sk-a-key-of-some-length"
+    evi.history["chat-1"] = [frames.metadata("chat-1")]
+    evi.chats["chat-1"] = {"id": "chat-1", "status": "ACTIVE"}
+    evi.refuse["no-such-chat"] = 404
+    async with OpenAISimulator(api_key=key) as service:
+        call_id = service.start_call(None)
+        environment = {
+            "OPENAI_API_KEY": key,
+            "EVI_MCP_OPENAI_BASE_URL": service.base_url,
+            "HUME_API_KEY": EVI_KEY,
+            "EVI_MCP_BASE_URL": evi.base_url,
+            "EVI_MCP_RESULTS": "structured",
+        }
+        async with evi_mcp("serve", environment=environment) as server:
+            await server.initialize()
+            for chat_id in (call_id, "chat-1"):
+                chat = (await server.call("attach_chat", chat_id=chat_id))["structuredContent"]
+                assert chat["state"] == "live"
+                await server.call("pause", chat_id=chat_id)
+            detection = service.call(call_id).session["audio"]["input"]["turn_detection"]
+            assert detection["create_response"] is False
+            assert [command["type"] for command in evi.received["chat-1"]] == ["pause_assistant_message"]
+            listed = (await server.call("list_chats", scope="active"))["structuredContent"]["chats"]
+            assert {chat["chat_id"] for chat in listed} == {call_id, "chat-1"}
+            said = await server.call("attach_chat", chat_id="no-such-chat")
+            assert said["isError"] and "HTTP 404" in said["content"][0]["text"]
+            server.end_input()
+            assert (await server.ended())[0] == 0
+        assert [command["type"] for command in evi.received["chat-1"]][-1] == "resume_assistant_message"
+        await eventually(
+            lambda: service.call(call_id).session["audio"]["input"]["turn_detection"]["create_response"] is True
+        )
