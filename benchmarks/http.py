@@ -5,12 +5,14 @@ both. Not a part of `make bench`.
 """
 
 import asyncio
+import itertools
 import json
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from json import dumps
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +34,8 @@ META = {
     "io.modelcontextprotocol/clientInfo": {"name": "bench", "version": "1"},
 }
 
+_ids = itertools.count(1)
+
 
 @asynccontextmanager
 async def process(*command: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[tuple[str, int]]:
@@ -49,7 +53,7 @@ def request(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
     """A call of 2026-07-28."""
     params = {"name": tool, "arguments": arguments, "_meta": META}
     headers = {"Accept": ACCEPT, "MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call", "Mcp-Name": tool}
-    return {"json": {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}, "headers": headers}
+    return {"json": {"jsonrpc": "2.0", "id": next(_ids), "method": "tools/call", "params": params}, "headers": headers}
 
 
 async def session(http: httpx2.AsyncClient, url: str) -> dict[str, str]:
@@ -65,29 +69,68 @@ async def session(http: httpx2.AsyncClient, url: str) -> dict[str, str]:
 async def round_trips(url: str, tool: str, *, handshake: bool) -> tuple[float, float]:
     """The median of a call, one at a time, in ms; and calls per second with several in flight."""
     async with httpx2.AsyncClient(timeout=60) as http:
-        asked = request(tool, {})
-        if handshake:
-            asked["headers"] = await session(http, url)
+        headers = await session(http, url) if handshake else None
+
+        async def call() -> httpx2.Response:
+            asked = request(tool, {})
+            return await http.post(url, **{**asked, "headers": headers or asked["headers"]})
+
         trips = []
         for _ in range(CALLS):
             began = time.perf_counter()
-            answer = await http.post(url, **asked)
+            answer = await call()
             trips.append((time.perf_counter() - began) * 1000)
             assert answer.status_code == 200, answer.text
 
         async def caller() -> None:
             for _ in range(CALLS // IN_FLIGHT):
-                await http.post(url, **asked)
+                await call()
 
         began = time.perf_counter()
         await asyncio.gather(*(caller() for _ in range(IN_FLIGHT)))
         return median(trips), CALLS / (time.perf_counter() - began)
 
 
+class Bare:
+    """A connection that costs next to nothing: with hundreds of agents a client of the usual kind would be measured."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str) -> None:
+        self._reader, self._writer, self._host = reader, writer, host
+
+    @classmethod
+    async def connect(cls, url: str) -> "Bare":
+        """A connection to the server at this URL."""
+        host = url.split("/")[2]
+        reader, writer = await asyncio.open_connection(*host.split(":"), limit=2**22)
+        return cls(reader, writer, host)
+
+    async def post(self, json: Any, headers: Mapping[str, str]) -> str:
+        """The body of the answer, its parts joined."""
+        body = dumps(json).encode()
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        head = ["POST /mcp HTTP/1.1", f"Host: {self._host}", "Content-Type: application/json", *lines]
+        self._writer.write("\r\n".join([*head, f"Content-Length: {len(body)}", "", ""]).encode() + body)
+        answer = (await self._reader.readuntil(b"\r\n\r\n")).decode().lower()
+        assert answer.startswith("http/1.1 200"), answer
+        if "content-length:" in answer:
+            size = int(answer.split("content-length:")[1].split("\r\n")[0])
+            return (await self._reader.readexactly(size)).decode()
+        parts = []
+        while size := int(await self._reader.readline(), 16):
+            parts.append(await self._reader.readexactly(size))
+            await self._reader.readline()
+        await self._reader.readline()
+        return b"".join(parts).decode()
+
+
 def structure(answer: httpx2.Response) -> dict[str, Any]:
-    """The structured result of a call, whether it came as JSON or as the last event of a stream."""
-    text = answer.text
-    if answer.headers["content-type"].startswith("text/event-stream"):
+    """The structured result of a call."""
+    return structure_of(answer.text)
+
+
+def structure_of(text: str) -> dict[str, Any]:
+    """The same of a body, which is JSON or a stream of events of which the last one is it."""
+    if not text.startswith("{"):
         text = [line[5:] for line in text.splitlines() if line.startswith("data:") and line[5:].strip()][-1]
     result = json.loads(text)["result"]
     assert not result.get("isError"), result
@@ -117,19 +160,19 @@ async def memory(url: str, server: "Measured") -> tuple[float, float]:
 async def agents(evi: Service, url: str, server: "Measured") -> list[str]:
     """Many agents over HTTP, each with a connection of its own and two chats: lines of what that costs."""
     latencies: list[float] = []
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx2.AsyncClient(timeout=90, limits=limits) as http:
+    async with httpx2.AsyncClient(timeout=90) as http:
         for first in range(0, CHATS, 100):
             await asyncio.gather(*(_attach(http, url, f"chat-{number}") for number in range(first, first + 100)))
         before, ends = server.resident_kib, 0.0
 
         async def agent(number: int) -> None:
-            after = "latest"
+            after, client = "latest", await Bare.connect(url)
             while not ends or time.monotonic() < ends:
                 chats = [f"chat-{2 * number}", f"chat-{2 * number + 1}"]
                 asked = request("wait_for_events", {"after": after, "chat_ids": chats, "timeout_s": 20})
-                page = structure(await http.post(url, **asked))
+                answer = await client.post(**asked)
                 now = time.monotonic_ns()
+                page = structure_of(answer)
                 after = page["cursor"]
                 latencies.extend((now - at) / 1e9 for event in page["events"] for at in stamps(event.get("text", "")))
 
