@@ -15,8 +15,8 @@ from evi_mcp.errors import EviMcpError, InvalidSetting
 from evi_mcp.server.http import serve
 from evi_mcp.server.http.app import PATH, resource_url
 from evi_mcp.server.http.asking import Asking
-from evi_mcp.serving import listen
 from evi_mcp.server.http.tenants import tenant_settings
+from evi_mcp.serving import listen
 
 DEFAULT_ADDRESS = "127.0.0.1:8000"
 

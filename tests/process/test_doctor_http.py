@@ -13,8 +13,8 @@ from starlette.routing import Route
 
 from evi_mcp.access.callers import Access
 from evi_mcp.access.token_edits import add
-from evi_mcp.serving import listen
 from evi_mcp.hub.server import serving as serving_app
+from evi_mcp.serving import listen
 from evi_mcp.simulator.openai import OpenAISimulator
 from tests.fake_evi import KEY, FakeEvi
 from tests.http.rig import tokens_file
