@@ -26,7 +26,7 @@ OURS = frozenset({CHAT_STATE, COMMAND, PROTOCOL_FAULT})
 KNOWN = frozenset({*KNOWN_TYPES, *OURS})
 SPEECH = frozenset({"user_message", "assistant_message", "audio_output", "user_interruption"})
 """Types that show that somebody is speaking."""
-MINOR_TYPES = frozenset({"audio_output", "assistant_prosody"})
+MINOR_TYPES = frozenset({"audio_output", "assistant_prosody", "user_prosody"})
 QUIET_TYPES = frozenset({"assistant_end", CHAT_METADATA})
 """Types that tell a reader nothing that the other events do not."""
 HIDDEN_TYPES = MINOR_TYPES | QUIET_TYPES

@@ -22,6 +22,7 @@ from evi_mcp.protocol.messages import (
     UnknownMessage,
     UserInterruption,
     UserMessage,
+    UserProsody,
 )
 from evi_mcp.protocol.parts import Inference, json_text
 from evi_mcp.protocol.prosody import SCORE_NAMES
@@ -43,6 +44,7 @@ def facts_of(message: Message) -> dict[str, Any]:
         case UserMessage():
             facts |= _spoken("user", message) | _timed(message)
             facts |= {"interim": message.interim or None, "late": message.late or None}
+            facts["message_id"] = _name(message.id)
         case AssistantMessage():
             facts |= _spoken("assistant", message)
             facts |= {"message_id": _name(message.id), "quick": message.is_quick_response or None}
@@ -57,8 +59,9 @@ def facts_of(message: Message) -> dict[str, Any]:
                 "source": _name(message.source),
                 "supports": None if message.supports is None else tuple(map(cut_name, message.supports)),
             }
-        case AssistantProsody():
-            facts |= {"speaker": "assistant", "message_id": _name(message.id), "scores": _scores(message.models)}
+        case AssistantProsody() | UserProsody():
+            speaker = message.type.removesuffix("_prosody")
+            facts |= {"speaker": speaker, "message_id": _name(message.id), "scores": _scores(message.models)}
         case AudioOutput():
             facts |= {"speaker": "assistant", "message_id": _name(message.id)}
         case ToolCall():
@@ -108,6 +111,7 @@ def facts_of_fast(message: FastMessage) -> dict[str, Any]:
             "type": kind,
             "speaker": "user",
             "text": _kept(message.content),
+            "message_id": _name(message.id),
             "scores": message.scores,
             "from_text": message.from_text or None,
             "interim": message.interim or None,

@@ -23,7 +23,10 @@ TURNS_BEFORE = 5
 
 CUTS_SHORT = frozenset({"user_interruption"})
 _WORDS = {"user": "user_message", "assistant": "assistant_message"}
-_VOICES = {"user": frozenset({"user_message"}), "assistant": frozenset({"assistant_message", "assistant_prosody"})}
+_VOICES = {
+    "user": frozenset({"user_message", "user_prosody"}),
+    "assistant": frozenset({"assistant_message", "assistant_prosody"}),
+}
 
 
 class Timer(NamedTuple):

@@ -178,7 +178,7 @@ class Turns:
         match event.type:
             case "user_message" | "assistant_message" if not event.interim:
                 self._spoke(event, giver)
-            case "assistant_prosody" if event.message_id:
+            case "assistant_prosody" | "user_prosody" if event.message_id:
                 self._voice_came(event, event.message_id)
             case "assistant_end":
                 if self._turns and self._turns[-1].speaker == "assistant":
@@ -202,7 +202,7 @@ class Turns:
         self._on_size(turn.say(event.text or "", event.seq))
         if event.scores:
             self._score(turn, event.scores, event.seq)
-        elif speaker == "assistant" and event.message_id:
+        elif event.message_id:
             if (early := self._early_prosody.pop(event.message_id, None)) is not None:
                 self._join(event.seq, turn, early, event.seq)
             else:
@@ -220,7 +220,7 @@ class Turns:
                 del self._early_prosody[next(iter(self._early_prosody))]
             return
         seq, turn = found
-        turn.awaiting -= 1
+        turn.awaiting -= _is_sure(turn)
         self._join(seq, turn, event.scores, event.seq)
         self._changed = turn
 
@@ -242,7 +242,13 @@ class Turns:
         if message_id in self._awaiting_prosody:
             return  # a second part of one message; its prosody is joined to the first
         self._awaiting_prosody[message_id] = seq, turn
-        turn.awaiting += 1
+        turn.awaiting += _is_sure(turn)
         if len(self._awaiting_prosody) > MAX_AWAITING_PROSODY:
             _, given_up = self._awaiting_prosody.pop(next(iter(self._awaiting_prosody)))
-            given_up.awaiting -= 1
+            given_up.awaiting -= _is_sure(given_up)
+
+
+def _is_sure(turn: Turn) -> bool:
+    """Whether scores that have not come are to be expected: EVI's own voice has them, a caller only if a bot gives
+    some."""
+    return turn.speaker == "assistant"

@@ -55,9 +55,9 @@ def decode_fast(frame: str) -> FastMessage | None:
     except _DECODE_ERRORS:
         return None
     match found:
-        case _UserMessage(said, models, time, from_text, interim, _):
+        case _UserMessage(said, models, time, from_text, interim, _, name):
             return FastMessage(
-                *("user_message", said.content, None, None, None, models.packed()),
+                *("user_message", said.content, name, None, None, models.packed()),
                 *(time.begin, time.end, from_text, interim),
             )
         case _AssistantMessage(name, said, models, from_text, quick):
@@ -138,6 +138,7 @@ class _UserMessage(Struct, gc=False, tag="user_message"):
     from_text: bool = False
     interim: bool = False
     late: None = None  # what only adapters say is rare, and left to `codec.decode`
+    id: str | None = None
 
 
 class _AssistantMessage(Struct, gc=False, tag="assistant_message"):

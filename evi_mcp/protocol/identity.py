@@ -26,6 +26,7 @@ from evi_mcp.protocol.messages import (
     UnknownMessage,
     UserInterruption,
     UserMessage,
+    UserProsody,
 )
 
 INTERIM = "interim user_message"
@@ -74,7 +75,7 @@ class Identities:
         elif kind == "audio_output":
             text = _audio(message.id, message.number)
         elif kind == "assistant_prosody":
-            text = _prosody(message.id)
+            text = _prosody(kind, message.id)
         else:
             return Identity(kind, self._digest(kind), False)
         return Identity(kind, self._digest(text), bool(message.id))
@@ -109,8 +110,8 @@ def _audio(id: str | None, index: int | None) -> str:
     return f"audio_output {index} {_last(id)}"
 
 
-def _prosody(id: str | None) -> str:
-    return f"assistant_prosody {_last(id)}"
+def _prosody(kind: str, id: str | None) -> str:
+    return f"{kind} {_last(id)}"
 
 
 def _identifying(message: Message) -> tuple[str, bool]:
@@ -125,8 +126,8 @@ def _identifying(message: Message) -> tuple[str, bool]:
             return _assistant(message.id, content, message.from_text), bool(message.id)
         case AudioOutput():
             return _audio(message.id, message.index), bool(message.id) and message.index is not None
-        case AssistantProsody():
-            return _prosody(message.id), bool(message.id)
+        case AssistantProsody() | UserProsody():
+            return _prosody(message.type, message.id), bool(message.id)
         case ToolCall():
             # Some providers number the calls of each turn from 0: name and parameters tell most of these apart.
             asked = _part(message.name) + _canonical(message.parameters)

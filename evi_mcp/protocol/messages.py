@@ -57,9 +57,11 @@ class UserMessage(Message):
 
     `interim` transcripts are provisional, come only to chats opened with `verbose_transcription`,
     and are superseded by the next one and by the final one. `late` is an adapter's: it came too late for its place.
+    `id` is a bot's link's, for a `user_prosody`; EVI has none.
     """
 
     type: Literal["user_message"]
+    id: Text = None
     message: Said = None
     models: Inference | None = None
     time: Interval | None = None
@@ -94,6 +96,15 @@ class AssistantProsody(Message):
     """The expression of EVI's own voice in the message `id`; it may come late."""
 
     type: Literal["assistant_prosody"]
+    id: Text = None
+    models: Inference | None = None
+
+
+class UserProsody(Message):
+    """The expression of the user's voice in the message `id`, where something beside the bot scores it. EVI has none:
+    there it comes with the message."""
+
+    type: Literal["user_prosody"]
     id: Text = None
     models: Inference | None = None
 
@@ -254,6 +265,7 @@ Known = (
     | UserMessage
     | AssistantMessage
     | AssistantProsody
+    | UserProsody
     | AudioOutput
     | AssistantEnd
     | UserInterruption

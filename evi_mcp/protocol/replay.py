@@ -13,8 +13,8 @@ UNREADABLE = "protocol_fault"
 _TURN_END = "assistant_end"
 MAIN = frozenset({"user_message", "assistant_message", "tool_call", "tool_response", "tool_error", _TURN_END})
 """The types that a replay holds if it holds anything of a conversation."""
-_TALK = MAIN | {INTERIM, "assistant_prosody", "audio_output", "user_interruption"}
-ASIDE = frozenset({GREETING, INTERIM, "assistant_prosody", "audio_output"})
+_TALK = MAIN | {INTERIM, "assistant_prosody", "user_prosody", "audio_output", "user_interruption"}
+ASIDE = frozenset({GREETING, INTERIM, "assistant_prosody", "user_prosody", "audio_output"})
 """Types that EVI does not promise to send in order with the others: they do not show how far the replay has come."""
 NOWHERE = -1
 

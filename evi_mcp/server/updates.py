@@ -36,10 +36,10 @@ def touched_by(event: Event) -> list[str]:
     """The URIs of what an event changes."""
     if event.type == "audio_output" and event.message_id is not None:
         return [uris.audio(event.chat_id, event.message_id)]
-    if (event.type in MINOR_TYPES or event.interim) and event.type != "assistant_prosody":
+    if (event.type in MINOR_TYPES or event.interim) and event.type not in ("assistant_prosody", "user_prosody"):
         return []
     touched = [uris.chat(event.chat_id, uris.EVENTS), uris.chat(event.chat_id), uris.CHATS]
-    if event.type in ("user_message", "assistant_message", "assistant_prosody", "user_interruption"):
+    if event.type in ("user_message", "assistant_message", "assistant_prosody", "user_prosody", "user_interruption"):
         touched.append(uris.chat(event.chat_id, uris.TRANSCRIPT))
     if event.tool_call_id is not None:
         touched.append(uris.chat(event.chat_id, uris.TOOL_CALLS))

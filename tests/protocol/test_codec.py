@@ -43,6 +43,7 @@ def test_the_documented_types_are_all_there() -> None:
     assert set(messages.KNOWN_TYPES) == {
         *("assistant_end", "assistant_message", "assistant_prosody", "audio_output", "chat_metadata", "error"),
         *("user_interruption", "user_message", "tool_call", "tool_response", "tool_error", "session_settings"),
+        "user_prosody",  # a bot's link's: EVI sends it with the message
     }
 
 

@@ -61,7 +61,7 @@ class Lines:
         kind = event["type"]
         if kind in ("audio_output", "assistant_end", "chat_metadata"):
             return
-        if kind == "assistant_prosody":
+        if kind in ("assistant_prosody", "user_prosody"):
             yield from self._late_voice(event)
             return
         when = _when(event)
