@@ -216,7 +216,8 @@ async def _simulate(host: str, port: int, speed: float, api_key: str | None) -> 
 
 
 @_evi_mcp.command()
-def demo() -> int:
+@click.option("--bot", type=click.Choice(["pipecat"]), help="Supervise a real bot instead, if Pipecat is installed.")
+def demo(bot: str | None) -> int:
     """Show a supervised call; no account.
 
     Starts the simulated EVI and this server as a real process, attaches as a real MCP client, and follows one call to
@@ -224,7 +225,7 @@ def demo() -> int:
     """
     from evi_mcp.cli.demo import run
 
-    return run()
+    return run(bot is not None)
 
 
 @_evi_mcp.command()

@@ -18,7 +18,7 @@ async def test_scores_that_come_after_the_callers_words_join_them_and_wake_who_w
         link.user_message("Still in Lyon?")
         async with supervising(connector=hub.connector) as server, agent_on(server) as agent:
             with anyio.fail_after(20):
-                while link.unsent or link.state != "live":  # the hub has all of it
+                while link.unsent or link.state != "live":  # noqa: ASYNC110  # until the hub has all of it
                     await anyio.sleep(0.01)
             await agent.call("attach_chat", chat_id="call-1")
             assert not (await agent.call("get_expression", chat_id="call-1")).get("scores")

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evi_mcp.cli import terminal
-from evi_mcp.cli.demo.supervise import Steps
+from evi_mcp.cli.demo.supervise import Counted
 
 
 class DemoDisplay:
@@ -31,7 +31,7 @@ class DemoDisplay:
         """The demo could not go on."""
         self._console.print(Text(f"demo failed: {why}", style="bold red"))
 
-    def summary(self, steps: Steps) -> None:
+    def summary(self, steps: Counted) -> None:
         """What happened, with counts."""
         table = Table(title="What really happened", title_justify="left", show_header=False)
         for step, happened in steps.happened().items():

@@ -28,6 +28,14 @@ class Display(Protocol):
     def event(self, event: Mapping[str, Any]) -> None: ...
 
 
+class Counted(Protocol):
+    """What a demo has to show for itself at the end."""
+
+    @property
+    def events(self) -> Mapping[str, int]: ...
+    def happened(self) -> Mapping[str, bool]: ...
+
+
 class ToolFailed(Exception):
     """A tool of the server answered with an error."""
 
