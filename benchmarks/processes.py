@@ -148,7 +148,8 @@ def stamps(text: str) -> list[int]:
 
 
 @asynccontextmanager
-async def _running(*command: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+async def running(*command: str, **environment: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A child with pipes, which is to end when its stdin does."""
     env = {name: os.environ[name] for name in _KEPT if name in os.environ} | environment
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=env, cwd=HERE.parent, limit=2**26
@@ -170,22 +171,22 @@ async def _running(*command: str, **environment: str) -> AsyncIterator[asyncio.s
 @asynccontextmanager
 async def service() -> AsyncIterator[Service]:
     """A running service."""
-    async with _running(sys.executable, "-m", "benchmarks.service") as process:
-        running = Service(process)
-        running.base_url = (await running.read())["base_url"]
-        yield running
+    async with running(sys.executable, "-m", "benchmarks.service") as process:
+        started = Service(process)
+        started.base_url = (await started.read())["base_url"]
+        yield started
 
 
 @asynccontextmanager
 async def server(*command: str, **environment: str) -> AsyncIterator[Server]:
     """A running MCP server, after the handshake."""
-    async with _running(*command, **environment) as process:
-        running = Server(process)
+    async with running(*command, **environment) as process:
+        child = Server(process)
         try:
-            await running.open()
-            yield running
+            await child.open()
+            yield child
         finally:
-            running.closed()
+            child.closed()
 
 
 EVI_MCP = (str(Path(sys.executable).with_name("evi-mcp")), "serve")
@@ -202,10 +203,10 @@ def evi_mcp(base_url: str, **settings: str) -> Any:
 @asynccontextmanager
 async def receiver(kind: str, base_url: str) -> AsyncIterator[Process]:
     """One of the loops of `receivers.py`, connected."""
-    async with _running(sys.executable, "-m", "benchmarks.receivers", kind, base_url) as process:
-        running = Process(process)
+    async with running(sys.executable, "-m", "benchmarks.receivers", kind, base_url) as process:
+        child = Process(process)
         try:
-            await running.read()
-            yield running
+            await child.read()
+            yield child
         finally:
             process.terminate()  # it receives for ever

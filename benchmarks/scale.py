@@ -21,11 +21,12 @@ AGENTS = 10
 MANY = 1000
 
 
-def _ids(count: int, first: int = 0) -> list[str]:
+def ids(count: int, first: int = 0) -> list[str]:
+    """The ids of so many chats."""
     return [f"chat-{number}" for number in range(first, first + count)]
 
 
-async def _agents(evi: Service, server: Server, chats: int, seconds: float) -> tuple[list[float], float]:
+async def agents(evi: Service, server: Server, chats: int, seconds: float) -> tuple[list[float], float]:
     """Wake-up latencies of agents that wait for one chat each; and the share of one core that the server used."""
     latencies: list[float] = []
     ends = time.monotonic() + seconds
@@ -43,7 +44,7 @@ async def _agents(evi: Service, server: Server, chats: int, seconds: float) -> t
     await evi.order("pace", per_second=PER_SECOND)
     used, started = server.cpu_s, time.monotonic()
     async with asyncio.TaskGroup() as group:
-        for chat_id in _ids(min(AGENTS, chats)):
+        for chat_id in ids(min(AGENTS, chats)):
             group.create_task(agent(chat_id))
     share = (server.cpu_s - used) / (time.monotonic() - started)
     await evi.order("pace", per_second=0)
@@ -77,11 +78,11 @@ async def _many(chats: int, rounds: int, seconds: float) -> tuple[list[Row], Row
     async with service() as evi, evi_mcp(evi.base_url) as server:
         await evi.order("opening", frames=10)
         started = time.monotonic()
-        await server.attach(_ids(chats))
+        await server.attach(ids(chats))
         attached_s = time.monotonic() - started
         handshakes = (await evi.order("stats"))["most_handshakes"]
-        await _agents(evi, server, chats, 1.0)
-        quiet = [await _agents(evi, server, chats, seconds * 2) for _ in range(rounds)]
+        await agents(evi, server, chats, 1.0)
+        quiet = [await agents(evi, server, chats, seconds * 2) for _ in range(rounds)]
         reading = [await _reads_all(evi, server, seconds) for _ in range(rounds)]
         back = [await _back_after_drop(evi, server, chats) for _ in range(rounds)]
     cpu, tail = median(share for _, share in quiet), p99([latency for some, _ in quiet for latency in some])
@@ -109,9 +110,9 @@ async def _memory(rounds: int) -> Row:
     for _ in range(rounds):
         async with service() as evi, evi_mcp(evi.base_url) as server:
             await evi.order("opening", frames=500)
-            await server.attach(_ids(20))
+            await server.attach(ids(20))
             before = server.resident_kib
-            await server.attach(_ids(200, 20))
+            await server.attach(ids(200, 20))
             added.append((server.resident_kib - before) / 200)
     each = median(added)
     what = "resident memory for each further attached chat, 500 events each"
