@@ -25,8 +25,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.create_server(address[:2], family=family, backlog=BACKLOG)
-        # Connections inherit it. asyncio sets it only where a socket names its protocol, which this one does not. Without
-        # it a body waits for its head to be acknowledged, and a message for the one before: 40 ms.
+        # Connections inherit it. asyncio sets it only where a socket names its protocol, which this one does not.
+        # Without it a body waits for its head to be acknowledged, and a message for the one before: 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
