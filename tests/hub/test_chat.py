@@ -150,16 +150,17 @@ def test_an_id_that_is_used_again_is_another_call() -> None:
     assert [frame["type"] for frame in frames_of(other)[1:]] == ["tool_response", "tool_call", "tool_response"]
 
 
-def test_pauses_are_noted_for_rest_and_shown_on_no_socket() -> None:
-    """EVI has no inbound type for them; its REST history has `PAUSE_ONSET`."""
+def test_a_pause_is_noted_for_rest_and_its_sender_is_told_that_it_took_effect() -> None:
+    """EVI has no inbound type for it; its REST history has `PAUSE_ONSET`. Sockets show what a bot says of it alone."""
     rig = Rig()
     bot = rig.bot()
     consumer = rig.chat().attach()
     rig.send(consumer, "pause_assistant_message")
     bot.listen()
     bot.write({"done": bot.commands[0]["id"]})
-    assert [entry.type for entry in rig.chat().history] == ["pause_assistant_message"]
-    assert len(frames_of(rig.chat().attach())) == 1
+    assert [entry.type for entry in rig.chat().history] == ["pause_assistant_message", "command_result"]
+    told = {"type": "command_result", "command": "pause_assistant_message", "status": "confirmed"}
+    assert frames_of(consumer)[1:] == frames_of(rig.chat().attach())[1:] == [told]
 
 
 def test_settings_that_a_bot_publishes_lose_their_secrets() -> None:
