@@ -67,10 +67,10 @@ def review(chat_id: str) -> str:
     """How to look back on a chat."""
     return (
         f"Review the voice chat {chat_id}, which is attached.\n"
-        "1. get_transcript with last_turns=2000, read further back with a larger max_chars if it says that turns are"
-        " missing; get_expression for user and for assistant; list_tool_calls with status=all.\n"
+        "1. review_chat, with a larger max_chars if it says that something was left out; get_expression for user and"
+        " for assistant.\n"
         "2. Say what the caller wanted, whether they got it, where the voice turned and at which words, how long tool"
-        " calls waited and how they were answered, and what supervisors did (`command` events in read_events).\n"
+        " calls waited and how they were answered, and what supervisors did.\n"
         f"3. Expressions say how a voice sounds, not what a person feels. {QUOTED}"
     )
 
