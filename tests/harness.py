@@ -42,11 +42,12 @@ async def supervising(
 
 
 async def every_tool(era: str = "auto", **settings: Any) -> dict[str, types.Tool]:
-    """All tools as a client is told of them, those included that are for other services than EVI."""
+    """All tools as a client is told of them, with the shapes of their results, those included that are for other services
+    than EVI."""
     from evi_mcp.hub import Hub
 
     async with Hub(None) as hub:
-        async with open_service(Settings(**settings), hub.connector, hub.directory) as service:
+        async with open_service(Settings(**{"results": "both", **settings}), hub.connector, hub.directory) as service:
             async with agent_on(EviServer(service), era) as agent:
                 return {tool.name: tool for tool in (await agent.client.list_tools()).tools}
 

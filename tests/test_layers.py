@@ -80,6 +80,7 @@ OURS = {
         "protocol",
         "quoting",
         "server",
+        "serving",
         "openai_realtime",
         "simulator",
         "supervision",

@@ -12,7 +12,7 @@ _EPOCH = re.compile(r"\b(?!3f0a9c1e|7be2d410)[0-9a-f]{8}-(?=\d)(?!\d{4}-)")
 _TIME = re.compile(r"\d\d:\d\d:\d\d(?: UTC)?")
 _TIME_OF_EVENT = re.compile(r"(?<=^\[)(\d+\*?) [\d:]+(?=\])", re.MULTILINE)
 """It stands where it is another second than that of the line before."""
-_WAITED = re.compile(r"\b\d+ s\b")
+_WAITED = re.compile(r"\b\d+(\.\d+)? s\b")
 
 Script = Callable[["ScriptedAgent", FakeEvi], Awaitable[None]]
 

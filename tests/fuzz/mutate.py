@@ -18,6 +18,7 @@ SEEDS = [
     frames.typed("yes"),
     frames.assistant("In Lyon.", "m-1"),
     frames.prosody("m-1"),
+    frames.frame("user_prosody", id="u-1", models={"prosody": {"scores": {"Anger": 0.5}}}),
     frames.audio("m-1", 0, frames.wav(b"\1\2" * 4)),
     frames.end(),
     frames.interruption(),
@@ -30,7 +31,7 @@ SEEDS = [
     frames.frame("chat_state", state="ended"),
     frames.frame("command", command="pause", text=SECRET),
 ]
-"""A frame of each of the twelve types, in the forms that differ, one that no schema names, and two of our own types."""
+"""A frame of each type that a schema names, in the forms that differ, one that no schema names, and two of our own types."""
 
 _FIELDS = sorted(
     {name for model in KNOWN_TYPES.values() for name in model.model_fields} | {"content", "role", "scores"}
