@@ -96,7 +96,7 @@ async def test_rights_are_the_smallest_of_server_and_token(evi: FakeEvi, era: st
             assert "EVI_MCP_ACCESS" in await other.error("pause", chat_id=CHAT)
             assert {prompt.name for prompt in (await one.client.list_prompts()).prompts} == {
                 "supervise_chat",
-                "review_chat",
+                "look_back_on_chat",
             }
     assert evi.received[CHAT] == []
 
