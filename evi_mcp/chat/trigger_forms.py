@@ -64,6 +64,7 @@ _SPEAK = {
     "user_message": "user",
     "assistant_message": "assistant",
     "assistant_prosody": "assistant",
+    "user_prosody": "user",
     "audio_output": "assistant",
 }
 _LEVELS = ("at_least", "at_most", "rise")
