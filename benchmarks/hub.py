@@ -107,14 +107,14 @@ async def measure(chats: int, rounds: int, seconds: float) -> list[report.Row]:
     address = f"127.0.0.1:{free_port()}"
     async with AsyncExitStack() as stack:
         evi = await stack.enter_async_context(service())
-        plain = await stack.enter_async_context(evi_mcp(evi.base_url, EVI_MCP_RESULTS="structured"))
+        plain = await stack.enter_async_context(evi_mcp(evi.base_url))
         hub = await stack.enter_async_context(
             server(
                 *EVI_MCP,
                 *("--hub", address),
                 EVI_MCP_HUB_KEYS=KEY,
                 EVI_MCP_LOG_LEVEL="WARNING",
-                EVI_MCP_RESULTS="structured",
+                EVI_MCP_RESULTS="both",
             )
         )
         dialling = running(
