@@ -91,6 +91,7 @@ class _Agent:
         self._display.step("list_chats, attach_chat")
         [found] = (await self._call("list_chats", scope="active"))["chats"]
         await self._call("attach_chat", chat_id=found["chat_id"])
+        await self._client.list_tools()  # `end_chat` is among them once a chat takes it
         await self._until("assistant_message", "hello there")
         self._steps.saw_the_past = True
         await self._answer_a_tool_call()
