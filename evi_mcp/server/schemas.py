@@ -43,6 +43,7 @@ _TOLD_BY_NAME = frozenset(
         "metadata",
         "language_model_api_key_name",
         "clear",
+        "recap",
     }
 )
 """Fields that no model needs to be told of. Those of the docs are."""

@@ -98,18 +98,17 @@ def serve_subscriptions(server: MCPServer[Any], subscribe: Subscribe, unsubscrib
 
 
 def announce_what_changes(server: MCPServer[Any]) -> None:
-    """Announces to clients of both eras that the list of resources changes, and those of tools and prompts do not.
+    """Announces to clients of both eras that the lists of resources and tools change, and that of prompts does not.
 
-    Handshake clients are told of the resources by `serve_subscriptions`. To others the SDK announces all three.
+    Handshake clients are told of both by `serve_subscriptions`. To others the SDK announces all three.
     """
     low = server._lowlevel_server
     base = low.get_capabilities
 
     def capabilities(*args: Any, **kwargs: Any) -> types.ServerCapabilities:
         found = base(*args, **kwargs)
-        for fixed in (found.tools, found.prompts):
-            if fixed is not None:
-                fixed.list_changed = False
+        if found.prompts is not None:
+            found.prompts.list_changed = False
         return found
 
     low.get_capabilities = capabilities  # type: ignore[method-assign]  # as above

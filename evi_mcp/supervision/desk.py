@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 
 from evi_mcp.chat.pages import Filter, Readable, Start
 from evi_mcp.chat.triggers import Trigger
-from evi_mcp.errors import InvalidArgument
+from evi_mcp.errors import EviMcpError, InvalidArgument
 from evi_mcp.ledger.cursors import EARLIEST, LATEST, Position
 from evi_mcp.protocol.commands import AssistantInput, SessionSettings, UserInput
 from evi_mcp.quoting import meant
-from evi_mcp.supervision.actions import answering, barging, ending, pausing, settings, speaking
+from evi_mcp.supervision.actions import answering, barging, ending, pausing, recalling, settings, speaking
 from evi_mcp.supervision.arrivals import Arrival
 from evi_mcp.supervision.callers_chats import CallersChats
 from evi_mcp.supervision.feed import Feed, Scope
@@ -180,6 +180,16 @@ class Desk(CallersChats):
     async def resume(self, chat_id: str) -> Receipt:
         """Lets EVI speak again, whatever the caller has done before; raises as `reach` and as `pausing.resume`."""
         return await pausing.resume(await self.reach(chat_id), by=self.caller)
+
+    async def recap(self, chat: LiveChat) -> str | None:
+        """Has the model of an attached chat recall what was said before the attach; why it has not, in a sentence, or
+        `None` once its account is in the log."""
+        try:
+            self._command()
+            receipt = await recalling.recap(chat, by=self.caller)
+        except EviMcpError as error:
+            return str(error)
+        return None if receipt.confirmed_by is not None else receipt.warning or "the model has not answered yet."
 
     async def end_chat(self, chat_id: str) -> Receipt:
         """Ends the call; raises as `reach` and as `ending.end_chat`."""

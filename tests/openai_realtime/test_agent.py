@@ -6,7 +6,10 @@ import re
 import pytest
 
 from evi_mcp.openai_realtime.calls import CallsConnector
-from tests.harness import agent_on, supervising
+from tests import frames
+from tests.fake_evi import FakeEvi
+from tests.harness import CHAT, agent_on, supervising
+from tests.hub.wire import eventually
 from tests.openai_realtime.rig import rig
 
 pytestmark = pytest.mark.anyio
@@ -149,3 +152,30 @@ async def test_what_only_such_a_call_has_is_read_in_words() -> None:
             assert re.search(r"user_interruption \((not heard|heard in part, [\d.]+ s of it)\)", text)
             page = await agent.call("read_events", chat_id=call_id, types=["user_interruption"])
             assert page["events"][0]["heard"] in ("part", "none")
+
+
+async def test_an_agent_that_comes_late_may_have_the_model_recall_what_was_said() -> None:
+    """An option, off by default, for it costs tokens; its answer is the first thing to read, and says what it is."""
+    async with rig() as made:
+        connector = CallsConnector(made.hub.connector, made.calls, made.hub)
+        async with supervising(connector=connector) as server, agent_on(server) as agent:
+            call_id = made.service.start_call("support", tool_timeout_s=20.0)
+            await eventually(lambda: "coffee machine" in str(made.service.call(call_id).items))
+            chat = await agent.call("attach_chat", chat_id=call_id)
+            assert not [event for event in made.service.received if event["type"] == "response.create"]
+            await agent.call("detach_chat", chat_id=call_id)
+            chat = await agent.call("attach_chat", chat_id=call_id, recap=True)
+            page = await agent.call("wait_for_events", after=chat["cursor"], types=["recap"], timeout_s=5)
+            said = str(page["events"])
+            assert "own account" in said and "coffee machine" in said
+            assert "recap" in await agent.text("read_events", chat_id=call_id, types=["recap"])
+
+
+async def test_a_chat_whose_service_gives_its_history_has_no_recap(evi: FakeEvi) -> None:
+    """It is said, and the chat is attached all the same."""
+    evi.history[CHAT] = [frames.metadata()]
+    async with supervising(evi) as server, agent_on(server) as agent:
+        said = await agent.error("attach_chat", chat_id=CHAT, recap=True)
+        assert "is attached, and there is no recap" in said
+        assert (await agent.call("get_chat", chat_id=CHAT))["state"] == "live"
+    assert evi.received[CHAT] == []

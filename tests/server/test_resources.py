@@ -34,11 +34,11 @@ async def test_names_of_resources_begin_with_a_letter(evi: FakeEvi, agent: Agent
 
 
 async def test_what_changes_is_announced_in_both_eras(evi: FakeEvi, era: str) -> None:
-    """Chats come and go, and their resources with them; tools and prompts stay what they are."""
+    """Chats come and go, and with them their resources, and tools that only some chats take; prompts stay."""
     async with supervising(evi) as server, agent_on(server, era) as agent:
         has = agent.client.server_capabilities
         assert has.resources is not None and has.resources.subscribe and has.resources.list_changed
-        assert has.tools is not None and has.tools.list_changed is False
+        assert has.tools is not None and has.tools.list_changed
         assert has.prompts is not None and has.prompts.list_changed is False
 
 

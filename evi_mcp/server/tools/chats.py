@@ -78,6 +78,9 @@ async def attach_chat(
         ),
     ] = "",
     chat_ids: Annotated[list[str], Field(description="Several of them.")] = [],  # noqa: B006
+    recap: Annotated[
+        bool, Field(description="Where a service gives no history, ask its model what was said, which costs tokens.")
+    ] = False,
 ) -> Annotated[types.CallToolResult, shapes.Attached]:
     """Follow chats (`active`: all active ones) from now on; returns when their history has arrived."""
     desk = desk_of(ctx)
@@ -88,8 +91,11 @@ async def attach_chat(
         raise InvalidArgument(f"attach_chat takes {MAX_NAMED} chats at once and was given {len(named)}.")
     if len(named) == 1 and named[0] != ACTIVE:
         chat = await desk.attach(named[0])
+        place = desk.place_of([chat])
+        if recap and (why := await desk.recap(chat)) is not None:
+            raise InvalidArgument(f"{chat.chat_id} is attached, and there is no recap: {why}")
         alone: shapes.Chat = _shown(desk, chat)
-        alone["cursor"] = desk.place_of([chat])
+        alone["cursor"] = place
         return result(ctx, text.chat(alone), alone)
     notes = list[str]()
     if ACTIVE in named:
@@ -101,7 +107,12 @@ async def attach_chat(
             notes.append(f"{forbidden} more are active and may not be touched by this server (EVI_MCP_ALLOWED_CHATS)")
         if more:
             notes.append("the service has more active chats than it lists at once")
-    return _several(ctx, desk, await desk.attach_all(named), notes)
+    outcomes = await desk.attach_all(named)
+    if recap:
+        for chat in dict.fromkeys(chat for chat in outcomes.values() if isinstance(chat, LiveChat)):
+            if (why := await desk.recap(chat)) is not None:
+                notes.append(f"there is no recap of {chat.chat_id}: {why.rstrip('.')}")
+    return _several(ctx, desk, outcomes, notes)
 
 
 def _several(

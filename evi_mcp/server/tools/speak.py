@@ -117,9 +117,9 @@ async def end_chat(ctx: ToolContext, chat_id: ChatId) -> Annotated[types.CallToo
 async def transfer_chat(
     ctx: ToolContext,
     chat_id: ChatId,
-    target_uri: Annotated[str, Field(description="`tel:` and a number, or `sip:` address.")],
+    target_uri: Annotated[str, Field(description="A `tel:` or `sip:` address.")],
 ) -> Annotated[types.CallToolResult, shapes.Receipt]:
-    """Hand the call on to another line, where the chat `supports` it."""
+    """Hand the call on to another line."""
     return receipt(ctx, await desk_of(ctx).transfer_chat(chat_id, target_uri))
 
 
