@@ -42,8 +42,7 @@ async def supervising(
 
 
 async def every_tool(era: str = "auto", **settings: Any) -> dict[str, types.Tool]:
-    """All tools as a client is told of them, with the shapes of their results, those included that are for other services
-    than EVI."""
+    """All tools as a client is told of them, with the shapes of their results, and those for other services."""
     from evi_mcp.hub import Hub
 
     async with Hub(None) as hub:

@@ -31,7 +31,7 @@ SEEDS = [
     frames.frame("chat_state", state="ended"),
     frames.frame("command", command="pause", text=SECRET),
 ]
-"""A frame of each type that a schema names, in the forms that differ, one that no schema names, and two of our own types."""
+"""A frame of each type that a schema names, in the forms that differ, one of another type, and two of our own types."""
 
 _FIELDS = sorted(
     {name for model in KNOWN_TYPES.values() for name in model.model_fields} | {"content", "role", "scores"}
