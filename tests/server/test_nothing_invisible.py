@@ -19,6 +19,7 @@ from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, SecretStr
 
 from evi_mcp import uris
+from evi_mcp.chat.events import HIDDEN_TYPES
 from evi_mcp.protocol.messages import KNOWN_TYPES
 from evi_mcp.quoting import is_invisible
 from tests import frames
@@ -128,7 +129,7 @@ class Reader:
         """All tools, resources, prompts and completions, as they are meant to be used."""
         client, word = self._agent.client, self._words
         seen = [event["type"] for event in (await self._agent.call("read_events", chat_id=CHAT, limit=200))["events"]]
-        every = sorted({*seen, "audio_output", "assistant_prosody", "assistant_end", "chat_metadata"})
+        every = sorted({*seen, *HIDDEN_TYPES})
         page = await self.tool("read_events", chat_id=CHAT, types=every, limit=200, max_chars=50_000)
         assert {event["type"] for event in page["structuredContent"]["events"]} >= set(KNOWN_TYPES)
         await self.tool("read_events", chat_id=CHAT, max_chars=500)
