@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 HUB = os.environ.get("EVI_MCP_HUB", "http://127.0.0.1:8770")
 KEY = os.environ.get("EVI_MCP_HUB_KEY", "")
@@ -38,7 +38,7 @@ class EchoBot:
             try:
                 async with connect(f"ws{HUB.removeprefix('http')}/v0/evi/link", additional_headers=self.headers) as hub:
                     await self.talk(hub)
-            except (ConnectionClosed, OSError, InvalidStatus) as error:
+            except (ConnectionClosed, OSError, InvalidHandshake) as error:
                 print(f"no hub ({type(error).__name__}); again in a second", file=sys.stderr)
                 await asyncio.sleep(1)
 

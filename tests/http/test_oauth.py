@@ -322,7 +322,7 @@ async def test_an_opaque_token_is_asked_about(login: Login) -> None:
         "sub": "alice",
         "aud": RESOURCE,
         "scope": "evi:coach",
-        "exp": NOW + 300,
+        "exp": NOW + 100_000,
         "client_id": "c",
     }
     login.known["opaque"] = good

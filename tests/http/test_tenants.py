@@ -126,7 +126,7 @@ async def test_no_resource_prompt_or_completion_shows_another(both: Both) -> Non
                 await client.read_resource(f"evi://chats/{chat_id}{view}")
             said.append(clean({"error": str(refused.value)}, THEIRS).replace(chat_id, ""))
         assert said[0] == said[1]
-    for ref in (PromptReference(name="review_chat"), ResourceTemplateReference(uri="evi://chats/{chat_id}")):
+    for ref in (PromptReference(name="look_back_on_chat"), ResourceTemplateReference(uri="evi://chats/{chat_id}")):
         for start in ("", "b", "bravo"):
             found = await client.complete(ref, {"name": "chat_id", "value": start})
             assert found.completion.values == ([MINE] if not start else [])

@@ -169,6 +169,7 @@ async def test_a_pause_ends_by_itself_though_nobody_reads(evi: FakeEvi) -> None:
         await pong
 
 
+@pytest.mark.alone
 async def test_what_stderr_did_not_take_is_counted_in_the_log(evi: FakeEvi) -> None:
     """Every event is a line at DEBUG: those that are there and those that were dropped are all of them."""
     evi.history[CHAT] = [frames.metadata()]

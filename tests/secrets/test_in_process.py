@@ -129,7 +129,7 @@ async def test_an_argument_that_holds_a_secret_is_not_repeated(
         await seen.of(agent, KEY)
         for prompt in ({"chat_id": KEY}, {"chat_id": "talks", KEY: KEY}):
             with pytest.raises(MCPError) as refused:
-                await agent.client.get_prompt("review_chat", prompt)
+                await agent.client.get_prompt("look_back_on_chat", prompt)
             seen.note(refused.value.error)
         for uri in (f"evi://chats/{NAMED}", f"evi://chats/talks/events?after={NAMED}", f"evi://{NAMED}"):
             with pytest.raises(MCPError) as refused:

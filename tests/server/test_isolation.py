@@ -119,7 +119,7 @@ async def test_it_completes_nowhere_and_no_prompt_speaks_of_it(both: Both) -> No
     """A completion is a list of what there is."""
     client = both.limited.client
     for ref in (
-        types.PromptReference(name="review_chat"),
+        types.PromptReference(name="look_back_on_chat"),
         types.ResourceTemplateReference(uri="evi://chats/{chat_id}"),
     ):
         for start in ("", "bravo", "b"):

@@ -42,6 +42,8 @@ def arguments_of(schema: dict[str, Any], chat_id: str) -> dict[str, Any]:
         arguments["timeout_s"] = 0
     if "wait_for_effect_s" in properties:
         arguments["wait_for_effect_s"] = 0
+    if "resume_after_s" in properties:
+        arguments["resume_after_s"] = 1
     return arguments
 
 
