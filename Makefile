@@ -1,5 +1,6 @@
 # make demo  sets everything up and shows a supervised call, without an account
 # make test  sets everything up and passes every check
+# make foreign  tests with Pipecat, LiveKit and the MCP clients of others, as far as they can be installed
 # make install  does the set-up alone, into .venv
 # make bots  installs Pipecat and LiveKit agents into .venv-bots, for tests with real bots (tests do it by themselves)
 # make clients  installs foreign MCP clients into .venv-clients, for tests with them (tests do it by themselves)
@@ -31,7 +32,7 @@ CALLS :=
 FILES :=
 VERSIONS :=
 
-.PHONY: install bots clients demo test test-all smoke lowest format lint types tests chaos pressure soak fuzz mutants \
+.PHONY: install bots clients demo test foreign test-all smoke lowest format lint types tests chaos pressure soak fuzz mutants \
 	docs views bench bench-quick bench-link evals dist clean
 
 install: $(INSTALLED)
@@ -79,10 +80,14 @@ WORKERS := $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
 
 tests: $(INSTALLED)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -m 'not alone' --numprocesses $(WORKERS) --dist worksteal --durations 10
+	$(BIN)/coverage run -m pytest -m 'not alone and not foreign' --numprocesses $(WORKERS) --dist worksteal --durations 10
 	$(BIN)/coverage run -m pytest -m alone --durations 10
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# With bots and clients of others. Each environment is made once; what cannot be installed is skipped, with the reason.
+foreign: $(INSTALLED)
+	$(BIN)/python -m pytest -m foreign --numprocesses $(WORKERS) --dist worksteal --durations 10
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) --chats $(CHATS) --seconds $(SECONDS)

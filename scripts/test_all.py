@@ -21,7 +21,7 @@ LIMIT_S = 1800
 """What hangs is a failure too: from one Python to the next, asyncio waits for other things."""
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 WORKERS = str(2 * (os.cpu_count() or 1))
-PARTS = (("-m", "not alone", "--numprocesses", WORKERS, "--dist", "worksteal"), ("-m", "alone"))
+PARTS = (("-m", "not alone and not foreign", "--numprocesses", WORKERS, "--dist", "worksteal"), ("-m", "alone"))
 """Options for pytest, as in `make tests`: beside each other, then what measures."""
 
 
