@@ -34,6 +34,7 @@ from evi_mcp.access.refusals import TokenRefused
 from evi_mcp.errors import InvalidChatId, InvalidSetting
 from evi_mcp.logs import fields
 from evi_mcp.protocol.chat_id import check_chat_id
+from evi_mcp.protocol.redaction import SHORTEST_SECRET
 from evi_mcp.quoting import quote
 
 PREFIX = "evi_"
@@ -60,6 +61,14 @@ def _checked(chat_id: str) -> str:
         raise ValueError("is not a chat id") from None
 
 
+def _in_a_list(key: SecretStr) -> SecretStr:
+    shown = key.get_secret_value()
+    if len(shown) < SHORTEST_SECRET or not (shown.isascii() and shown.isprintable()) or set(", ") & set(shown):
+        raise ValueError(f"a key of the hub has at least {SHORTEST_SECRET} characters, without commas and spaces")
+    return key
+
+
+HubKey = Annotated[SecretStr, AfterValidator(_in_a_list)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
 Chats = frozenset[Annotated[str, AfterValidator(_checked)]]
 
@@ -94,11 +103,18 @@ class TenantEntry(_Strict):
 
     hume_api_key: SecretStr | None = None
     base_url: str | None = None
+    hub_keys: tuple[HubKey, ...] = ()
     access: Access = Access.BARGE
     chats: Chats | None = None
     max_chats: Annotated[int, Field(ge=1, le=100_000)] | None = None
     audit_log: str | None = None
     secrets: dict[str, SecretStr] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_way_to_its_chats(self) -> Self:
+        if self.hub_keys and (self.hume_api_key or self.base_url):
+            raise ValueError("its chats are on the hub (hub_keys) or at a service (hume_api_key), not both")
+        return self
 
 
 class Table(_Strict):
@@ -114,6 +130,9 @@ class Table(_Strict):
             raise ValueError(f"several tokens have the name {quote(twice[0], 64)}")
         if len(digests) < len(names):
             raise ValueError("several tokens have the same sha256")
+        keys = [key.get_secret_value() for tenant in self.tenant.values() for key in tenant.hub_keys]
+        if len(set(keys)) < len(keys):
+            raise ValueError("a key of the hub belongs to one tenant, and stands in the file once")
         for entry in self.token:
             if entry.tenant and entry.tenant not in self.tenant:
                 raise ValueError(f"the tenant of token {quote(entry.name, 64)} is not in the file")

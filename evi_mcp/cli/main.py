@@ -144,6 +144,10 @@ async def _serving(
         async with opened(settings, *(hub_at or (None, 0))) as (hub, connector):
             if hub.base_url is not None:
                 _log.info("voice agents dial in at %s", hub.base_url)
+            if hub_at and settings.http is not None:
+                from evi_mcp.server.http.serve import serve as serve_tenants
+
+                return await serve_tenants(settings, connector, hub.directory, hub.apart)
             if hub_at or settings.hume_api_key is None:
                 return await serve(settings, connector, hub.directory)
             from evi_mcp.cli.openai import beside_evi

@@ -59,6 +59,7 @@ class Addresses:
         self._sockets = 0
         self._idle = anyio.Event()
         self._closing = False
+        self._others: dict[Addresses, ASGIApp] = {}
         self.routes: list[BaseRoute] = [
             WebSocketRoute("/chat/{chat_id}/connect", self._connect),
             WebSocketRoute("/link", self._link),
@@ -73,6 +74,15 @@ class Addresses:
     def mount(self) -> Mount:
         """Their place in an app, for whoever may come in."""
         return Mount(PREFIX, app=self._guarded(build(self.routes)))
+
+    @contextmanager
+    def shared_with(self, other: "Addresses") -> Iterator[None]:
+        """While the block runs, whoever may come in to `other` is served by it, at the same place."""
+        self._others[other] = other._guarded(build(other.routes))
+        try:
+            yield
+        finally:
+            del self._others[other]
 
     async def drain(self) -> None:
         """From now on nobody is let in; returns when no socket is open any more."""
@@ -109,6 +119,10 @@ class Addresses:
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
             connection = HTTPConnection(scope)
+            for other, its_app in self._others.items():
+                if other._authorize(connection.headers, connection.query_params):
+                    await its_app(scope, receive, send)
+                    return
             if not self._authorize(connection.headers, connection.query_params):
                 await problem(401, "a valid key is needed in X-Hume-Api-Key")(scope, receive, send)
             elif self._closing:

@@ -3,8 +3,8 @@
 import logging
 import secrets
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -68,6 +68,7 @@ class Hub(Opened):
         if host is not None and not keys and authorize is None and not is_local(host):
             raise InvalidSetting(f"the hub listens on {host} only with keys; set EVI_MCP_HUB_KEYS.")
         self._host, self._port = host, port
+        self._keys, self._grace_s, self._returning_s = frozenset(keys), grace_s, returning_s
         self._keyless = not keys and authorize is None
         self._system_clock = SystemClock()
         self.clock: Clock = self._system_clock if clock is None else clock
@@ -97,6 +98,21 @@ class Hub(Opened):
                 _log.exception("a listener failed")
 
         self.chats.listeners.append(call)
+
+    @asynccontextmanager
+    async def apart(self, keys: Sequence[str]) -> AsyncIterator[tuple[HubConnector, HubDirectory]]:
+        """A hub of its own behind the same address, for whoever shows one of these keys. Nothing but the listener is
+        shared: not chats, limits or what an id means.
+
+        Raises:
+            InvalidSetting: There is no key, or one of them opens this hub.
+        """
+        if not keys or self._keys & set(keys):
+            raise InvalidSetting("a hub apart needs keys that open no other.")
+        other = Hub(None, keys=keys, clock=self.clock, grace_s=self._grace_s, returning_s=self._returning_s)
+        async with other:
+            with self.addresses.shared_with(other.addresses):
+                yield other.connector, other.directory
 
     def open_chat(
         self,

@@ -18,9 +18,11 @@ from evi_mcp.server.http.challenge import Challenge
 from evi_mcp.server.http.guard import allowed
 from evi_mcp.server.http.listening import server
 from evi_mcp.server.http.serve import end, look_after, open_web
-from evi_mcp.server.http.tenants import DEFAULT, Tenant
+from evi_mcp.server.http.tenants import DEFAULT, Apart, Tenant
 from evi_mcp.server.server import EviServer
 from evi_mcp.serving import listen
+from evi_mcp.upstream.directory import Directory
+from evi_mcp.upstream.transport import Connector
 from tests.fake_evi import KEY, FakeEvi
 from tests.harness import Agent, service_behind
 from tests.supervision.following import QUICK
@@ -151,7 +153,15 @@ def events_of(text: str) -> Iterator[Any]:
 
 
 @asynccontextmanager
-async def serving(evi: FakeEvi | None = None, *, watch: bool = False, **settings: Any) -> AsyncIterator[Served]:
+async def serving(
+    evi: FakeEvi | None = None,
+    *,
+    watch: bool = False,
+    connector: Connector | None = None,
+    directory: Directory | None = None,
+    apart: Apart | None = None,
+    **settings: Any,
+) -> AsyncIterator[Served]:
     """A server on the service `evi`. `watch`: tokens in use are looked at once a second, as in a process."""
     base_url = evi.base_url if evi else "http://127.0.0.1:9"
     values = {"base_url": base_url, "hume_api_key": SecretStr(KEY), "results": "both", **settings}
@@ -159,7 +169,8 @@ async def serving(evi: FakeEvi | None = None, *, watch: bool = False, **settings
     address = f"127.0.0.1:{listener.getsockname()[1]}"
     made = Settings(**values)
     with listener, anyio.fail_after(60):
-        async with open_web(made, address, pace=QUICK) as web, anyio.create_task_group() as group:
+        opening = open_web(made, address, connector, directory, apart=apart, pace=QUICK)
+        async with opening as web, anyio.create_task_group() as group:
             uvicorn = server(web.app, made.trusted_proxies, 1000)
             group.start_soon(uvicorn.serve, [listener])
             if watch:

@@ -27,7 +27,7 @@ from evi_mcp.server.http.asking import Asking
 from evi_mcp.server.http.challenge import Challenge
 from evi_mcp.server.http.guard import allowed
 from evi_mcp.server.http.listening import server
-from evi_mcp.server.http.tenants import open_tenants
+from evi_mcp.server.http.tenants import Apart, open_tenants
 from evi_mcp.serving import Server, listen
 from evi_mcp.supervision.following import Pace
 from evi_mcp.upstream.directory import Directory
@@ -48,6 +48,7 @@ async def open_web(
     connector: Connector | None = None,
     directory: Directory | None = None,
     *,
+    apart: Apart | None = None,
     pace: Pace | None = None,
 ) -> AsyncIterator[Web]:
     """The application, with its tenants.
@@ -55,6 +56,7 @@ async def open_web(
     Args:
         bound: Host and port that it listens on.
         connector, directory, pace: As for `open_service`.
+        apart: As for `open_tenants`.
 
     Raises:
         InvalidSetting: It would be open to everybody, or a setting cannot be used.
@@ -78,6 +80,7 @@ async def open_web(
             lambda: file.table.tenant if file is not None else {},
             connector=connector,
             directory=directory,
+            apart=apart,
             pace=pace,
             on_secrets=lambda mask: _configure_logs(settings, mask),
         ) as tenants:
@@ -165,11 +168,17 @@ async def end(web: Web, uvicorn: Server) -> None:
         uvicorn.should_exit = True
 
 
-async def serve(settings: Settings, connector: Connector | None = None, directory: Directory | None = None) -> int:
+async def serve(
+    settings: Settings,
+    connector: Connector | None = None,
+    directory: Directory | None = None,
+    apart: Apart | None = None,
+) -> int:
     """Serves until a signal comes; the exit status. The first line on stdout is the URL.
 
     Args:
         connector, directory: As for `open_service`.
+        apart: As for `open_tenants`.
 
     Raises:
         EviMcpError: It cannot begin.
@@ -180,7 +189,10 @@ async def serve(settings: Settings, connector: Connector | None = None, director
     listener = listen(host, port)
     bound = f"{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
     try:
-        async with open_web(settings, bound, connector, directory) as web, anyio.create_task_group() as group:
+        async with (
+            open_web(settings, bound, connector, directory, apart=apart) as web,
+            anyio.create_task_group() as group,
+        ):
 
             def notice(reason: str) -> None:
                 web.draining = True

@@ -4,8 +4,8 @@ Nothing is shared but the process, so nothing has to be kept apart later.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -33,6 +33,9 @@ DEFAULT = ""
 MAX_SESSIONS = 10_000
 ANSWERS_S = 0.1
 """What waits have to answer, before the chats are left."""
+
+Apart = Callable[[Sequence[str]], AbstractAsyncContextManager[tuple[Connector, Directory]]]
+"""Opens the part of the server's hub that belongs to whoever shows one of these keys."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +75,7 @@ class Tenants:
         group: TaskGroup,
         *,
         chats_of_default: tuple[Connector | None, Directory | None],
+        apart: Apart | None,
         clock: Clock | None,
         pace: Pace | None,
         on_secrets: Callable[[Callable[[str], str]], None],
@@ -80,6 +84,7 @@ class Tenants:
         self._listed = listed
         self._group = group
         self._chats_of_default = chats_of_default
+        self._apart = apart
         self._clock, self._pace = clock, pace
         self._on_secrets = on_secrets
         self._tenants: dict[str, Tenant] = {}
@@ -102,6 +107,9 @@ class Tenants:
         if not changed and len(wanted) == len(self._tenants):
             return
         of = {name: tenant_settings(self._settings, name, entry) for name, entry in wanted.items()}
+        for name, entry in wanted.items():
+            if entry is not None and entry.hub_keys and self._apart is None:
+                raise InvalidSetting(f"EVI_MCP_TOKENS: tenant {quote(name)} has hub_keys, and there is no hub: --hub.")
         self._on_secrets(_without_secrets(of.values()))
         for tenant in changed:
             _log.info("a tenant has changed or is gone", extra=logs.fields(tenant=tenant.name))
@@ -134,7 +142,12 @@ class Tenants:
     ) -> None:
         rights = tenant_rights(self._settings, entry)
         reached = self._chats_of_default if name == DEFAULT else (None, None)
-        async with open_service(settings, *reached, clock=self._clock, pace=self._pace, rights=rights) as service:
+        async with AsyncExitStack() as stack:
+            if entry is not None and entry.hub_keys and self._apart is not None:
+                keys = [key.get_secret_value() for key in entry.hub_keys]
+                reached = await stack.enter_async_context(self._apart(keys))
+            opening = open_service(settings, *reached, clock=self._clock, pace=self._pace, rights=rights)
+            service = await stack.enter_async_context(opening)
             tenant = Tenant(name, entry, service, EviServer(service, over_http=True))
             async with tenant.sessions.run():
                 task_status.started(tenant)
@@ -148,6 +161,7 @@ async def open_tenants(
     *,
     connector: Connector | None = None,
     directory: Directory | None = None,
+    apart: Apart | None = None,
     clock: Clock | None = None,
     pace: Pace | None = None,
     on_secrets: Callable[[Callable[[str], str]], None] = lambda _: None,
@@ -158,6 +172,7 @@ async def open_tenants(
         settings: Of the server, and so of the tenant `DEFAULT`.
         listed: The others, as they are in the tokens file now.
         connector, directory: As for `open_service`, of the tenant `DEFAULT`.
+        apart: For tenants with `hub_keys`; `None` where there is no hub.
         clock, pace: As for `open_service`.
         on_secrets: Told, before they are used, of what takes the secrets of all of them out of a text.
 
@@ -170,6 +185,7 @@ async def open_tenants(
             listed,
             group,
             chats_of_default=(connector, directory),
+            apart=apart,
             clock=clock,
             pace=pace,
             on_secrets=on_secrets,
@@ -199,6 +215,7 @@ def tenant_settings(settings: Settings, name: str, entry: TenantEntry | None) ->
     own: dict[str, object] = {
         **dict.fromkeys(Settings.model_fields.keys() - inherited.keys()),  # whatever key the server has
         "hume_api_key": entry.hume_api_key,
+        "hub_keys": ",".join(key.get_secret_value() for key in entry.hub_keys) or None,
         "secrets": entry.secrets,
         "access": tenant_rights(settings, entry).access,
         "audit_log": entry.audit_log or _beside(settings.audit_log, name),
