@@ -205,7 +205,10 @@ async def test_it_leaves_when_whoever_reads_along_does(evi: FakeEvi) -> None:
     evi.history[CHAT] = [frames.metadata()]
     async with evi_mcp("watch", CHAT, evi=evi) as watch:
         await until_live(watch)
-        watch.process.stdout._transport.close()  # type: ignore[union-attr]  # no public way to close a read pipe
+        transport: Any = watch.process.stdout._transport  # type: ignore[union-attr]  # no public way to close a read pipe
+        transport.close()
+        while transport._pipe is not None:  # else the words are in the pipe before it is closed, and it is not noticed
+            await asyncio.sleep(0)
         await evi.push(CHAT, frames.user("Hello", 1))
         assert watch.process.stderr is not None
         assert await watch.process.stderr.read() == b""
