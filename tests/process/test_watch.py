@@ -9,6 +9,7 @@ import termios
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -207,7 +208,7 @@ async def test_it_leaves_when_whoever_reads_along_does(evi: FakeEvi) -> None:
         await until_live(watch)
         transport: Any = watch.process.stdout._transport  # type: ignore[union-attr]  # no public way to close a read pipe
         transport.close()
-        while transport._pipe is not None:  # else the words are in the pipe before it is closed, and it is not noticed
+        while transport._pipe is not None:  # noqa: ASYNC110 - else the words are in the pipe before it is closed
             await asyncio.sleep(0)
         await evi.push(CHAT, frames.user("Hello", 1))
         assert watch.process.stderr is not None
