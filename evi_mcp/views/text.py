@@ -115,6 +115,11 @@ def hopeless(scores: Sequence[str]) -> str | None:
     )
 
 
+def never_came(types: Sequence[str]) -> str | None:
+    """A sentence on types of events that are asked for and have never come; `None` if there are none."""
+    return f"no chat has given an event of type {listing(types, MANY)} so far" if types else None
+
+
 def _left_out(omitted: Mapping[str, int], *, asked: bool) -> str:
     """What is not on a page: types that were not asked for, or events that are hidden unless asked for."""
     if not asked:

@@ -114,7 +114,7 @@ async def others(seconds: float, seed: int) -> dict[str, Any]:
 
 
 _NEVER: tuple[dict[str, Any], ...] = (
-    {"types": ["never"]},
+    {"types": ["tool_error"]},
     {"until": [{"kind": "silence", "seconds": 3600}]},
     {"until": [{"kind": "turn_end"}, {"kind": "tool_call_waiting", "seconds": 1}]},
     {"chat_ids": [QUIET[0]], "until": [{"kind": "text", "contains": "nobody says this"}]},

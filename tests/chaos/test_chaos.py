@@ -7,7 +7,7 @@ import pytest
 
 from evi_mcp.supervision.following import Pace
 from tests import frames
-from tests.chaos.agents import call
+from tests.chaos.agents import ALL_TYPES, call
 from tests.chaos.faults import Fault, Kind, Schedule
 from tests.chaos.pressure import MAX_GROWTH_MIB, UNREAD_ANSWERS, others, stop_reading
 from tests.chaos.proxy import breaking
@@ -42,7 +42,7 @@ async def test_a_refusal_that_does_not_heal_is_the_end_of_a_chat_that_was_live(s
             with anyio.fail_after(10):
                 chat = await agent.until_state(state)
             assert str(status) in chat["reason"]
-            page = await agent.call("read_events", chat_id=CHAT)
+            page = await agent.call("read_events", chat_id=CHAT, types=ALL_TYPES)
             assert page["events"][0]["type"] == "chat_metadata"
 
 
@@ -130,7 +130,9 @@ async def test_replays_that_pause_after_chat_metadata_double_nothing() -> None:
 
 async def _of_the_chat(agent: Agent) -> list[dict[str, Any]]:
     """All events but those of our own."""
-    events = (await agent.call("read_events", chat_id=CHAT, limit=200, max_chars=50_000))["events"]
+    events = (await agent.call("read_events", chat_id=CHAT, types=[*ALL_TYPES, "new"], limit=200, max_chars=50_000))[
+        "events"
+    ]
     return [event for event in events if event["type"] != "chat_state"]
 
 
@@ -149,7 +151,8 @@ async def test_a_new_process_says_that_it_was_restarted_and_has_the_whole_histor
             await call(client, "attach_chat", chat_id=CHAT)
             old = {"after": before["cursor"], "limit": 200, "max_chars": 50_000}
             page = await call(client, "read_events", chat_id=CHAT, **old)
-            assert page["gap"] == {"reason": "restarted", "oldest_seq": page["events"][0]["seq"]}
+            oldest = (await call(client, "read_events", chat_id=CHAT, types=ALL_TYPES, limit=1))["events"][0]["seq"]
+            assert page["gap"] == {"reason": "restarted", "oldest_seq": oldest}
             omitted = sum(page.get("omitted", {}).values())
             states = sum(event["type"] == "chat_state" for event in page["events"])
             assert len(page["events"]) - states + omitted == len(talk.history)

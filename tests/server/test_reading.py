@@ -375,6 +375,18 @@ async def test_a_type_that_nobody_knows_is_refused_with_those_that_there_are(evi
     assert text.startswith('no chat has given an event of type "user_mesage"; the types are user_message, ')
 
 
+async def test_a_type_that_may_yet_come_is_waited_for_beside_one_that_exists(evi: FakeEvi, agent: Agent) -> None:
+    """A service may have types of its own; until one has come, the page says that none has."""
+    evi.history[CHAT] = [frames.metadata()]
+    await agent.call("attach_chat", chat_id=CHAT)
+    ask = {"chat_ids": [CHAT], "types": ["user_message", "mood"]}
+    page = await agent.call("wait_for_events", after="latest", timeout_s=0, **ask)
+    assert page["note"] == 'no chat has given an event of type "mood" so far'
+    await evi.push(CHAT, frames.frame("mood", is_="bright"))
+    page = await agent.call("wait_for_events", after=page["cursor"], **ask)
+    assert [event["type"] for event in page["events"]] == ["mood"]
+
+
 async def test_an_odd_time_in_the_services_list_costs_no_chat(evi: FakeEvi, agent: Agent) -> None:
     """One entry that nobody can read must not hide the others."""
     for number, start in enumerate((10**18, -5, True, "x", None, 1762430100, 1762430100123)):

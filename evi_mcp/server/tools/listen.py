@@ -25,7 +25,7 @@ from evi_mcp.server.tools.spec import (
     result,
     wants_progress,
 )
-from evi_mcp.server.tools.wanted import checked, checked_types, is_hopeless
+from evi_mcp.server.tools.wanted import TypesShown, checked, checked_types, is_hopeless
 from evi_mcp.supervision.arrivals import Arrival
 from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.live_chat import LiveChat
@@ -66,8 +66,8 @@ async def read_events(
     after = after or EARLIEST
     desk.position(after)  # refused before anything is attached
     chat = await desk.reach(chat_id)
-    types, position = checked_types(types, desk), desk.position(after)
-    return _Reading(desk, [chat], [chat.chat_id], position, types, limit, max_chars).result(ctx)
+    wanted, position = checked_types(types, desk), desk.position(after)
+    return _Reading(desk, [chat], [chat.chat_id], position, wanted, limit, max_chars).result(ctx)
 
 
 async def wait_for_events(
@@ -92,9 +92,9 @@ async def wait_for_events(
         raise InvalidArgument(
             "no chat is attached, so there is nothing to wait for; call list_chats(scope='active') and attach_chat."
         )
-    types = checked_types(types, desk)
+    wanted = checked_types(types, desk)
     triggers = checked(triggers, desk, chats if chat_ids else None)
-    reading = _Reading(desk, chats, chat_ids, position, types, limit, max_chars)
+    reading = _Reading(desk, chats, chat_ids, position, wanted, limit, max_chars)
     start = reading.start()
     shared = not is_one_client(ctx.request_context.request)
     asked = None if shared else (after, repr((chat_ids, types, until, timeout_s, limit, max_chars)))
@@ -175,7 +175,7 @@ class _Reading:
     chats: list[LiveChat]
     chat_ids: list[str]
     position: Position
-    types: list[str]
+    shown_types: TypesShown
     limit: int
     max_chars: int
     hopeless: list[str] = field(default_factory=list)
@@ -188,12 +188,12 @@ class _Reading:
     @property
     def wanted(self) -> Filter:
         """The events that belong on the page."""
-        return Filter(frozenset(self.types) or None, self.desk.caller.signature)
+        return Filter(frozenset(self.shown_types.meant) or None, self.desk.caller.signature)
 
     def rendering(self) -> Rendering:
         """How its events are shown."""
         records = [chat.record for chat in self.chats]
-        return Rendering(with_chat_id=len(records) > 1, in_full=bool(self.types), records=records)
+        return Rendering(with_chat_id=len(records) > 1, in_full=bool(self.shown_types.meant), records=records)
 
     def new_chats(self) -> list[Arrival]:
         """The chats that have begun since the place, if it is about all chats."""
@@ -250,11 +250,16 @@ class _Reading:
                 shown["new_chats"], shown["more_new_chats"] = structure.new_chats(new, self.max_chars // 4)
                 shown = {key: value for key, value in shown.items() if value or key not in _NEW}
                 shown |= _why(wait, several=len(records) > 1)
-            notes = [text.hopeless(self.hopeless), self._scope_note(), self.cut_short]
+            notes = [
+                text.hopeless(self.hopeless),
+                text.never_came(self.shown_types.never_came),
+                self._scope_note(),
+                self.cut_short,
+            ]
             if told := "; ".join(filter(None, notes)):
                 shown["note"] = told
             lines = rendering.lines(events)
-            written = text.page(cast(shapes.EventPage, shown), lines, types=self.types)
+            written = text.page(cast(shapes.EventPage, shown), lines, types=self.shown_types.meant)
             over = len(written) - self.max_chars
             if over <= 0 or room <= 1 or (len(events) <= 1 and len(written) >= shortest):
                 return result(ctx, written, shown)

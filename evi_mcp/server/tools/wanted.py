@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 from evi_mcp.chat import names
 from evi_mcp.chat.triggers import OnEvent, OnExpression, Trigger
@@ -12,18 +12,36 @@ from evi_mcp.supervision.desk import Desk
 from evi_mcp.supervision.live_chat import LiveChat
 
 
-def checked_types(types: Sequence[str], desk: Desk) -> list[str]:
-    """The types of events that are meant; those that a chat has given are known as they are shown.
+class TypesShown(NamedTuple):
+    """The types of events that are meant, and those among them that no chat has given so far."""
+
+    meant: list[str]
+    never_came: list[str]
+
+
+def checked_types(types: Sequence[str], desk: Desk) -> TypesShown:
+    """The types to show; those that a chat has given are known as they are shown. Beside one that exists, others may be
+    yet to come: a service may have types of its own.
 
     Raises:
-        InvalidArgument: Some do not exist.
+        InvalidArgument: None of them exists, or one is `chat_ended`, which is no event.
     """
+    found = _types(types, desk)
+    if names.CHAT_ENDED in types or len(found.never_came) == len(types):
+        names.check_types(found.never_came, _given(desk))
+    return found
+
+
+def _types(types: Sequence[str], desk: Desk) -> TypesShown:
     if all(kind in names.EVENT_TYPES for kind in types):
-        return list(types)
-    given = {event.type for chat in desk.chats() for event in chat.record.log}
-    known = [meant(kind, given) for kind in types]
-    names.check_types(known, given)
-    return known
+        return TypesShown(list(types), [])
+    given = _given(desk)
+    wanted = [meant(kind, given) for kind in types]
+    return TypesShown(wanted, [kind for kind in wanted if kind not in names.EVENT_TYPES and kind not in given])
+
+
+def _given(desk: Desk) -> set[str]:
+    return {event.type for chat in desk.chats() for event in chat.record.log}
 
 
 def checked(triggers: Sequence[Trigger], desk: Desk, chats: Sequence[LiveChat] | None) -> tuple[Trigger, ...]:
@@ -44,7 +62,9 @@ def checked(triggers: Sequence[Trigger], desk: Desk, chats: Sequence[LiveChat] |
 def _of_known_types(trigger: Trigger, desk: Desk) -> Trigger:
     if not isinstance(trigger, OnEvent):
         return trigger
-    return replace(trigger, types=tuple(checked_types(trigger.types, desk)))
+    found = _types(trigger.types, desk)
+    names.check_types(found.never_came, _given(desk))
+    return replace(trigger, types=tuple(found.meant))
 
 
 def _in_its_chat(trigger: Trigger, desk: Desk, chats: Sequence[LiveChat] | None) -> Trigger:
