@@ -1,6 +1,6 @@
 # make demo  sets everything up and shows a supervised call, without an account
-# make test  sets everything up and passes every check
-# make foreign  tests with Pipecat, LiveKit and the MCP clients of others, as far as they can be installed
+# make test  sets everything up and passes every check; of these, make tests is the tests of our own, and make foreign those
+#            with Pipecat, LiveKit and the MCP clients of others, as far as they can be installed
 # make install  does the set-up alone, into .venv
 # make bots  installs Pipecat and LiveKit agents into .venv-bots, for tests with real bots (tests do it by themselves)
 # make clients  installs foreign MCP clients into .venv-clients, for tests with them (tests do it by themselves)
@@ -62,7 +62,7 @@ demo: $(INSTALLED)
 	$(BIN)/evi-mcp demo
 
 test: $(INSTALLED)
-	@$(MAKE) --no-print-directory lint types tests
+	@$(MAKE) --no-print-directory lint types tests foreign
 	@echo "for information, whatever it says:"
 	-$(BIN)/python -m benchmarks --quick
 
