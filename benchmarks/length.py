@@ -32,7 +32,8 @@ async def _append(evi: Service, server: Server) -> float:
 
 async def _page(server: Server) -> float:
     """Seconds for a page at the end."""
-    epoch, seq = (await server.call("get_chat", chat_id="long"))["cursor"].split("-")
+    cursor = (await server.call("get_chat", chat_id="long"))["cursor"]
+    epoch, seq = cursor.partition("@")[0].split("-")
     started = time.monotonic()
     arguments = {"chat_id": "long", "after": f"{epoch}-{max(0, int(seq) - 10)}"}
     await server.line("tools/call", name="read_events", arguments=arguments)

@@ -59,7 +59,7 @@ async def _reads_all(evi: Service, server: Server, seconds: float) -> tuple[list
 
 async def _back_after_drop(evi: Service, server: Server, chats: int) -> tuple[float, int]:
     """Seconds until all chats are live again, and the most handshakes under way at once."""
-    cursor = (await server.call("read_events", chat_id="chat-0", after="latest"))["cursor"]
+    cursor = (await server.call("wait_for_events", after="latest", timeout_s=0))["cursor"]  # of all chats
     dropped = (await evi.order("drop"))["at"]
     back: set[str] = set()
     while len(back) < chats:
