@@ -61,7 +61,9 @@ class EventLog:
     @property
     def first(self) -> Event | None:
         """The oldest event that is kept; `None` if there is none."""
-        return next(iter(self), None)
+        return min(
+            (lane.oldest for lane in (self._major, self._minor) if len(lane)), key=lambda event: event.seq, default=None
+        )
 
     def append(self, event: Event) -> None:
         """Adds the newest event, and drops one if there are too many."""

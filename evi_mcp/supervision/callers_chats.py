@@ -231,8 +231,8 @@ class CallersChats:
         For several chats that place lies in all chats, if need be before the first event of the others.
         """
         shown = max((chat.record.read_to for chat in chats), default=0)
-        others = [chat for chat in self.chats() if chat not in chats and not chat.over and chat.record.log.first]
-        unread = min((chat.record.log.first.seq for chat in others if chat.record.log.first), default=shown + 1)
+        others = (chat.record.log.first for chat in self.chats() if chat not in chats and not chat.over)
+        unread = min((first.seq for first in others if first is not None), default=shown + 1)
         if unread > shown:
             return self.cursors.at(shown)
         return self.cursors.at(shown, chats[0].chat_id) if len(chats) == 1 else self.cursors.at(unread - 1)

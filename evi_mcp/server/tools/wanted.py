@@ -27,7 +27,7 @@ def checked_types(types: Sequence[str], desk: Desk) -> TypesShown:
         InvalidArgument: None of them exists, or one is `chat_ended`, which is no event.
     """
     found = _types(types, desk)
-    if names.CHAT_ENDED in types or len(found.never_came) == len(types):
+    if found.never_came and (names.CHAT_ENDED in types or len(found.never_came) == len(types)):
         names.check_types(found.never_came, _given(desk))
     return found
 
