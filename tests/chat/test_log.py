@@ -29,6 +29,7 @@ def test_the_newest_events_are_kept_in_order_and_read_from_anywhere(count: int, 
     kept = list(range(max(1, count - most + 1), count + 1))
     assert [item.seq for item in log] == kept
     assert [item.seq for item in log.after(after)] == [seq for seq in kept if seq > after]
+    assert (log.first.seq if log.first else None) == (kept[0] if kept else None)
     assert log.dropped_seq == max(0, count - most)
     assert (len(log), log.appended) == (len(kept), count)
 
