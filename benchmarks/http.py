@@ -151,7 +151,7 @@ async def memory(url: str, server: "Measured") -> tuple[float, float]:
         before = server.resident_kib
         wait = request("wait_for_events", {"timeout_s": 20, "types": ["error"]})
         parked = [asyncio.create_task(http.post(url, **wait)) for _ in range(WAITS)]
-        await asyncio.sleep(10)
+        await asyncio.sleep(10)  # all of them are parked; they wait for twice as long
         waits = (server.resident_kib - before) / WAITS
         await asyncio.gather(*parked)
         return sessions, waits

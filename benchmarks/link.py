@@ -100,7 +100,7 @@ async def frames(url: str | None) -> list[float]:
     took: list[float] = []
     began: dict[int, float] = {}
 
-    class Passing(FrameProcessor):  # type: ignore[misc]
+    class Passing(FrameProcessor):  # type: ignore[misc]  # foreign, and not installed where this is checked
         async def process_frame(self, frame: Frame, direction: Any) -> None:
             await super().process_frame(frame, direction)
             await self.push_frame(frame, direction)

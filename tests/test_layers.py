@@ -63,7 +63,7 @@ OURS = {
         "writer",
     },
     "hub": {"clock", "upstream", "opened", "protocol", "errors", "logs", "serving"},
-    "openai_realtime": {"clock", "errors", "hub", "logs", "protocol", "quoting", "upstream"},
+    "openai_realtime": {"clock", "errors", "hub", "logs", "opened", "protocol", "quoting", "upstream"},
     "simulator": {"clock", "hub", "opened", "protocol", "errors", "serving"},
     "link": set(),
     "cli": {

@@ -67,11 +67,6 @@ class Outbox:
         return self._acknowledged + len(self._written) + len(self._again)
 
     @property
-    def acknowledged(self) -> int:
-        """The highest number that the hub has."""
-        return self._acknowledged
-
-    @property
     def dropped(self) -> int:
         """How many messages the hub never gets."""
         return self._dropped_in_all

@@ -2,8 +2,7 @@
 
 import logging
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
@@ -19,6 +18,7 @@ from evi_mcp.openai_realtime.endpoints import Endpoint
 from evi_mcp.openai_realtime.pausing import Held
 from evi_mcp.openai_realtime.refusals import CallNotAttached, is_final
 from evi_mcp.openai_realtime.rest import Rest
+from evi_mcp.opened import Opened
 from evi_mcp.protocol.chat_id import check_chat_id
 from evi_mcp.protocol.lifecycle import GONE_STATUS
 from evi_mcp.upstream.reconnect import backoff
@@ -33,7 +33,7 @@ LONGEST_CALL_S = 3600.0
 _log = logging.getLogger(__name__)
 
 
-class RealtimeCalls:
+class RealtimeCalls(Opened):
     """Attaches to calls, open as long as its `async with` block. On leaving, paused assistants go on.
 
     Args:
@@ -51,7 +51,6 @@ class RealtimeCalls:
         self._why: dict[str, CallNotAttached] = {}
         self._held: dict[str, Held] = {}
         self._tasks: TaskGroup | None = None
-        self._exit: AsyncExitStack | None = None
 
     async def attach(self, call_id: str, **options: Any) -> None:
         """Makes a call a chat of the hub, if it is none yet; whoever asks meanwhile gets the same.
@@ -74,7 +73,7 @@ class RealtimeCalls:
         self._opening[call_id] = opened = anyio.Event()
         self._why.pop(call_id, None)
         try:
-            await self._open(call_id, options)
+            await self._hold(call_id, options)
         except CallNotAttached as why:
             self._why[call_id] = why
             if len(self._why) > MAX_WHY:
@@ -103,24 +102,12 @@ class RealtimeCalls:
         why = self._why.get(call_id)
         return why.why if why is not None else None
 
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._rest.aclose)
-            self._tasks = await stack.enter_async_context(anyio.create_task_group())
-            stack.callback(self._tasks.cancel_scope.cancel)
-            self._exit = stack.pop_all()
-        return self
+    async def _open(self, stack: AsyncExitStack) -> None:
+        stack.push_async_callback(self._rest.aclose)
+        self._tasks = await stack.enter_async_context(anyio.create_task_group())
+        stack.callback(self._tasks.cancel_scope.cancel)
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        assert self._exit is not None
-        if isinstance(exc, Exception):
-            await self._exit.aclose()
-            return None
-        return await self._exit.__aexit__(exc_type, exc, traceback)
-
-    async def _open(self, call_id: str, options: dict[str, Any]) -> None:
+    async def _hold(self, call_id: str, options: dict[str, Any]) -> None:
         assert self._tasks is not None, "the calls are not open"
         options = {**self._options, "held": self._held.get(call_id), **options}
         adapter = CallAdapter(call_id, self._hub, self._endpoint, self._rest, self._clock, **options)

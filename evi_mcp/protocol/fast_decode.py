@@ -121,7 +121,7 @@ _NamedScores = msgspec.defstruct(
 
 
 class _Prosody(Struct, gc=False):
-    scores: _NamedScores  # type: ignore[valid-type]
+    scores: _NamedScores  # type: ignore[valid-type]  # it is made when this is loaded
 
 
 class _Inference(Struct, gc=False):

@@ -77,7 +77,7 @@ async def attach_chat(
             json_schema_extra={"x-mcp-header": "Chat-Id"},
         ),
     ] = "",
-    chat_ids: Annotated[list[str], Field(description="Several of them.")] = [],  # noqa: B006
+    chat_ids: Annotated[list[str], Field(description="Several of them.")] = [],  # noqa: B006 - nothing changes it, and a schema has a plain default
     recap: Annotated[
         bool, Field(description="Where a service gives no history, ask its model what was said, which costs tokens.")
     ] = False,

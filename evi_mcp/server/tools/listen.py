@@ -57,7 +57,7 @@ async def read_events(
     ctx: ToolContext,
     chat_id: ChatId,
     after: After = EARLIEST,
-    types: Types = [],  # noqa: B006
+    types: Types = [],  # noqa: B006 - nothing changes it, and a schema has a plain default
     limit: Limit = 50,
     max_chars: MaxChars = 8000,
 ) -> Annotated[CallToolResult, shapes.EventPage]:
@@ -73,8 +73,8 @@ async def read_events(
 async def wait_for_events(
     ctx: ToolContext,
     after: After = LATEST,
-    chat_ids: Annotated[list[str], Field(description="Empty for all attached chats.")] = [],  # noqa: B006
-    types: Types = [],  # noqa: B006
+    chat_ids: Annotated[list[str], Field(description="Empty for all attached chats.")] = [],  # noqa: B006 - nothing changes it, and a schema has a plain default
+    types: Types = [],  # noqa: B006 - nothing changes it, and a schema has a plain default
     until: Until = None,
     timeout_s: Annotated[float, Field(ge=0, le=50, description="Most seconds to wait.")] = 25,
     limit: Limit = 50,
